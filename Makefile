@@ -1,0 +1,48 @@
+# Everything runs in .venv, which `make install` creates with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TYPES := .types/prefect_imagine
+ROOMS := flows tasks blocks batches providers stores sandbox examples
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types bench chaos clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## create .venv with the prefect-imagine command and all tools
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip check
+	@touch $@
+
+demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 server
+	$(BIN)/prefect-imagine demo $(if $(filter-out 0,$(S3)),--s3)
+
+test: install ## run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: install ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## check types, strictly
+	@# mypy cannot follow package-dir in an editable install: it gets the layout as links.
+	@rm -rf .types && mkdir -p $(TYPES)
+	@for file in prefect_imagine/*; do ln -s ../../$$file $(TYPES)/; done
+	@for room in $(ROOMS); do ln -s ../../$$room $(TYPES)/; done
+	$(BIN)/mypy
+
+chaos: install ## kill the command line KILLS times (default 200) and check the books
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
+
+bench: install ## measure against a naive flow and the limit's own bound
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .types build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,199 @@
+"""The create stage: permits, then the budget, then durable intents, then the POST."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from prefect_imagine.batches.failpoints import reach
+from prefect_imagine.batches.lane import Lane, StopReason
+from prefect_imagine.batches.owner import boot_id
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.records import Created, Intent, NotSent, Refused
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.errors import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    ConnectionFailedError,
+    InsufficientCreditsError,
+    ModerationError,
+    ProviderError,
+    RateLimitedError,
+)
+from prefect_imagine.providers.clock import Deadline, boot_seconds, utc_now
+from prefect_imagine.providers.http import backoff
+from prefect_imagine.providers.pacing import Permit, Urgency
+
+logger = logging.getLogger(__name__)
+
+
+class Creator:
+    """Creates a lane's items, each at most once however often it is told to."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._one_by_one = asyncio.Lock()
+        self._refusals = 0
+        self._failures = 0
+
+    async def wave(self, items: Sequence[int]) -> None:
+        """Create these items; returns when each is created, refused, open, or the run has stopped."""
+        await asyncio.gather(*(self._create(self._lane.plan.item(index)) for index in items))
+
+    async def _create(self, item: BatchItem) -> None:
+        lane = self._lane
+        while lane.stop is None and lane.state(item.index).phase is Phase.PLANNED:
+            await lane.until(lambda: lane.stop is not None or (not lane.full() and lane.enter(item)))
+            if lane.stop is not None:
+                return
+            try:
+                await self._attempt(item)
+            finally:
+                lane.leave(item)
+
+    async def _attempt(self, item: BatchItem) -> None:
+        lane = self._lane
+        permit = await lane.client.pacer.acquire(Urgency.CREATE, demand=len(lane.todo))
+        if lane.stop is not None or not self._affordable(item):
+            lane.client.pacer.unused(permit)
+            return
+        # On its own: a wave that is cancelled leaves no create half recorded.
+        await asyncio.shield(lane.send(self._send(item, permit)))
+
+    def _affordable(self, item: BatchItem) -> bool:
+        lane = self._lane
+        estimate = item.estimate.credits
+        if not lane.budget.limits(lane.provider):
+            return True
+        if estimate is None or not lane.budget.reserve(lane.provider, item.index, estimate):
+            lane.halt(StopReason.BUDGET, f"item {item.index} ({estimate} credits) would pass max_credits")
+            return False
+        return True
+
+    async def _send(self, item: BatchItem, permit: Permit) -> None:
+        lane = self._lane
+        lane.in_air.add(item.index)
+        try:
+            if lane.history_usable:
+                await self._send_one(item, permit)
+            else:
+                # Nothing would bring a lost answer back: let there be one that could be lost.
+                async with self._one_by_one:
+                    await self._send_one(item, permit)
+        finally:
+            lane.in_air.discard(item.index)
+            lane.hurry() if not lane.creating else lane.tell()
+
+    async def _send_one(self, item: BatchItem, permit: Permit) -> None:
+        lane = self._lane
+        reach("before_intent")
+        deadline = Deadline(lane.timing.deadline)
+        intent = Intent(
+            item=item.index,
+            at=utc_now(),
+            attempt=lane.state(item.index).attempt + 1,
+            provider_at=lane.client.clock.now(),
+            boot=boot_id(),
+            boot_at=boot_seconds(),
+        )
+        rank = len(lane.order)
+        try:
+            await lane.record(intent)
+        except BaseException:
+            lane.client.pacer.unused(permit)
+            raise
+        reach("after_intent")
+        try:
+            generation = await lane.client.create(
+                item.request,
+                correlator=lane.correlator(item, intent.attempt),
+                permit=permit,
+                deadline=deadline,
+            )
+        except AmbiguousCreateError as error:
+            logger.warning("item %s: %s", item.title, error)
+            lane.open[item.index] = lane.reopened(item, intent).ranked(rank)
+            lane.hurry()
+        except ProviderError as error:
+            await self._not_created(item, intent, error)
+        else:
+            reach("after_post")
+            self._refusals = self._failures = 0
+            lane.trouble.clear()
+            reach("before_created")
+            await lane.record(
+                Created(
+                    item=item.index,
+                    at=utc_now(),
+                    attempt=intent.attempt,
+                    id=generation.id,
+                    credits=generation.credits,
+                )
+            )
+            reach("after_created")
+            lane.flying[generation.id] = lane.flight(item)
+
+    async def _not_created(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
+        lane = self._lane
+        if isinstance(error, ConnectionFailedError):
+            entry: NotSent | Refused = NotSent(
+                item=item.index, at=utc_now(), attempt=intent.attempt, message=str(error)
+            )
+        else:
+            entry = Refused(
+                item=item.index,
+                at=utc_now(),
+                attempt=intent.attempt,
+                final=_is_final(error),
+                reason=reason_of(error),
+                message=str(error),
+            )
+        await lane.record(entry)
+        await self._draw_conclusions(item, error)
+
+    async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
+        lane = self._lane
+        if isinstance(error, InsufficientCreditsError):
+            lane.halt(StopReason.CREDITS, str(error))
+        elif isinstance(error, RateLimitedError):
+            self._on_rate_limit(error)
+        elif isinstance(error, AuthenticationError) and not error.retryable:
+            lane.halt(StopReason.KEY, str(error))
+        elif isinstance(error, ConnectionFailedError):
+            self._failures += 1
+            if lane.trouble.over():
+                lane.halt(StopReason.GONE, str(error))
+            await asyncio.sleep(backoff(min(self._failures, 5)))
+        elif _is_final(error):
+            logger.warning("item %s was refused: %s", item.title, error)
+
+    def _on_rate_limit(self, error: RateLimitedError) -> None:
+        """A 429 on creates only, while reads pass, means that too many jobs are pending."""
+        lane = self._lane
+        self._refusals += 1
+        pending = len(lane.flying)
+        if pending and (error.queue_full or (self._refusals > 1 and lane.reads_pass)):
+            lane.cap = max(1.0, float(pending))
+        lane.reads_pass = False
+        lane.hurry()
+        if lane.trouble.over():
+            lane.halt(StopReason.GONE, str(error))
+
+
+def _is_final(error: ProviderError) -> bool:
+    """Whether the provider would refuse the same request again."""
+    passing = (RateLimitedError, InsufficientCreditsError, AuthenticationError)
+    return not error.retryable and not isinstance(error, passing)
+
+
+def reason_of(error: ProviderError) -> str:
+    """A stable word for a provider's error."""
+    if isinstance(error, ModerationError):
+        return "moderation"
+    words = {
+        InsufficientCreditsError: "insufficient_credits",
+        AuthenticationError: "key_refused",
+        RateLimitedError: "rate_limited",
+    }
+    return words.get(type(error), "refused")

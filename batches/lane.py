@@ -1,0 +1,290 @@
+"""One provider's part of a running batch: what is to be created, under way, open and to be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prefect_imagine.batches.attempts import EchoClass, OpenAttempt, echo_class
+from prefect_imagine.batches.budget import Budget
+from prefect_imagine.batches.cadence import Cadence, Flight
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.owner import boot_id
+from prefect_imagine.batches.ownership import Neighbours
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
+from prefect_imagine.batches.state import ItemState, Phase
+from prefect_imagine.batches.usage import item_cost
+from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.protocol import ProviderClient
+
+logger = logging.getLogger(__name__)
+
+
+class StopReason(StrEnum):
+    """Why creating ended before everything was created."""
+
+    BUDGET = "budget"
+    CREDITS = "credits"
+    KEY = "key"
+    GONE = "gone"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+
+
+_ASKED = (StopReason.INTERRUPTED, StopReason.TERMINATED)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why creating ended, in a word and a sentence."""
+
+    reason: StopReason
+    message: str
+
+
+class Trouble:
+    """How long a provider has been failing without a break."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+
+    def over(self) -> bool:
+        """Note a failure; whether patience is at its end."""
+        self._since = self._since or boot_seconds()
+        return boot_seconds() - self._since > self._patience
+
+    def clear(self) -> None:
+        """It works again."""
+        self._since = None
+
+
+class Lane:
+    """One provider's part of a running batch. Its stages share it; nothing else is shared between lanes
+    but the journal and the budget.
+
+    Attributes:
+        todo: items to create, in order.
+        in_air: items whose create is being sent right now.
+        open: attempts whose outcome is not known.
+        flying: jobs under way, by the provider's id.
+        ready: items to store, in the order of their completion.
+        cap: how many jobs may be pending at once, where the provider was found to limit that.
+        order: when in the journal's order each id became known.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        client: ProviderClient,
+        plan: Plan,
+        journal: Journal,
+        budget: Budget,
+        options: BatchOptions,
+        neighbours: Callable[[Callable[[BatchItem], EchoClass]], Neighbours],
+        *,
+        create: bool = True,
+    ) -> None:
+        self.provider = provider
+        self.client = client
+        self.plan = plan
+        self.items = plan.of(provider)
+        self.journal = journal
+        self.budget = budget
+        self.options = options
+        self.timing = options.timing
+        self.neighbours = neighbours(self.echo)
+        self.cadence = Cadence()
+        self.trouble = Trouble(options.timing.patience)
+        self.stop: Stop | None = None
+        self.todo: deque[int] = deque()
+        self.in_air: set[int] = set()
+        self.open: dict[int, OpenAttempt] = {}
+        self.flying: dict[str, Flight] = {}
+        self.ready: deque[int] = deque()
+        self.watching = True
+        self.reads_pass = False
+        self.look_soon = False
+        self.pending_waves = 0
+        self.cap: float | None = None
+        self.order: dict[str, int] = {}
+        self.history_usable = True
+        self.sends: set[asyncio.Task[None]] = set()
+        self._classes: Counter[tuple[EchoClass, str]] = Counter()
+        self._news = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._creates = create
+        self._load()
+
+    def _load(self) -> None:
+        for item in self.items:
+            state = self.state(item.index)
+            self.budget.settle(self.provider, item.index, self.committed(item.index))
+            for charge in state.charges:
+                self.order[charge.id] = 0
+            looked_for = (Phase.OPEN,) if self._creates else (Phase.OPEN, Phase.UNKNOWN)
+            if state.phase is Phase.PLANNED and self._creates:
+                self.todo.append(item.index)
+            elif state.phase in looked_for and state.intent is not None:
+                self.open[item.index] = self.reopened(item, state.intent)
+            elif state.phase is Phase.CREATED and state.id is not None:
+                self.flying[state.id] = self.flight(item)
+            elif state.phase is Phase.FINISHED:
+                self.ready.append(item.index)
+
+    def state(self, index: int) -> ItemState:
+        """Where an item durably stands."""
+        return self.journal.state[index]
+
+    def echo(self, item: BatchItem) -> EchoClass:
+        """What the provider's history will show of an item."""
+        return echo_class(item.request, self.client.wire_prompt(item.request))
+
+    def correlator(self, item: BatchItem, attempt: int) -> str:
+        """Our mark on one attempt, for providers that echo one."""
+        return f"{item.item_id}:{attempt}"
+
+    def flight(self, item: BatchItem) -> Flight:
+        """A job of an item, under way from now."""
+        return Flight(item.index, boot_seconds(), item.request.kind, item.request.model)
+
+    def reopened(self, item: BatchItem, intent: Intent) -> OpenAttempt:
+        """The open attempt that an intent became. A process that cannot tell the intent's age waits as
+        long as if it had been written just now."""
+        same_boot = bool(intent.boot) and intent.boot == boot_id()
+        return OpenAttempt(
+            item=item.index,
+            attempt=intent.attempt,
+            echo=self.echo(item),
+            correlator=self.correlator(item, intent.attempt),
+            provider_at=intent.provider_at,
+            since=min(intent.boot_at, boot_seconds()) if same_boot else boot_seconds(),
+            known_before=len(self.order),
+        )
+
+    def committed(self, index: int) -> int | float:
+        """Credits that an item has or may have cost."""
+        cost = item_cost(self.plan.item(index), self.state(index))
+        return add_credits([cost.charged, cost.estimated, cost.possible])
+
+    async def record(self, *entries: AnyItemRecord) -> None:
+        """Make records durable and take their cost in."""
+        await self.journal.append(*entries)
+        for entry in entries:
+            if isinstance(entry, Created | Adopted):
+                self.order[entry.id] = len(self.order)
+            if isinstance(entry, Unknown):
+                self.open.pop(entry.item, None)
+            self.budget.settle(self.provider, entry.item, self.committed(entry.item))
+        self.tell()
+
+    def halt(self, reason: StopReason, message: str) -> None:
+        """Create nothing more in this run."""
+        if self.stop is None or reason in _ASKED:
+            logger.warning("%s: no more creates: %s", self.provider, message)
+            self.stop = Stop(reason, message)
+        self.hurry()
+
+    @property
+    def gone(self) -> bool:
+        """Whether following what is under way is pointless too."""
+        return self.stop is not None and (self.stop.reason is StopReason.GONE or self.stopped)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked the run to end."""
+        return self.stop is not None and self.stop.reason in _ASKED
+
+    @property
+    def creating(self) -> bool:
+        """Whether creates are to come or under way."""
+        return bool(self.in_air) or (self.stop is None and bool(self.todo or self.open or self.pending_waves))
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to follow."""
+        if self.gone:
+            return not self.in_air
+        return not (self.creating or self.flying or self.open)
+
+    def full(self) -> bool:
+        """Whether the provider will take no more jobs for now."""
+        return self.cap is not None and len(self.flying) + len(self.in_air) >= int(self.cap)
+
+    def enter(self, item: BatchItem) -> bool:
+        """Take a place among the creates of one echo class, if there may be one now.
+
+        While an attempt of the class is open, or one with other settings is under way, there may not:
+        the history could not tell their jobs apart.
+        """
+        echo = self.echo(item)
+        if any(attempt.echo == echo for attempt in self.open.values()):
+            return False
+        fingerprint = item.request.fingerprint
+        if any(one == echo and other != fingerprint for one, other in self._classes):
+            return False
+        self._classes[echo, fingerprint] += 1
+        return True
+
+    def leave(self, item: BatchItem) -> None:
+        """Give the place back."""
+        key = (self.echo(item), item.request.fingerprint)
+        self._classes[key] -= 1
+        if not self._classes[key]:
+            del self._classes[key]
+        self.tell()
+
+    def airborne(self, echo: EchoClass) -> bool:
+        """Whether a create of this class is being sent right now."""
+        return any(self.echo(self.plan.item(index)) == echo for index in self.in_air)
+
+    def again(self, index: int) -> None:
+        """An item turned out not to have been created: create it, if this run creates."""
+        self.open.pop(index, None)
+        if self._creates:
+            self.todo.append(index)
+        self.tell()
+
+    def tell(self) -> None:
+        """Something changed: let everybody who waits look again."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Something changed that should not wait for the next look."""
+        self._hurry.set()
+        self.tell()
+
+    async def until(self, ready: Callable[[], bool], seconds: float | None = None) -> None:
+        """Wait until something holds, at most so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not ready():
+                    await self._news.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless something urgent comes."""
+        self._hurry.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+
+    def send(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        """Start what must go on to its end although its wave is cancelled."""
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self.sends.add(task)
+        task.add_done_callback(self.sends.discard)
+        return task
+
+
+def known_before(order: dict[str, int], rank: int) -> Iterable[str]:
+    """The ids that were known before a rank in the journal's order."""
+    return {job for job, place in order.items() if place < rank}

@@ -1,0 +1,106 @@
+"""Who runs a batch: liveness only. What keeps two writers apart is the journal's sequence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from pydantic import ValidationError
+
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.owner import Owner
+from prefect_imagine.errors import BatchBusyError, ImagineError
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+
+
+class LeaseRecord(Frozen):
+    """What stands in `lease.json`. `beat` makes each renewal a new version."""
+
+    owner: Owner
+    beat: int = 0
+    released: bool = False
+
+
+class Lease:
+    """Keeps `lease.json` fresh while this process runs a batch."""
+
+    def __init__(self, store: Store, offload: Offload, batch_id: str, owner: Owner) -> None:
+        self._store = store
+        self._offload = offload
+        self._key = f"{batch_id}/lease.json"
+        self._owner = owner
+        self._version: str | None = None
+        self._beat = 0
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def take(self, *, wait: bool, force: bool = False) -> None:
+        """Become the one who runs the batch.
+
+        A dead process on this host is taken over at once; any other when its lease has not been renewed
+        for 15 seconds by the store's own clock. `force` does not ask: the other one is fenced off by the
+        journal. Raises `BatchBusyError` while another process lives, unless `wait`.
+        """
+        while True:
+            holder, version, age = await self._offload(self._look)
+            free = holder is None or holder.released or holder.owner.surely_dead or age > LEASE_SECONDS
+            if (free or force) and await self._write(version, released=False):
+                self._renewing = asyncio.create_task(self._renew())
+                return
+            if not free and not wait and holder is not None:
+                raise BatchBusyError(
+                    f"the batch is being run by process {holder.owner.pid} on {holder.owner.host} "
+                    f"(renewed {age:.0f} s ago): wait for it, or run again with --wait"
+                )
+            await asyncio.sleep(1.0)
+
+    async def release(self) -> None:
+        """Say that this process runs the batch no longer."""
+        if self._renewing is None:
+            return
+        self._renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._renewing
+        self._renewing = None
+        with suppress(ImagineError):
+            await self._offload.transfer(self._swap, self._version, True)
+
+    def _look(self) -> tuple[LeaseRecord | None, str | None, float]:
+        found = self._store.read_version(self._key)
+        if found is None:
+            return None, None, 0.0
+        data, version = found
+        about = self._store.head(self._key)
+        age = self._store.now() - about.modified if about is not None else 0.0
+        try:
+            return LeaseRecord.model_validate_json(data), version, age
+        except ValidationError:
+            # A lease nobody can read holds nobody off for longer than a readable one would.
+            return LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age
+
+    async def _write(self, version: str | None, *, released: bool) -> bool:
+        return await self._offload(self._swap, version, released)
+
+    def _swap(self, version: str | None, released: bool) -> bool:
+        self._beat += 1
+        record = LeaseRecord(owner=self._owner, beat=self._beat, released=released)
+        done = self._store.swap(self._key, record.model_dump_json().encode(), version)
+        if done:
+            found = self._store.read_version(self._key)
+            self._version = found[1] if found is not None else None
+        return done
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                if not await self._write(self._version, released=False):
+                    return  # somebody else holds it: the journal will say so at the next record
+            except ImagineError as error:
+                logger.warning("the lease could not be renewed: %s", error)

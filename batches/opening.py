@@ -1,0 +1,151 @@
+"""From prompts or a batch id to a plan with clients: what happens before a run may spend anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+from prefect_imagine.batches.journal import read_journal
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import Plan, check_same, read_plan, write_plan
+from prefect_imagine.batches.preflight import Inspection, check_priced, inspect, make_plan
+from prefect_imagine.batches.prompts import Asked
+from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.providers.http import Timeouts
+from prefect_imagine.providers.models import Balance
+from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.providers.rates import Rate
+from prefect_imagine.providers.registry import Account, open_client
+from prefect_imagine.stores import Store
+
+Accounts = Callable[[Sequence[str]], Awaitable[Mapping[str, Account]]]
+"""Finds the accounts of some providers. Raises `ConfigurationError` with everything that is missing."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A batch that may be run.
+
+    Attributes:
+        clients: of the providers that still have something to do.
+        fresh: whether the plan exists only in memory yet.
+    """
+
+    plan: Plan
+    state: BatchState
+    clients: Mapping[str, ProviderClient] = field(default_factory=dict)
+    balances: Mapping[str, Balance] = field(default_factory=dict)
+    fresh: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether running it would change nothing."""
+        return not self.clients
+
+
+handed_over: ContextVar[Opened | None] = ContextVar("prefect_imagine_handed_over", default=None)
+"""A batch that the surrounding code has opened already, so that a flow need not look everything up again."""
+
+
+@asynccontextmanager
+async def open_batch(
+    store: Store,
+    batch_id: str,
+    asked: Sequence[Asked] | None,
+    accounts: Accounts,
+    options: BatchOptions,
+) -> AsyncIterator[Opened]:
+    """Read the batch's plan, or make one of what is asked, and open the clients that it needs.
+
+    Spends nothing and writes nothing: `keep` writes a fresh plan.
+
+    Raises:
+        ConfigurationError: what is wrong with prompts, keys, prices or addresses.
+        StoreError: the store cannot be read.
+    """
+    offload = Offload(patience=30.0)
+    try:
+        plan = await offload(read_plan, store, batch_id)
+        state = (await offload(read_journal, store, batch_id)).state if plan is not None else BatchState()
+    finally:
+        offload.close()
+    if plan is None and asked is None:
+        raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
+    if plan is not None and asked is not None:
+        check_same(plan, [each.fingerprint for each in asked])
+    if plan is not None:
+        check_priced(plan, options)
+    wanted = _unsettled(plan, state, options) if plan is not None else _asked_providers(asked or ())
+    found = {name: _tuned(each, options) for name, each in (await accounts(wanted)).items()}
+    async with AsyncExitStack() as stack:
+        clients: dict[str, ProviderClient] = {}
+        for name, account in found.items():
+            clients[name] = open_client(account)
+            stack.push_async_callback(clients[name].aclose)
+        inspection = await inspect(clients, models=plan is None) if clients else Inspection()
+        fresh = plan is None
+        if plan is None:
+            prices = _prices(found, options)
+            plan = make_plan(batch_id, asked or (), clients, inspection, options, prices)
+        yield Opened(plan, state, clients, inspection.balances, fresh)
+
+
+async def keep(store: Store, opened: Opened) -> None:
+    """Write a fresh plan, after making sure that the store takes what is going to be paid for.
+
+    Raises:
+        ConfigurationError: the store cannot be written.
+    """
+    if opened.settled:
+        return
+    offload = Offload(patience=30.0)
+    try:
+        try:
+            await offload(store.check_writable)
+        except StoreError as error:
+            raise ConfigurationError(f"nothing was created: {error}") from error
+        if opened.fresh and not await offload(write_plan, store, opened.plan):
+            # Somebody made the same batch in this moment.
+            known = await offload(read_plan, store, opened.plan.batch_id)
+            if known is None or known.asked != opened.plan.asked:
+                raise ConfigurationError(
+                    f"batch {opened.plan.batch_id!r} has just been made with other prompts"
+                )
+    finally:
+        offload.close()
+
+
+def _unsettled(plan: Plan, state: BatchState, options: BatchOptions) -> list[str]:
+    def again(index: int) -> bool:
+        phase = state[index].phase
+        return (
+            not state[index].settled
+            or (phase is Phase.FAILED and options.retry_failed)
+            or (phase is Phase.UNKNOWN and options.recreate_unknown)
+        )
+
+    return [name for name in plan.providers if any(again(item.index) for item in plan.of(name))]
+
+
+def _asked_providers(asked: Sequence[Asked]) -> list[str]:
+    return list(dict.fromkeys(each.request.provider for each in asked))
+
+
+def _tuned(account: Account, options: BatchOptions) -> Account:
+    rate = options.rates.get(account.provider)
+    return replace(
+        account,
+        rate=Rate.parse(rate) if rate else account.rate,
+        timeouts=Timeouts(create=options.timing.create),
+    )
+
+
+def _prices(accounts: Mapping[str, Account], options: BatchOptions) -> dict[str, PriceList]:
+    return {
+        name: options.prices.get(name, PriceList()).over(account.prices) for name, account in accounts.items()
+    }

@@ -1,0 +1,84 @@
+"""How a batch is to be run; every field shows in the form of a Prefect deployment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.providers.prices import PriceList
+
+
+class BatchOptions(Frozen):
+    """How a batch is to be run."""
+
+    batch_id: str | None = Field(
+        default=None, description="The batch to make or resume; by default the flow run's own id."
+    )
+    max_credits: Credits | None = Field(
+        default=None, ge=0, description="Stop creating before the batch costs more credits than this."
+    )
+    max_credits_by_provider: dict[str, Credits] = Field(
+        default_factory=dict, description="The same for single providers, by their names."
+    )
+    allowed_failures: int = Field(
+        default=0, ge=0, description="How many items may fail before the flow run counts as failed."
+    )
+    prices: dict[str, PriceList] = Field(
+        default_factory=dict,
+        description="Credits per generation, by provider, where the provider tells none.",
+    )
+    rates: dict[str, str] = Field(
+        default_factory=dict,
+        description="Requests to keep below, by provider, such as 60/10s; the provider's own headers win.",
+    )
+    retry_failed: bool = Field(
+        default=False, description="Create again what the provider failed or refused. This costs again."
+    )
+    recreate_unknown: bool = Field(
+        default=False,
+        description="Create again items whose fate could not be found out. They may be paid twice.",
+    )
+    wait: bool = Field(
+        default=False, description="Wait while another process runs this batch, instead of ending as busy."
+    )
+    cancel_in_flight: bool = Field(
+        default=False, description="When cancelled, cancel at the provider what is under way, where it can."
+    )
+    max_output_bytes: int = Field(
+        default=2 * 1024**3, gt=0, description="The largest output that is downloaded, in bytes."
+    )
+    timing: Timing = Field(
+        default_factory=lambda: Timing(),
+        description="The protocol's waits. The defaults suit real providers.",
+    )
+
+    def limits(self, provider: str) -> bool:
+        """Whether this provider's spending is limited."""
+        return self.max_credits is not None or provider in self.max_credits_by_provider
+
+
+class Timing(Frozen):
+    """The waits that "never pays twice" rests on, in seconds."""
+
+    deadline: float = Field(
+        default=10.0, gt=0, description="From stamping an intent to the last moment its create may be sent."
+    )
+    create: float = Field(default=50.0, gt=0, description="The longest a create may take once it is sent.")
+    settle: float = Field(
+        default=30.0, ge=0, description="How long after accepting a job its provider's history may lag."
+    )
+    margin: float = Field(
+        default=300.0, ge=0, description="How much older than an intent its job's own time may appear."
+    )
+    patience: float = Field(
+        default=600.0, gt=0, description="How long a provider or store may be gone before the run gives up."
+    )
+
+    @property
+    def absent_after(self) -> float:
+        """Seconds after an intent from which on a history without its job proves that there is none."""
+        return self.deadline + self.create + self.settle
+
+
+BatchOptions.model_rebuild()

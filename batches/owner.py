@@ -1,0 +1,65 @@
+"""Who a process is, so that another one can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from prefect_imagine.providers.models import Frozen
+
+
+class Owner(Frozen):
+    """One attempt of one process to run a batch. Never reused: not even by the same flow run."""
+
+    token: str
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    @classmethod
+    def me(cls) -> Owner:
+        """This process, with a new token."""
+        return cls(
+            token=uuid.uuid4().hex,
+            host=host_name(),
+            boot=boot_id(),
+            pid=os.getpid(),
+            started=_started(os.getpid()) or "",
+        )
+
+    @property
+    def surely_dead(self) -> bool:
+        """Whether this process is known to be gone: it ran on this boot of this host, and its pid is free
+        or belongs to a process that started at another time."""
+        return bool(self.boot) and self.boot == boot_id() and _started(self.pid) != self.started
+
+
+@cache
+def host_name() -> str:
+    """This host's name, for people."""
+    return socket.gethostname()
+
+
+@cache
+def boot_id() -> str:
+    """Names this boot of this host and its process namespace: a container's pids mean nothing outside it.
+    Empty where the system does not tell."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _started(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # A zombie writes nothing any more.
+    return None if fields[0] in ("Z", "X") else fields[19]

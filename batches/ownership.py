@@ -1,0 +1,72 @@
+"""Which jobs and open attempts the other batches under the same root have: theirs are not adopted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prefect_imagine.batches.attempts import EchoClass
+from prefect_imagine.batches.journal import folder, read_journal
+from prefect_imagine.batches.plan import BatchItem, read_plan
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Claims:
+    """What other batches hold at one provider."""
+
+    ids: set[str] = field(default_factory=set)
+    open_classes: set[EchoClass] = field(default_factory=set)
+
+
+class Neighbours:
+    """Reads the journals of the other batches under one root, again only where they have grown."""
+
+    def __init__(self, store: Store, batch_id: str, echo: Callable[[BatchItem], EchoClass]) -> None:
+        self._store = store
+        self._batch_id = batch_id
+        self._echo = echo
+        self._read: dict[str, tuple[str | None, Claims]] = {}
+
+    def claims(self, provider: str) -> Claims:
+        """All ids and open classes of other batches. Raises `StoreError`."""
+        total = Claims()
+        for name in self._store.folders(""):
+            if name != self._batch_id:
+                found = self._of(name, provider)
+                total.ids |= found.ids
+                total.open_classes |= found.open_classes
+        return total
+
+    def _of(self, batch_id: str, provider: str) -> Claims:
+        known = self._read.get(batch_id)
+        last = known[0] if known is not None else None
+        grown = [found.key for found in self._store.list(folder(batch_id), after=last)]
+        if known is not None and not grown:
+            return known[1]
+        claims = self._look(batch_id, provider)
+        self._read[batch_id] = (grown[-1] if grown else last, claims)
+        return claims
+
+    def _look(self, batch_id: str, provider: str) -> Claims:
+        try:
+            plan = read_plan(self._store, batch_id)
+        except ConfigurationError:
+            return Claims()  # a folder that is no batch
+        if plan is None:
+            return Claims()
+        try:
+            state = read_journal(self._store, batch_id).state
+        except StoreError as error:
+            logger.warning("the journal of the neighbouring batch %s cannot be read: %s", batch_id, error)
+            raise
+        items = plan.of(provider)
+        return Claims(
+            ids={charge.id for item in items for charge in state[item.index].charges},
+            open_classes={self._echo(item) for item in items if state[item.index].phase is Phase.OPEN},
+        )

@@ -1,0 +1,151 @@
+"""What a batch is going to create: one line an item, written once before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.providers.models import Estimate, Frozen, GenerationRequest, digest
+from prefect_imagine.stores import Store
+
+FORMAT = 1
+_BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+class BatchItem(Frozen):
+    """One generation that a batch owes.
+
+    Attributes:
+        index: its place in the batch, from 1.
+        item_id: names this item and no other, in any batch.
+        asked: fingerprint of what the person wrote; `request` has the provider's choices filled in.
+    """
+
+    index: int
+    item_id: str
+    name: str | None = None
+    asked: str
+    request: GenerationRequest
+    estimate: Estimate
+
+    @property
+    def title(self) -> str:
+        """What a person recognises it by: index and the start of the prompt."""
+        return f"{self.index} {shortened(self.request.prompt)}"
+
+
+class _Line(BatchItem):
+    format: int
+    batch_id: str
+    planned_at: datetime
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A batch's items, in order."""
+
+    batch_id: str
+    planned_at: datetime
+    items: tuple[BatchItem, ...]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers it uses, in order of first use."""
+        return tuple(dict.fromkeys(item.request.provider for item in self.items))
+
+    @property
+    def asked(self) -> str:
+        """A stable hash of what the person asked for."""
+        return asked_hash(item.asked for item in self.items)
+
+    def item(self, index: int) -> BatchItem:
+        """The item with this index."""
+        return self.items[index - 1]
+
+    def of(self, provider: str) -> list[BatchItem]:
+        """The items of one provider, in order."""
+        return [item for item in self.items if item.request.provider == provider]
+
+
+def shortened(prompt: str, width: int = 40) -> str:
+    """The start of a prompt on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def asked_hash(fingerprints: Iterable[str]) -> str:
+    """The hash of a whole batch's fingerprints, in order."""
+    return digest(list(fingerprints))
+
+
+def make_item_id(batch_id: str, index: int, asked: str) -> str:
+    """An id that no other item of any batch has."""
+    return digest([batch_id, index, asked])[:16]
+
+
+def check_batch_id(batch_id: str) -> str:
+    """The id, if it can name a folder. Raises `ConfigurationError`."""
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise ConfigurationError(
+            f"{batch_id!r} cannot be a batch id: use letters, digits, '.', '_' and '-', at most 120"
+        )
+    return batch_id
+
+
+def plan_key(batch_id: str) -> str:
+    """Where a batch's plan lies below the root."""
+    return f"{batch_id}/plan.jsonl"
+
+
+def write_plan(store: Store, plan: Plan) -> bool:
+    """Put the plan if there is none yet; `False` if there is."""
+    lines = (
+        _Line(
+            format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **dict(item)
+        ).model_dump_json()
+        for item in plan.items
+    )
+    data = "".join(f"{line}\n" for line in lines).encode()
+    return store.put_new(plan_key(plan.batch_id), data, "application/jsonl")
+
+
+def read_plan(store: Store, batch_id: str) -> Plan | None:
+    """The plan of a batch, or `None` if there is no such batch. Raises `StoreError` for a damaged one."""
+    data = store.read(plan_key(check_batch_id(batch_id)))
+    return None if data is None else _parse(data, store.address, batch_id)
+
+
+def _parse(data: bytes, address: str, batch_id: str) -> Plan:
+    try:
+        lines = [_Line.model_validate(_current(json.loads(line))) for line in data.splitlines() if line]
+        plan = Plan(batch_id, lines[0].planned_at, tuple(_item(line) for line in lines))
+    except (ValueError, ValidationError, IndexError) as error:
+        raise StoreError(f"the plan of {address}/{batch_id} cannot be read: {error}") from error
+    if [item.index for item in plan.items] != list(range(1, len(plan.items) + 1)):
+        raise StoreError(f"the plan of {address}/{batch_id} is not whole")
+    return plan
+
+
+def _current(line: dict[str, object]) -> dict[str, object]:
+    if line.get("format") != FORMAT:
+        raise ValueError(f"format {line.get('format')!r} is not one that this version reads")
+    return line
+
+
+def _item(line: _Line) -> BatchItem:
+    return BatchItem(**{name: getattr(line, name) for name in BatchItem.model_fields})
+
+
+def check_same(plan: Plan, fingerprints: Sequence[str]) -> None:
+    """Raise `ConfigurationError` if the batch holds other prompts than these."""
+    if plan.asked != asked_hash(fingerprints):
+        raise ConfigurationError(
+            f"batch {plan.batch_id!r} exists with other prompts ({len(plan.items)} items): "
+            "choose another batch id, or start a new batch"
+        )

@@ -1,0 +1,203 @@
+"""Everything that can be found out before anything is spent: keys, models, prices, balances, problems."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
+from prefect_imagine.batches.prompts import Asked, Problems
+from prefect_imagine.errors import AuthenticationError, ConfigurationError, ProviderError
+from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
+from prefect_imagine.providers.prices import PriceList, estimate
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.providers.registry import INDICATIVE_PRICES, key_help
+
+logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 15.0
+ANSWER_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What one provider told before the first create. `models` is empty where it lists none."""
+
+    models: tuple[ModelInfo, ...] = ()
+    balance: Balance | None = None
+
+    @property
+    def credits(self) -> dict[str, int | float]:
+        """Credits of one generation, by model, as listed."""
+        return {model.id: model.credits for model in self.models if model.credits is not None}
+
+
+@dataclass(frozen=True)
+class EstimateLine:
+    """What the items of one provider and model are expected to cost."""
+
+    provider: str
+    kind: str
+    model: str
+    items: int
+    credits: int | float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All catalogs that a batch needs."""
+
+    catalogs: Mapping[str, Catalog] = field(default_factory=dict)
+
+    @property
+    def balances(self) -> dict[str, Balance]:
+        """The balances that could be read."""
+        return {name: each.balance for name, each in self.catalogs.items() if each.balance is not None}
+
+
+async def inspect(clients: Mapping[str, ProviderClient], *, models: bool = True) -> Inspection:
+    """Read what each provider tells.
+
+    Raises:
+        ConfigurationError: a key is refused, or an endpoint cannot be reached within 15 seconds.
+    """
+    found = await asyncio.gather(*(_reached(client, models=models) for client in clients.values()))
+    return Inspection(dict(zip(clients, found, strict=True)))
+
+
+async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
+    """One provider's catalog. Reaching it has 15 seconds; answering may take longer, as when a rate limit
+    makes us wait."""
+    looking = asyncio.ensure_future(_catalog(client, models=models))
+    try:
+        done, _ = await asyncio.wait([looking], timeout=REACH_SECONDS)
+        if not done and client.clock.known:
+            done, _ = await asyncio.wait([looking], timeout=ANSWER_SECONDS)
+        if done:
+            return looking.result()
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    raise ConfigurationError(
+        f"{client.provider}: {client.base_url} cannot be reached; check the address "
+        f"({client.provider.upper()}_BASE_URL) and the network"
+    )
+
+
+async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
+    try:
+        listed = await _models(client) if models else None
+        balance = await client.balance() if client.capabilities.balance else None
+        if listed is None and balance is None:
+            await client.check()
+    except AuthenticationError as error:
+        raise ConfigurationError(
+            f"{error} (HTTP {error.status_code}): set {key_help(client.provider)}"
+        ) from error
+    except ProviderError as error:
+        raise ConfigurationError(f"{error}; nothing was created") from error
+    return Catalog(models=listed or (), balance=balance)
+
+
+async def _models(client: ProviderClient) -> tuple[ModelInfo, ...] | None:
+    if not client.capabilities.models:
+        return None
+    try:
+        return await client.models()
+    except AuthenticationError:
+        raise
+    except ProviderError as error:
+        logger.warning("%s: models are not checked: %s", client.provider, error)
+        return None
+
+
+def make_plan(
+    batch_id: str,
+    asked: Sequence[Asked],
+    clients: Mapping[str, ProviderClient],
+    inspection: Inspection,
+    options: BatchOptions,
+    prices: Mapping[str, PriceList],
+) -> Plan:
+    """The plan of a new batch. Raises `InvalidPromptsError` with everything the providers would refuse."""
+    problems = Problems()
+    _check(asked, clients, inspection, problems)
+    problems.check()
+    items = []
+    for index, each in enumerate(asked, start=1):
+        catalog = inspection.catalogs[each.request.provider]
+        request = clients[each.request.provider].completed(each.request, catalog.models)
+        items.append(
+            BatchItem(
+                index=index,
+                item_id=make_item_id(batch_id, index, each.fingerprint),
+                name=each.name,
+                asked=each.fingerprint,
+                request=request,
+                estimate=price(request, catalog, prices),
+            )
+        )
+    plan = Plan(batch_id, utc_now(), tuple(items))
+    check_priced(plan, options)
+    return plan
+
+
+def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:
+    """What one request is expected to cost: by the user's list, the provider's, or an indicative one."""
+    found = estimate(request, prices.get(request.provider, PriceList()), catalog.credits)
+    if found.credits is not None or request.provider not in INDICATIVE_PRICES:
+        return found
+    return estimate(request, INDICATIVE_PRICES[request.provider], {})
+
+
+def check_priced(plan: Plan, options: BatchOptions) -> None:
+    """A budget needs a price for everything. Raises `ConfigurationError`."""
+    limited = [item for item in plan.items if options.limits(item.request.provider)]
+    unpriced = sorted({item.request.provider for item in limited if item.estimate.credits is None})
+    if unpriced:
+        raise ConfigurationError(
+            f"max_credits cannot be kept: {', '.join(unpriced)} tells no prices; "
+            f"set a price, such as --price {unpriced[0]}=1"
+        )
+
+
+def estimate_lines(plan: Plan) -> list[EstimateLine]:
+    """The estimate of a plan, by provider, kind and model."""
+    groups: dict[tuple[str, str, str, str], list[BatchItem]] = {}
+    for item in plan.items:
+        request = item.request
+        key = (request.provider, request.kind.value, request.model or "default", item.estimate.source)
+        groups.setdefault(key, []).append(item)
+    return [
+        EstimateLine(provider, kind, model, len(items), _total(items), source)
+        for (provider, kind, model, source), items in groups.items()
+    ]
+
+
+def _total(items: Sequence[BatchItem]) -> int | float | None:
+    known = [item.estimate.credits for item in items if item.estimate.credits is not None]
+    return add_credits(known) if len(known) == len(items) else None
+
+
+def _check(
+    asked: Sequence[Asked],
+    clients: Mapping[str, ProviderClient],
+    inspection: Inspection,
+    problems: Problems,
+) -> None:
+    seen: set[tuple[int, str]] = set()
+    for each in asked:
+        mark = (each.row, each.request.fingerprint)
+        if mark in seen:  # a row with a count is checked once
+            continue
+        seen.add(mark)
+        provider = each.request.provider
+        models = inspection.catalogs[provider].models
+        for column, message in clients[provider].problems(each.request, models):
+            problems.add(message, row=each.row, column=column)

@@ -1,0 +1,176 @@
+"""The journal's records: everything that happens to an item, each a line.
+
+Reading a record that a later version wrote must fail loudly rather than lose money: unknown kinds and
+fields are errors, and a changed meaning gets a new `FORMAT`.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.models import Frozen, GenerationStatus, Output
+
+FORMAT = 1
+
+
+class Claim(Frozen):
+    """A process begins to write here."""
+
+    kind: Literal["claim"] = "claim"
+    owner: str
+    host: str
+    at: datetime
+    max_credits: Credits | None = None
+    max_credits_by_provider: dict[str, Credits] = Field(default_factory=dict)
+
+
+class ItemRecord(Frozen):
+    """Something that happened to one item. `at` is the writer's clock, for people."""
+
+    item: int
+    at: datetime
+
+
+class Intent(ItemRecord):
+    """A create is about to be sent. `provider_at` is the provider's clock; `boot` and `boot_at` (seconds)
+    tell processes of the same machine, while it runs, how long ago this was."""
+
+    kind: Literal["intent"] = "intent"
+    attempt: int
+    provider_at: datetime
+    boot: str
+    boot_at: float
+
+
+class Created(ItemRecord):
+    """The provider answered the create with a job."""
+
+    kind: Literal["created"] = "created"
+    attempt: int
+    id: str
+    credits: Credits | None = None
+
+
+class Adopted(ItemRecord):
+    """The job of an open attempt was found in the provider's history."""
+
+    kind: Literal["adopted"] = "adopted"
+    attempt: int
+    id: str
+    credits: Credits | None = None
+
+
+class Refused(ItemRecord):
+    """The provider refused the create; nothing was accepted. `final`: so it would again."""
+
+    kind: Literal["refused"] = "refused"
+    attempt: int
+    final: bool
+    reason: str
+    message: str
+
+
+class NotSent(ItemRecord):
+    """Not a byte of the create was sent."""
+
+    kind: Literal["not_sent"] = "not_sent"
+    attempt: int
+    message: str
+
+
+class Absent(ItemRecord):
+    """History proves that the create was not accepted."""
+
+    kind: Literal["absent"] = "absent"
+    attempt: int
+
+
+class Unknown(ItemRecord):
+    """Whether the create was accepted cannot be found out. Never sent again unless told to."""
+
+    kind: Literal["unknown"] = "unknown"
+    attempt: int
+    message: str
+
+
+class Finished(ItemRecord):
+    """The provider is done with the job. `refund` of a failed one: what the record says of its cost."""
+
+    kind: Literal["finished"] = "finished"
+    id: str
+    status: GenerationStatus
+    credits: Credits | None = None
+    refund: Literal["none", "full", "partial", "unknown"] | None = None
+    outputs: tuple[Output, ...] = ()
+    reason: str | None = None
+    message: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Stored(ItemRecord):
+    """All outputs are in the store, whole."""
+
+    kind: Literal["stored"] = "stored"
+    outputs: tuple[Output, ...]
+
+
+class Failed(ItemRecord):
+    """Following or storing a paid job failed for now; a later run goes on with the same job."""
+
+    kind: Literal["failed"] = "failed"
+    reason: str
+    message: str
+
+
+class Retry(ItemRecord):
+    """A person wants a failed or unknown item created again."""
+
+    kind: Literal["retry"] = "retry"
+
+
+class Header(Frozen):
+    """The first line of every segment. `lines`: how many follow."""
+
+    kind: Literal["segment"] = "segment"
+    format: int = FORMAT
+    seq: int
+    writer: str
+    lines: int
+
+
+AnyItemRecord = (
+    Intent | Created | Adopted | Refused | NotSent | Absent | Unknown | Finished | Stored | Failed | Retry
+)
+Record = Annotated[Claim | AnyItemRecord, Field(discriminator="kind")]
+_RECORD: TypeAdapter[Claim | AnyItemRecord] = TypeAdapter(Record)
+
+
+def to_line(record: Frozen) -> bytes:
+    """A record as one line of JSON that ends with the CRC-32 of what stands before it."""
+    body = record.model_dump_json(exclude_none=True)
+    return f'{body[:-1]},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+
+
+def unwrap_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON of a line, or `None` where the line is torn or altered."""
+    body, mark, rest = line.rstrip(b"\n").rpartition(b',"crc":"')
+    whole = body + b"}"
+    if not mark or rest != f'{zlib.crc32(whole):08x}"}}'.encode():
+        return None
+    loaded = json.loads(whole)
+    return loaded if isinstance(loaded, dict) else None
+
+
+def to_record(value: dict[str, Any]) -> Claim | AnyItemRecord:
+    """The record of a line's JSON. Raises `ValueError` for one that this version does not know."""
+    try:
+        return _RECORD.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"a journal record of kind {value.get('kind')!r} cannot be read") from error

@@ -1,0 +1,39 @@
+"""Writing a batch's report page beside its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect_imagine.batches.manifest import ManifestItem, make_manifest
+from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.report import EXCERPT, render_report
+from prefect_imagine.batches.state import BatchState
+from prefect_imagine.batches.usage import Usage
+from prefect_imagine.stores import Store
+
+MOST_TEXTS = 500
+
+
+def write_report(store: Store, plan: Plan, state: BatchState, usage: Usage, *, presign: bool = False) -> None:
+    """Put `report.html`, replacing an older one.
+
+    Args:
+        presign: link outputs by signed addresses, which work wherever the page is opened and expire.
+    """
+    items = make_manifest(plan, state)
+    keys = [output.key for item in items for output in item.outputs if output.key is not None]
+    links = {key: store.link(f"{plan.batch_id}/{key}") for key in keys} if presign else None
+    page = render_report(items, usage, links=links, texts=_texts(store, plan.batch_id, items))
+    store.put(f"{plan.batch_id}/report.html", page.encode(), "text/html; charset=utf-8")
+
+
+def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:
+    """The beginnings of text outputs, as many as a page can show without becoming slow to write."""
+    keys = [
+        output.key
+        for item in items
+        for output in item.outputs
+        if output.key is not None and (output.media_type or "").startswith("text/")
+    ]
+    read = {key: store.read(f"{batch_id}/{key}") for key in keys[:MOST_TEXTS]}
+    return {key: data[: EXCERPT * 4].decode(errors="replace") for key, data in read.items() if data}

@@ -1,0 +1,320 @@
+"""One run of a batch by one process: everything it needs, opened and closed in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
+
+from prefect_imagine.batches.attempts import EchoClass
+from prefect_imagine.batches.budget import Budget
+from prefect_imagine.batches.creating import Creator
+from prefect_imagine.batches.failpoints import reach
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.lane import Lane, Stop, StopReason
+from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.manifest import make_manifest, write_manifest
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.owner import Owner, boot_id
+from prefect_imagine.batches.ownership import Neighbours
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
+from prefect_imagine.batches.reporting import write_report
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.storing import Storer
+from prefect_imagine.batches.summary import RequestCounts, Summary, summarize
+from prefect_imagine.batches.usage import BalanceChange, Usage, balance_change, make_usage, outcome
+from prefect_imagine.batches.watching import Watcher
+from prefect_imagine.errors import ImagineError, ProviderError
+from prefect_imagine.providers.clock import boot_seconds, utc_now
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.models import Balance
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.stores import Downloader, Store
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: items by where they stand, and credits so far."""
+
+    total: int
+    stored: int
+    failed: int
+    unknown: int
+    flying: int
+    charged: int | float
+    estimated: int | float
+
+
+class Observer(Protocol):
+    """Somebody who watches a run from outside, such as a progress bar."""
+
+    def opened(self, session: Session) -> None:
+        """A run begins."""
+
+    def closed(self, summary: Summary, usage: Usage) -> None:
+        """A run has ended, and this is what it has to say."""
+
+    def failed(self, error: ImagineError) -> None:
+        """A run has ended without closing its books."""
+
+
+observer: ContextVar[Observer | None] = ContextVar("prefect_imagine_observer", default=None)
+"""Who watches the runs of this context."""
+
+
+class Session:
+    """One run of a batch. Belongs to the event loop that opened it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        clients: Mapping[str, ProviderClient],
+        store: Store,
+        offload: Offload,
+        journal: Journal,
+        options: BatchOptions,
+        balances: Mapping[str, Balance],
+        *,
+        create: bool = True,
+    ) -> None:
+        self.plan = plan
+        self.clients = clients
+        self.store = store
+        self.offload = offload
+        self.journal = journal
+        self.options = options
+        self.downloader = Downloader(concurrency=16)
+        self.budget = Budget(options.max_credits, options.max_credits_by_provider)
+        self._creates = create
+        self.lanes = {name: self._lane(name) for name in plan.providers if name in clients}
+        self.stopped = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._balances = balances
+        self._charged_before = {line.name: line.charged for line in self.usage().by_provider}
+        self._stages = {provider: self._make_stages(lane) for provider, lane in self.lanes.items()}
+
+    async def create(self, provider: str, items: list[int]) -> list[int]:
+        """Create these items, at most once each; returns those that did not get under way."""
+        await self._here(provider).create(items)
+        return [index for index in items if self.journal.state[index].phase in (Phase.FAILED, Phase.UNKNOWN)]
+
+    async def poll(self, provider: str) -> None:
+        """Follow a provider's jobs until all have landed."""
+        await self._here(provider).poll()
+
+    async def store_outputs(self, provider: str, items: list[int]) -> list[int]:
+        """Store these finished items; returns those that could not be stored for now."""
+        await self._here(provider).store(items)
+        return [index for index in items if self.journal.state[index].phase is not Phase.STORED]
+
+    async def cancel_in_flight(self, provider: str) -> None:
+        """Cancel this batch's jobs under way at a provider, one by one, where it can; jobs of others are
+        never touched."""
+        lane = self.lanes[provider]
+        if not lane.client.capabilities.cancel or not lane.flying:
+            return
+        for job in list(lane.flying):
+            try:
+                await lane.client.cancel(job)
+            except ProviderError as error:
+                logger.warning("%s: job %s could not be cancelled: %s", provider, job, error)
+        await self._here(provider).look()
+
+    def stop(self, reason: StopReason, message: str) -> None:
+        """End soon: nothing more is created, what is being sent gets a moment to be answered."""
+        for lane in self.lanes.values():
+            lane.halt(reason, message)
+        self.stopped.set()
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        outcomes = Counter(outcome(self.journal.state[item.index]) for item in self.plan.items)
+        usage_lines = [self.lanes[provider] for provider in self.lanes]
+        costs = self.usage()
+        return Progress(
+            total=len(self.plan.items),
+            stored=outcomes["stored"],
+            failed=outcomes["failed"],
+            unknown=outcomes["unknown"],
+            flying=sum(len(lane.flying) for lane in usage_lines),
+            charged=costs.charged,
+            estimated=costs.estimated,
+        )
+
+    def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
+        """The bill so far."""
+        return make_usage(self.plan, self.journal.state, utc_now(), balances)
+
+    async def close_books(self) -> tuple[Summary, Usage]:
+        """Write manifest, bill and report, and sum the run up."""
+        usage = self.usage(await self._balance_changes())
+        items = make_manifest(self.plan, self.journal.state)
+        batch_id = self.plan.batch_id
+        await self.offload(write_manifest, self.store, batch_id, items)
+        reach("mid_manifest")
+        bill = usage.model_dump_json(indent=2).encode()
+        await self.offload(self.store.put, f"{batch_id}/usage.json", bill, "application/json")
+        await self.offload(write_report, self.store, self.plan, self.journal.state, usage)
+        stops = [lane.stop for lane in self.lanes.values() if lane.stop is not None]
+        summary = self._summary(usage, stops)
+        watcher = observer.get()
+        if watcher is not None:
+            watcher.closed(summary, usage)
+        return summary, usage
+
+    async def close(self) -> None:
+        """Let creates that are being sent be answered, for a moment, and stop everything."""
+        sends = [task for lane in self.lanes.values() for task in lane.sends]
+        if sends:
+            await asyncio.wait(sends, timeout=GRACE_SECONDS)
+        for task in sends:
+            task.cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
+        self.downloader.close()
+
+    def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:
+        sent = sum((client.requests for client in self.clients.values()), Counter[str]())
+        began = {line.name: line.charged for line in usage.by_provider} != self._charged_before
+        return summarize(usage, self.store.address, RequestCounts(**sent), stops, key_refused_first=not began)
+
+    async def _balance_changes(self) -> tuple[BalanceChange, ...]:
+        changes = []
+        for line in self.usage().by_provider:
+            before = self._balances.get(line.name)
+            if before is None:
+                continue
+            try:
+                after = await self.clients[line.name].balance()
+            except ProviderError as error:
+                logger.warning("%s: the balance could not be read again: %s", line.name, error)
+                continue
+            charged = add_credits([line.charged, -self._charged_before[line.name]])
+            changes.append(balance_change(line.name, before.credits, after.credits, charged))
+        return tuple(changes)
+
+    def _here(self, provider: str) -> _Stages:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a session works only in the event loop that opened it: await its tasks there")
+        return self._stages[provider]
+
+    def _lane(self, provider: str) -> Lane:
+        def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:
+            return Neighbours(self.store, self.plan.batch_id, echo)
+
+        return Lane(
+            provider,
+            self.clients[provider],
+            self.plan,
+            self.journal,
+            self.budget,
+            self.options,
+            neighbours,
+            create=self._creates,
+        )
+
+    def _make_stages(self, lane: Lane) -> _Stages:
+        creator = Creator(lane)
+        watcher = Watcher(lane, self.offload)
+        storer = Storer(lane, self.store, self.downloader, self.offload)
+        return _Stages(creator.wave, watcher.run, watcher.look, storer.wave)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    create: Callable[[list[int]], Awaitable[None]]
+    poll: Callable[[], Awaitable[None]]
+    look: Callable[[], Awaitable[None]]
+    store: Callable[[list[int]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_session(
+    plan: Plan,
+    clients: Mapping[str, ProviderClient],
+    store: Store,
+    options: BatchOptions,
+    *,
+    balances: Mapping[str, Balance] | None = None,
+    force: bool = False,
+    create: bool = True,
+) -> AsyncIterator[Session]:
+    """Take a batch over and be ready to go on with it.
+
+    Args:
+        balances: the accounts' credits before anything was created.
+        force: take it from a living process, which ends as fenced.
+        create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
+
+    Raises:
+        BatchBusyError: another process runs it.
+        FencedError: another process took it in the same moment.
+        StoreError: the store is gone.
+    """
+    owner = Owner.me()
+    offload = Offload(patience=options.timing.patience)
+    lease = Lease(store, offload, plan.batch_id, owner)
+    try:
+        await lease.take(wait=options.wait, force=force)
+        claim = Claim(
+            owner=owner.token,
+            host=owner.host,
+            at=utc_now(),
+            max_credits=options.max_credits,
+            max_credits_by_provider=options.max_credits_by_provider,
+        )
+        journal = await Journal.open(store, offload, plan.batch_id, claim)
+        if create:
+            await _amend(plan, journal, options)
+        session = Session(plan, clients, store, offload, journal, options, balances or {}, create=create)
+        watcher = observer.get()
+        if watcher is not None:
+            watcher.opened(session)
+        try:
+            yield session
+        finally:
+            await session.close()
+    finally:
+        await lease.release()
+        offload.close()
+
+
+async def _amend(plan: Plan, journal: Journal, options: BatchOptions) -> None:
+    """Write down what has to be known before anything is created: what a damaged journal may have lost,
+    and what a person wants created again."""
+    entries: list[AnyItemRecord] = []
+    for item in plan.items:
+        state = journal.state[item.index]
+        wanted = (state.phase is Phase.FAILED and options.retry_failed) or (
+            state.phase is Phase.UNKNOWN and options.recreate_unknown
+        )
+        if wanted:
+            entries.append(Retry(item=item.index, at=utc_now()))
+        elif journal.damaged and state.phase is Phase.PLANNED:
+            entries.append(_possible_intent(plan, item, state.attempt + 1))
+    if entries:
+        await journal.append(*entries)
+    if journal.damaged:
+        await journal.snapshot(force=True)
+
+
+def _possible_intent(plan: Plan, item: BatchItem, attempt: int) -> Intent:
+    """The intent that a damaged segment may have held: its item is looked for before it is created."""
+    return Intent(
+        item=item.index,
+        at=utc_now(),
+        attempt=attempt,
+        provider_at=plan.planned_at,
+        boot=boot_id(),
+        boot_at=boot_seconds(),
+    )

@@ -1,0 +1,194 @@
+"""Where every item of a batch stands: the fold of its journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import singledispatch
+
+from prefect_imagine.batches.records import (
+    Absent,
+    Adopted,
+    AnyItemRecord,
+    Claim,
+    Created,
+    Failed,
+    Finished,
+    Intent,
+    NotSent,
+    Refused,
+    Retry,
+    Stored,
+    Unknown,
+)
+from prefect_imagine.providers.models import GenerationStatus, Output
+
+
+class Phase(StrEnum):
+    """Where an item stands."""
+
+    PLANNED = "planned"
+    OPEN = "open"
+    CREATED = "created"
+    FINISHED = "finished"
+    STORED = "stored"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One job that was, or may have been, accepted for an item.
+
+    Attributes:
+        credits: what the provider said; `None` where it is silent.
+        refund: of a failed job; `unknown` where the provider is silent.
+    """
+
+    id: str
+    credits: int | float | None = None
+    refund: str | None = None
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """Where one item stands, and all it has cost.
+
+    Attributes:
+        charges: one a job, in order; a retried item has several.
+        error: the last thing that went wrong, cleared by success.
+        reason: a stable word for it.
+    """
+
+    phase: Phase = Phase.PLANNED
+    attempt: int = 0
+    intent: Intent | None = None
+    id: str | None = None
+    charges: tuple[Charge, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    status: GenerationStatus | None = None
+    reason: str | None = None
+    error: str | None = None
+    intent_at: datetime | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    stored_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a further run would leave this item as it is."""
+        return self.phase in (Phase.STORED, Phase.FAILED, Phase.UNKNOWN)
+
+    def charged(self, charge: Charge) -> ItemState:
+        """The same with a job's cost added, or replaced by what is known by now."""
+        others = tuple(known for known in self.charges if known.id != charge.id)
+        return replace(self, charges=(*others, charge))
+
+
+@dataclass
+class BatchState:
+    """Where all items of a batch stand. Mutable, and changed only by applying durable records."""
+
+    items: dict[int, ItemState] = field(default_factory=dict)
+    claim: Claim | None = None
+
+    def __getitem__(self, index: int) -> ItemState:
+        return self.items.get(index, _FRESH)
+
+    def apply(self, record: Claim | AnyItemRecord) -> None:
+        """Take one record in."""
+        if isinstance(record, Claim):
+            self.claim = record
+        else:
+            self.items[record.item] = _apply(record, self[record.item])
+
+    def owned_ids(self) -> set[str]:
+        """The provider ids of all jobs of this batch."""
+        return {charge.id for item in self.items.values() for charge in item.charges}
+
+
+_FRESH = ItemState()
+
+
+@singledispatch
+def _apply(record: AnyItemRecord, item: ItemState) -> ItemState:
+    raise TypeError(f"no rule for {type(record).__name__}")
+
+
+@_apply.register
+def _(record: Intent, item: ItemState) -> ItemState:
+    return replace(
+        item,
+        phase=Phase.OPEN,
+        attempt=record.attempt,
+        intent=record,
+        intent_at=record.at,
+        id=None,
+        status=None,
+        outputs=(),
+    )
+
+
+@_apply.register(Created)
+@_apply.register(Adopted)
+def _(record: Created | Adopted, item: ItemState) -> ItemState:
+    known = replace(
+        item, phase=Phase.CREATED, id=record.id, intent=None, reason=None, error=None, created_at=record.at
+    )
+    return known.charged(Charge(record.id, record.credits))
+
+
+@_apply.register
+def _(record: Refused, item: ItemState) -> ItemState:
+    phase = Phase.FAILED if record.final else Phase.PLANNED
+    return replace(item, phase=phase, intent=None, reason=record.reason, error=record.message)
+
+
+@_apply.register
+def _(record: NotSent, item: ItemState) -> ItemState:
+    return replace(item, phase=Phase.PLANNED, intent=None, reason="not_sent", error=record.message)
+
+
+@_apply.register
+def _(record: Absent, item: ItemState) -> ItemState:
+    return replace(item, phase=Phase.PLANNED, intent=None)
+
+
+@_apply.register
+def _(record: Unknown, item: ItemState) -> ItemState:
+    return replace(item, phase=Phase.UNKNOWN, reason="unknown", error=record.message)
+
+
+@_apply.register
+def _(record: Finished, item: ItemState) -> ItemState:
+    done = record.status is GenerationStatus.SUCCEEDED
+    known = next((charge for charge in item.charges if charge.id == record.id), Charge(record.id))
+    told = record.credits if record.credits is not None else known.credits
+    return replace(
+        item,
+        phase=Phase.FINISHED if done else Phase.FAILED,
+        status=record.status,
+        outputs=record.outputs,
+        reason=record.reason,
+        error=record.message,
+        created_at=record.created_at or item.created_at,
+        finished_at=record.finished_at or record.at,
+    ).charged(Charge(record.id, told, record.refund))
+
+
+@_apply.register
+def _(record: Stored, item: ItemState) -> ItemState:
+    return replace(
+        item, phase=Phase.STORED, outputs=record.outputs, reason=None, error=None, stored_at=record.at
+    )
+
+
+@_apply.register
+def _(record: Failed, item: ItemState) -> ItemState:
+    return replace(item, reason=record.reason, error=record.message)
+
+
+@_apply.register
+def _(record: Retry, item: ItemState) -> ItemState:
+    return replace(item, phase=Phase.PLANNED, intent=None, id=None, status=None, outputs=())

@@ -1,0 +1,202 @@
+"""The bill: what a batch cost, as exactly as the providers let it be known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Literal
+
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.state import BatchState, Charge, ItemState, Phase
+from prefect_imagine.providers.credits import Credits, add_credits
+from prefect_imagine.providers.models import Frozen
+
+
+class ItemCost(Frozen):
+    """What one item cost, over all of its jobs.
+
+    Attributes:
+        charged: as the provider said.
+        estimated: by a price list, for jobs of which the provider said nothing.
+        possible: estimated, for a create whose fate is unknown.
+        unpriced: jobs with neither; they are in none of the sums.
+        refund_unknown: a failed job's charge stands in `charged` or `estimated`, and whether it was given
+            back could not be learned.
+    """
+
+    charged: Credits = 0
+    estimated: Credits = 0
+    possible: Credits = 0
+    unpriced: int = 0
+    refund_unknown: bool = False
+
+
+class UsageLine(Frozen):
+    """The bill of some of the items. `name` says which: a model, a label, …"""
+
+    name: str
+    items: int
+    stored: int
+    failed: int
+    unknown: int
+    charged: Credits
+    estimated: Credits
+    possible: Credits
+    unpriced: int
+    seconds: float | None = None
+
+
+class BalanceChange(Frozen):
+    """An account's balance around one run, beside what the run's jobs cost."""
+
+    provider: str
+    before: Credits
+    after: Credits
+    charged: Credits
+    verdict: Literal["explained", "unexplained"]
+    note: str
+
+
+class Usage(Frozen):
+    """The bill of a batch. Charged and estimated credits, and those of different providers, are different
+    things: nothing adds them up."""
+
+    batch_id: str
+    as_of: datetime
+    items: int
+    stored: int
+    failed: int
+    unknown: int
+    planned: int
+    charged: Credits
+    estimated: Credits
+    possible: Credits
+    unpriced_items: int
+    refund_unknown_items: int
+    by_provider: tuple[UsageLine, ...]
+    by_model: tuple[UsageLine, ...]
+    by_label: tuple[UsageLine, ...]
+    balances: tuple[BalanceChange, ...] = ()
+
+
+def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
+    """What one item has cost so far."""
+    charged = [charge.credits for charge in state.charges if charge.credits is not None]
+    silent = [charge for charge in state.charges if charge.credits is None]
+    price = item.estimate.credits
+    possible = state.phase in (Phase.UNKNOWN, Phase.OPEN)
+    return ItemCost(
+        charged=add_credits(charged),
+        estimated=add_credits([price] * len(silent)) if price is not None else 0,
+        possible=price if possible and price is not None else 0,
+        unpriced=(len(silent) + possible) if price is None else 0,
+        refund_unknown=any(_refund_unknown(charge) for charge in state.charges),
+    )
+
+
+def _refund_unknown(charge: Charge) -> bool:
+    return charge.refund == "unknown"
+
+
+def make_usage(
+    plan: Plan, state: BatchState, as_of: datetime, balances: Iterable[BalanceChange] = ()
+) -> Usage:
+    """The bill of a batch as its journal tells it."""
+    everything = _line("", plan.items, state)
+    costs = [item_cost(item, state[item.index]) for item in plan.items]
+    return Usage(
+        batch_id=plan.batch_id,
+        as_of=as_of,
+        items=everything.items,
+        stored=everything.stored,
+        failed=everything.failed,
+        unknown=everything.unknown,
+        planned=everything.items - everything.stored - everything.failed - everything.unknown,
+        charged=everything.charged,
+        estimated=everything.estimated,
+        possible=everything.possible,
+        unpriced_items=sum(1 for cost in costs if cost.unpriced),
+        refund_unknown_items=sum(1 for cost in costs if cost.refund_unknown),
+        by_provider=_lines(plan, state, lambda item: [item.request.provider]),
+        by_model=_lines(plan, state, lambda item: [model_name(item)]),
+        by_label=_lines(
+            plan,
+            state,
+            lambda item: [f"{name}={value}" for name, value in sorted(item.request.labels.items())],
+        ),
+        balances=tuple(balances),
+    )
+
+
+def model_name(item: BatchItem) -> str:
+    """Provider, kind and model in one word."""
+    request = item.request
+    return f"{request.provider}/{request.kind}/{request.model or 'default'}"
+
+
+def _lines(plan: Plan, state: BatchState, names: Callable[[BatchItem], list[str]]) -> tuple[UsageLine, ...]:
+    groups: dict[str, list[BatchItem]] = {}
+    for item in plan.items:
+        for name in names(item):
+            groups.setdefault(name, []).append(item)
+    return tuple(_line(name, items, state) for name, items in groups.items())
+
+
+def _line(name: str, items: Iterable[BatchItem], state: BatchState) -> UsageLine:
+    chosen = list(items)
+    costs = [item_cost(item, state[item.index]) for item in chosen]
+    outcomes = [outcome(state[item.index]) for item in chosen]
+    return UsageLine(
+        name=name,
+        items=len(chosen),
+        stored=outcomes.count("stored"),
+        failed=outcomes.count("failed"),
+        unknown=outcomes.count("unknown"),
+        charged=add_credits(cost.charged for cost in costs),
+        estimated=add_credits(cost.estimated for cost in costs),
+        possible=add_credits(cost.possible for cost in costs),
+        unpriced=sum(cost.unpriced for cost in costs),
+        seconds=_seconds(state[item.index] for item in chosen),
+    )
+
+
+def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned"]:
+    """How an item is counted: a paid job that could not be stored yet has failed, for now."""
+    if state.phase is Phase.STORED:
+        return "stored"
+    if state.phase is Phase.UNKNOWN:
+        return "unknown"
+    failed_for_now = state.phase in (Phase.CREATED, Phase.FINISHED) and state.reason is not None
+    return "failed" if state.phase is Phase.FAILED or failed_for_now else "planned"
+
+
+def _seconds(states: Iterable[ItemState]) -> float | None:
+    """From the first create to the last output of these items, by this side's clock."""
+    begun = []
+    ended = []
+    for state in states:
+        if state.intent_at is not None and state.stored_at is not None:
+            begun.append(state.intent_at)
+            ended.append(state.stored_at)
+    return round((max(ended) - min(begun)).total_seconds(), 1) if begun else None
+
+
+def balance_change(
+    provider: str, before: int | float, after: int | float, charged: int | float
+) -> BalanceChange:
+    """Hold an account's change against the bill of one run."""
+    spent = add_credits([before, -after])
+    difference = add_credits([spent, -charged])
+    if difference == 0:
+        verdict: Literal["explained", "unexplained"] = "explained"
+        note = "the balance fell by exactly what the jobs cost"
+    else:
+        verdict = "unexplained"
+        note = (
+            f"the balance fell by {spent}, the jobs of this run cost {charged}: "
+            f"{abs(difference)} {'more' if difference > 0 else 'less'} than billed, by other use of the "
+            "account, a top-up, or a refund that the records do not show"
+        )
+    return BalanceChange(
+        provider=provider, before=before, after=after, charged=charged, verdict=verdict, note=note
+    )

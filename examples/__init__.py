@@ -1,0 +1,1 @@
+"""Example prompts, which `prefect-imagine demo` runs."""

@@ -1,0 +1,32 @@
+"""Batches and folders as people name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect_imagine.batches.plan import check_batch_id
+from prefect_imagine.errors import ConfigurationError
+
+
+def absolute(output: str) -> str:
+    """An output address that means the same from any working folder."""
+    return output.rstrip("/") if "://" in output else str(Path(output).expanduser().absolute())
+
+
+def split_batch(batch: str, output: str) -> tuple[str, str]:
+    """The root and id of a batch given as an id under the output, a path, or an address.
+
+    Raises:
+        ConfigurationError: it cannot name a batch.
+    """
+    text = batch.rstrip("/")
+    if "://" in text:
+        root, _, batch_id = text.rpartition("/")
+        if root.endswith(":/") or not batch_id:
+            raise ConfigurationError(f"{batch!r} names no batch: write s3://bucket/prefix/BATCH")
+        return root, check_batch_id(batch_id)
+    path = Path(text).expanduser()
+    if "/" in text or (path / "plan.jsonl").is_file():
+        path = path.absolute()
+        return str(path.parent), check_batch_id(path.name)
+    return absolute(output), check_batch_id(text)

@@ -1,0 +1,194 @@
+"""`generate` and `resume`: prompts or a batch to a Prefect flow run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import uuid
+from pathlib import Path
+
+from prefect_imagine.batches.lane import StopReason
+from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch
+from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.plan import asked_hash, check_batch_id
+from prefect_imagine.batches.preflight import estimate_lines
+from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
+from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.session import observer
+from prefect_imagine.batches.source import asked_in, variables
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.summary import (
+    BAD_INPUT,
+    BUSY,
+    INFRASTRUCTURE,
+    INTERRUPTED,
+    TERMINATED,
+    Summary,
+)
+from prefect_imagine.batches.usage import Usage
+from prefect_imagine.cli import output
+from prefect_imagine.cli.addresses import absolute, split_batch
+from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.progress import TerminalObserver
+from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
+from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.stores import Store, open_store
+
+
+def generate(arguments: argparse.Namespace) -> Summary:
+    """Make or resume the batch that a prompts file stands for."""
+    asked = read_asked(arguments)
+    batch_id = arguments.batch_id or default_batch_id(arguments, asked)
+    return asyncio.run(_run(arguments, absolute(arguments.output), check_batch_id(batch_id), asked))
+
+
+def resume(arguments: argparse.Namespace) -> Summary:
+    """Go on with a batch."""
+    root, batch_id = split_batch(arguments.batch, arguments.output)
+    return asyncio.run(_run(arguments, root, batch_id, None))
+
+
+def read_asked(arguments: argparse.Namespace) -> list[Asked]:
+    """What the prompts file asks for."""
+    defaults = Defaults(arguments.provider, arguments.kind, arguments.model)
+    if arguments.prompts != "-":
+        return asked_in(arguments.prompts, arguments.format, defaults, utc_now())
+    if arguments.format is None:
+        raise ConfigurationError(
+            "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
+        )
+    return read_prompts(sys.stdin.buffer.read(), arguments.format, defaults, variables(utc_now()))
+
+
+def default_batch_id(arguments: argparse.Namespace, asked: list[Asked]) -> str:
+    """File name and a hash of what is asked, so that the obvious re-run resumes."""
+    stem = "stdin" if arguments.prompts == "-" else Path(arguments.prompts).stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "batch"
+    hashed = asked_hash(each.fingerprint for each in asked)[:12]
+    again = f"-{uuid.uuid4().hex[:6]}" if arguments.again else ""
+    return f"{name[:60]}-{hashed}{again}"
+
+
+def options_of(arguments: argparse.Namespace, batch_id: str) -> BatchOptions:
+    """The options that the command line gives."""
+    prices: dict[str, PriceList] = {}
+    for provider, price in arguments.price:
+        prices[provider] = price.over(prices.get(provider, PriceList()))
+    return BatchOptions(
+        batch_id=batch_id,
+        max_credits=arguments.max_credits,
+        allowed_failures=arguments.allowed_failures,
+        prices=prices,
+        rates=dict(arguments.rate),
+        retry_failed=arguments.retry_failed,
+        recreate_unknown=arguments.recreate_unknown,
+        wait=arguments.wait,
+        timing=Timing(**arguments.timing),
+    )
+
+
+async def _run(arguments: argparse.Namespace, root: str, batch_id: str, asked: list[Asked] | None) -> Summary:
+    options = options_of(arguments, batch_id)
+    watcher = TerminalObserver()
+    watcher.listen()
+    observer.set(watcher)
+    store = open_store(root)
+    try:
+        accounts = accounts_for(dict(arguments.credentials))
+        async with open_batch(store, batch_id, asked, accounts, options) as opened:
+            if getattr(arguments, "dry_run", False):
+                return _dry_run(arguments, opened, store)
+            usage: Usage | None
+            if opened.settled:
+                summary, usage = standing(opened.plan, opened.state, store.address)
+            else:
+                _announce(opened, options)
+                await keep(store, opened)
+                summary, usage = await _run_flow(arguments, opened, root, options, watcher)
+        if usage is not None:
+            output.show_usage(usage, summary, to_stderr=arguments.json)
+        return summary
+    finally:
+        store.close()
+
+
+def _dry_run(arguments: argparse.Namespace, opened: Opened, store: Store) -> Summary:
+    lines = estimate_lines(opened.plan)
+    output.show_estimate(lines, to_stderr=arguments.json)
+    summary, _ = standing(opened.plan, opened.state, store.address)
+    known = add_credits(line.credits for line in lines if line.credits is not None)
+    unpriced = sum(line.items for line in lines if line.credits is None)
+    credits = summary.credits.model_copy(update={"estimated": known})
+    return summary.model_copy(update={"credits": credits, "unpriced_items": unpriced, "exit_code": 0})
+
+
+def _announce(opened: Opened, options: BatchOptions) -> None:
+    """Say what creating again is going to cost, before it does."""
+    again = [
+        item
+        for item in opened.plan.items
+        if (opened.state[item.index].phase is Phase.FAILED and options.retry_failed)
+        or (opened.state[item.index].phase is Phase.UNKNOWN and options.recreate_unknown)
+    ]
+    if not again:
+        return
+    priced = [item.estimate.credits for item in again if item.estimate.credits is not None]
+    unpriced = len(again) - len(priced)
+    note = f" and {unpriced} without a price" if unpriced else ""
+    output.say(f"creating {len(again)} items again: {add_credits(priced)} credits estimated{note}")
+
+
+async def _run_flow(
+    arguments: argparse.Namespace,
+    opened: Opened,
+    root: str,
+    options: BatchOptions,
+    watcher: TerminalObserver,
+) -> tuple[Summary, Usage | None]:
+    prepare_prefect(verbose=arguments.verbose)
+    handed_over.set(opened)
+    failure: Exception | None = None
+    try:
+        from prefect_imagine.flows import generate_batch
+
+        state = await generate_batch(
+            prompts=None,
+            output=root,
+            credentials=dict(arguments.credentials),
+            options=options,
+            return_state=True,
+        )
+        failure = watcher.failure or (None if watcher.summary else _as_error(state))
+    except Exception as error:
+        failure = error
+    if failure is not None:
+        return _broken(opened, failure, watcher), None
+    assert watcher.summary is not None, "a flow run that did not fail has closed its books"
+    return watcher.summary, watcher.usage
+
+
+def _as_error(state: object) -> Exception:
+    return ImagineError(f"the flow run ended as {state}")
+
+
+def _broken(opened: Opened, failure: Exception, watcher: TerminalObserver) -> Summary:
+    """A run that could not close its books: what is durable is in the journal."""
+    if watcher.stop is not None:
+        code = INTERRUPTED if watcher.stop is StopReason.INTERRUPTED else TERMINATED
+    elif isinstance(failure, ConfigurationError):
+        code = BAD_INPUT
+    else:
+        code = BUSY if isinstance(failure, BatchBusyError | FencedError) else INFRASTRUCTURE
+    message = str(failure) or type(failure).__name__
+    output.complain(message)
+    if watcher.session is not None:
+        known = watcher.session
+        summary, _ = standing(known.plan, known.journal.state, known.store.address)
+    else:
+        summary, _ = standing(opened.plan, opened.state, "")
+    return summary.model_copy(update={"error": message, "exit_code": code})

@@ -1,0 +1,88 @@
+"""Watching a run from the terminal: a progress bar, and signals that end the run gently."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from prefect_imagine.batches.lane import StopReason
+from prefect_imagine.batches.session import Session
+from prefect_imagine.batches.summary import INTERRUPTED, TERMINATED, Summary
+from prefect_imagine.batches.usage import Usage
+from prefect_imagine.cli.output import errors, say
+from prefect_imagine.errors import ImagineError
+
+REFRESH_SECONDS = 0.5
+
+
+class TerminalObserver:
+    """Shows a run's progress where there is a terminal, and keeps what it has to say at its end."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.summary: Summary | None = None
+        self.usage: Usage | None = None
+        self.stop: StopReason | None = None
+        self.failure: ImagineError | None = None
+        self._bar: asyncio.Task[None] | None = None
+
+    def opened(self, session: Session) -> None:
+        """Begin to show progress."""
+        self.session = session
+        if self.stop is not None:
+            session.stop(self.stop, "stopped before it began")
+        if sys.stderr.isatty():
+            self._bar = asyncio.ensure_future(self._show(session))
+
+    def closed(self, summary: Summary, usage: Usage) -> None:
+        """Keep the end."""
+        self.summary = summary
+        self.usage = usage
+        if self._bar is not None:
+            self._bar.cancel()
+
+    def failed(self, error: ImagineError) -> None:
+        """Keep what went wrong."""
+        self.failure = error
+        if self._bar is not None:
+            self._bar.cancel()
+
+    def listen(self) -> None:
+        """End the run gently on SIGINT and SIGTERM; at once when told twice."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._asked, StopReason.INTERRUPTED, INTERRUPTED)
+        loop.add_signal_handler(signal.SIGTERM, self._asked, StopReason.TERMINATED, TERMINATED)
+
+    def _asked(self, reason: StopReason, code: int) -> None:
+        if self.stop is not None:
+            # Whatever is under way is in the journal: leaving it loses nothing and pays nothing twice.
+            os._exit(code)
+        self.stop = reason
+        say("stopping: nothing more is created; again to leave at once")
+        if self.session is not None:
+            self.session.stop(reason, f"{reason}; resume it any time")
+
+    async def _show(self, session: Session) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        )
+        with suppress(asyncio.CancelledError), Progress(*columns, console=errors) as bar:
+            shown = bar.add_task("stored", total=len(session.plan.items), note="")
+            try:
+                while True:
+                    now = session.progress()
+                    lost = now.failed + now.unknown
+                    note = f"{now.flying} under way, {lost} failed, {now.charged} credits charged"
+                    bar.update(shown, completed=now.stored, note=note)
+                    await asyncio.sleep(REFRESH_SECONDS)
+            finally:
+                bar.update(shown, completed=session.progress().stored)

@@ -1,0 +1,223 @@
+"""Every error of this package, on one screen.
+
+ImagineError
+├── ConfigurationError            a key, an option or an address is missing or wrong; nothing was spent
+│   ├── PromptFileError           one thing in a prompts file (row, column)
+│   └── InvalidPromptsError       everything that is wrong with the prompts (problems)
+├── ProviderError                 an API's answer (provider, status_code, code, retryable)
+│   ├── AuthenticationError       the key is missing, wrong, expired or lacks a scope
+│   ├── InsufficientCreditsError  the account cannot pay
+│   ├── InvalidRequestError       the API does not take this request
+│   ├── ModerationError           the API refuses this content
+│   ├── NotFoundError             no such generation or endpoint
+│   ├── RateLimitedError          too many requests or jobs (retry_after)
+│   ├── ServerError               5xx
+│   ├── ConnectionFailedError     no answer; for a create: nothing was sent
+│   ├── UnexpectedResponseError   an answer that cannot be read
+│   ├── UnsupportedOperationError the API has no such call
+│   └── AmbiguousCreateError      a create was sent and its outcome is open
+├── GenerationFailedError         the provider ended a generation without a result (generation)
+├── GenerationTimeoutError        a generation did not end in time
+├── OutputError                   what was downloaded is not the whole media (reason)
+├── BudgetExceededError           the next create would pass max_credits
+├── StoreError                    the bucket or folder failed
+├── BatchBusyError                another process runs this batch
+└── FencedError                   another process has taken this batch over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefect_imagine.providers.models import Generation
+
+
+class ImagineError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(ImagineError):
+    """A key, an option or an address is missing or wrong. Raised before anything is spent."""
+
+
+class PromptFileError(ConfigurationError):
+    """What is wrong in one place of a prompts file.
+
+    Attributes:
+        row: the row, counted from 1 without the header; `None` for the file as a whole.
+        column: the column's name, where one is to blame.
+    """
+
+    def __init__(self, message: str, *, row: int | None = None, column: str | None = None) -> None:
+        where = ", ".join(
+            part for part in (f"row {row}" if row else "", f"column {column!r}" if column else "") if part
+        )
+        super().__init__(f"{where}: {message}" if where else message)
+        self.row = row
+        self.column = column
+
+
+class InvalidPromptsError(ConfigurationError):
+    """Everything that is wrong with the prompts, at once.
+
+    Attributes:
+        problems: each thing, in the order of the rows.
+    """
+
+    def __init__(self, problems: Sequence[PromptFileError]) -> None:
+        shown = [f"  {problem}" for problem in problems[:_MOST_SHOWN]]
+        if len(problems) > _MOST_SHOWN:
+            shown.append(f"  … and {len(problems) - _MOST_SHOWN} more")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{count} in the prompts:", *shown]))
+        self.problems = tuple(problems)
+
+
+_MOST_SHOWN = 50
+
+
+class ProviderError(ImagineError):
+    """An API refused, failed or did not answer.
+
+    Attributes:
+        provider: the provider's name.
+        status_code: the HTTP status, where there was an answer.
+        code: the provider's own error code, where it has one.
+        retryable: whether the same read may succeed later. Creates are never repeated on this alone.
+    """
+
+    retryable = False
+
+    def __init__(
+        self, message: str, *, provider: str = "", status_code: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.status_code = status_code
+        self.code = code
+
+
+class AuthenticationError(ProviderError):
+    """The key is missing, wrong, expired or lacks a scope."""
+
+
+class InsufficientCreditsError(ProviderError):
+    """The account cannot pay for this generation."""
+
+
+class InvalidRequestError(ProviderError):
+    """The API does not take this request as it stands."""
+
+
+class ModerationError(ProviderError):
+    """The API refuses this content."""
+
+
+class NotFoundError(ProviderError):
+    """No such generation or endpoint, or not one of this account."""
+
+
+class RateLimitedError(ProviderError):
+    """Too many requests, or too many jobs pending.
+
+    Attributes:
+        retry_after: seconds to wait, where the provider says so.
+        queue_full: it is the jobs pending that are too many, not the requests.
+    """
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        status_code: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, provider=provider, status_code=status_code, code=code)
+        self.retry_after = retry_after
+        self.queue_full = False
+
+
+class ServerError(ProviderError):
+    """The API failed with a 5xx."""
+
+    retryable = True
+
+
+class ConnectionFailedError(ProviderError):
+    """No answer came. Of a create it says more: not a byte of it was sent."""
+
+    retryable = True
+
+
+class UnexpectedResponseError(ProviderError):
+    """The API answered something that cannot be read."""
+
+    retryable = True
+
+
+class UnsupportedOperationError(ProviderError):
+    """The API has no such call."""
+
+
+class AmbiguousCreateError(ProviderError):
+    """A create was sent and whether it was accepted is not known. Sending it again may pay twice."""
+
+
+class GenerationFailedError(ImagineError):
+    """The provider ended a generation without a result.
+
+    Attributes:
+        generation: the record as the provider gave it.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        reason = generation.error or generation.provider_status
+        super().__init__(f"{generation.provider} generation {generation.id} failed: {reason}")
+        self.generation = generation
+
+
+class GenerationTimeoutError(ImagineError):
+    """A generation did not end within its deadline. It may still end: poll its id again later."""
+
+
+class OutputError(ImagineError):
+    """What was downloaded is not the whole media.
+
+    Attributes:
+        reason: one of `empty`, `truncated`, `not_media`, `too_large`, `expired`, `refused_url`,
+            `unavailable`.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BudgetExceededError(ImagineError):
+    """The next create would pass `max_credits`."""
+
+
+class StoreError(ImagineError):
+    """The bucket or folder cannot be read or written.
+
+    Attributes:
+        retryable: whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class BatchBusyError(ImagineError):
+    """Another living process runs this batch."""
+
+
+class FencedError(ImagineError):
+    """Another process has taken this batch over; this one has stopped."""

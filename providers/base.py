@@ -1,0 +1,218 @@
+"""What the four clients share: one `Api`, and a clear no for calls that a provider lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import NoReturn
+
+from prefect_imagine.errors import ProviderError, UnsupportedOperationError
+from prefect_imagine.providers.clock import ProviderClock
+from prefect_imagine.providers.http import Api
+from prefect_imagine.providers.models import (
+    Balance,
+    Capabilities,
+    Generation,
+    GenerationKind,
+    GenerationRequest,
+    HistoryPage,
+    ModelInfo,
+    Package,
+    ServiceStatus,
+)
+from prefect_imagine.providers.pacing import Pacer
+
+STRAGGLERS = 2
+
+
+class BaseClient:
+    """A client over one `Api`; subclasses add the calls that their provider has."""
+
+    provider: str
+    capabilities: Capabilities
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    @property
+    def base_url(self) -> str:
+        """The API's address, path included."""
+        return self.api.base_url
+
+    @property
+    def pacer(self) -> Pacer:
+        """The key's rate limit."""
+        return self.api.pacer
+
+    @property
+    def clock(self) -> ProviderClock:
+        """The provider's own time."""
+        return self.api.clock
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests sent so far, by purpose."""
+        return self.api.requests
+
+    def default_model(self, kind: GenerationKind, models: Collection[ModelInfo]) -> str | None:
+        """The model that is taken where a request names none: the first listed of its kind."""
+        return next((model.id for model in models if model.kind in (kind, None)), None)
+
+    def completed(self, request: GenerationRequest, models: Collection[ModelInfo]) -> GenerationRequest:
+        """The request with everything filled in that the provider would otherwise choose unseen."""
+        model = request.model or self.default_model(request.kind, models)
+        return request.model_copy(update={"model": model})
+
+    def wire_prompt(self, request: GenerationRequest) -> str:
+        """The prompt as the provider gets, and echoes, it."""
+        return request.prompt
+
+    async def cancel(self, generation_id: str) -> None:
+        """Not offered."""
+        self._unsupported("cancel a generation")
+
+    async def delete(self, generation_id: str) -> None:
+        """Not offered."""
+        self._unsupported("delete a generation")
+
+    async def balance(self) -> Balance:
+        """Not offered."""
+        self._unsupported("tell a balance")
+
+    async def packages(self) -> tuple[Package, ...]:
+        """Not offered."""
+        self._unsupported("list credit packages")
+
+    async def models(self, kind: GenerationKind | None = None) -> tuple[ModelInfo, ...]:
+        """Not offered."""
+        self._unsupported("list models")
+
+    async def status(self) -> ServiceStatus:
+        """Not offered."""
+        self._unsupported("tell its service status")
+
+    def media_headers(self) -> dict[str, str]:
+        """Media need no credentials."""
+        return {}
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.api.aclose()
+
+    def _unsupported(self, what: str) -> NoReturn:
+        raise UnsupportedOperationError(f"{self.provider} cannot {what}", provider=self.provider)
+
+    async def fetch(self, generation_id: str) -> Generation:
+        """One full record."""
+        raise NotImplementedError
+
+    def history_pages(self) -> AsyncIterator[HistoryPage]:
+        """The newest pages, for following many generations at once."""
+        raise NotImplementedError
+
+    async def poll_one_by_one(self, ids: Iterable[str]) -> dict[str, Generation]:
+        """Look at each by its id; those that are not known are left out."""
+        found = await asyncio.gather(*(self._look(each) for each in ids))
+        return {generation.id: generation for generation in found if generation is not None}
+
+    async def poll_newest_pages(self, ids: Collection[str]) -> dict[str, Generation]:
+        """Look at many by the newest pages of the list, and by id at those the pages do not show.
+
+        A page is worth its request while it shows more than one of the generations that are looked for.
+        """
+        wanted = set(ids)
+        found: dict[str, Generation] = {}
+        if len(wanted) > STRAGGLERS:
+            async for page in self.history_pages():
+                seen = {row.id: row for row in page.generations if row.id in wanted}
+                found.update(seen)
+                wanted -= seen.keys()
+                if len(seen) <= 1 or len(wanted) <= STRAGGLERS or page.end:
+                    break
+        return found | await self.poll_one_by_one(wanted)
+
+    async def _look(self, generation_id: str) -> Generation | None:
+        try:
+            return await self._poll_one(generation_id)
+        except ProviderError as error:
+            if error.status_code in (403, 404):
+                return None
+            raise
+
+    async def _poll_one(self, generation_id: str) -> Generation:
+        return await self.fetch(generation_id)
+
+
+def model_problems(request: GenerationRequest, models: Collection[ModelInfo]) -> list[tuple[str, str]]:
+    """An unknown model, with the nearest names. An empty catalog knows nothing and refuses nothing."""
+    known = [model.id for model in models if model.kind in (request.kind, None)]
+    if request.model is None or not models or request.model in known:
+        return []
+    message = f"{request.provider} has no {request.kind} model {request.model!r}"
+    return [("model", f"{message}; {nearest(request.model, known)}")]
+
+
+def kind_problems(request: GenerationRequest, capabilities: Capabilities) -> list[tuple[str, str]]:
+    """A kind that the provider does not make."""
+    if request.kind in capabilities.kinds:
+        return []
+    allowed = ", ".join(kind for kind in GenerationKind if kind in capabilities.kinds)
+    return [("kind", f"{request.provider} makes no {request.kind}; allowed: {allowed}")]
+
+
+def setting_problems(
+    request: GenerationRequest, allowed: Iterable[str], *, what: str
+) -> list[tuple[str, str]]:
+    """Settings that the provider has no place for."""
+    names = sorted(allowed)
+    return [
+        (column_of(name), f"{what} takes no {name!r}; {nearest(name, names)}")
+        for name in request.settings
+        if name not in names
+    ]
+
+
+def choice_problem(request: GenerationRequest, name: str, choices: Collection[str]) -> list[tuple[str, str]]:
+    """A setting that is none of its choices."""
+    value = request.settings.get(name)
+    if value is None or str(value) in choices:
+        return []
+    return [(column_of(name), f"{value!r} is not allowed; allowed: {', '.join(choices)}")]
+
+
+def number_problem(
+    request: GenerationRequest, name: str, low: float | None, high: float | None, *, whole: bool = True
+) -> list[tuple[str, str]]:
+    """A setting that is no number, or out of its range."""
+    value = request.settings.get(name)
+    if value is None:
+        return []
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (whole and float(value) != int(value)):
+        return [(column_of(name), f"{value!r} is no {'whole ' if whole else ''}number")]
+    if (low is not None and value < low) or (high is not None and value > high):
+        return [(column_of(name), f"{value} is out of range; allowed: {_range(low, high)}")]
+    return []
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"at most {high}"
+    return f"at least {low}" if high is None else f"{low} to {high}"
+
+
+def column_of(setting: str) -> str:
+    """The column of a prompts file that holds a setting."""
+    common = ("seed", "negative_prompt", "aspect_ratio", "duration")
+    return setting if setting in common else f"settings.{setting}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names that come closest, or all of them where they are few."""
+    names = list(known)
+    if not names:
+        return "there is none to choose from"
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f"did you mean {', '.join(close)}?" if close else f"allowed: {', '.join(names[:12])}"

@@ -1,0 +1,59 @@
+"""Clocks: one that runs through suspend, and the provider's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_seconds() -> float:
+    """Seconds on a clock that nobody sets, that all processes of a machine share, and that runs on while
+    the machine sleeps (where the system has such a clock; the monotonic one elsewhere)."""
+    return time.clock_gettime(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic()
+
+
+def utc_now() -> datetime:
+    """This machine's idea of now; only for records that people read."""
+    return datetime.now(UTC)
+
+
+class Deadline:
+    """A moment on the boot clock after which something must not be begun any more."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = boot_seconds() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late."""
+        return boot_seconds() >= self._at
+
+
+class ProviderClock:
+    """The provider's time, learned from its `Date` headers, so that a wrong clock here does not matter."""
+
+    def __init__(self) -> None:
+        self._offset: float | None = None
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take the time from an answer. `Date` has whole seconds: the middle of the second is assumed."""
+        try:
+            stamp = parsedate_to_datetime(headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError):
+            return
+        self._offset = stamp + 0.5 - boot_seconds()
+
+    @property
+    def known(self) -> bool:
+        """Whether the provider has answered at all."""
+        return self._offset is not None
+
+    def now(self) -> datetime:
+        """The provider's now; this machine's, before the provider has told its own."""
+        if self._offset is None:
+            return utc_now()
+        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=boot_seconds() + self._offset)

@@ -1,0 +1,407 @@
+"""The one boundary to the APIs: sends requests, paces them, retries reads, and maps every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from prefect_imagine.errors import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    ModerationError,
+    NotFoundError,
+    ProviderError,
+    RateLimitedError,
+    ServerError,
+    UnexpectedResponseError,
+)
+from prefect_imagine.providers.clock import Deadline, ProviderClock
+from prefect_imagine.providers.pacing import Pacer, Permit, Urgency
+from prefect_imagine.redaction import guard_httpx_logs, without_query
+
+READ_ATTEMPTS = 5
+CONCURRENT_REQUESTS = 16
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: to connect, for one read, and for one create from first byte to answer. An intent's
+    deadline (10 s) and `create` are 60 s in all: after that a create is over, whatever became of it."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    create: float = 50.0
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """What an error body says."""
+
+    message: str
+    code: str | None = None
+
+
+class Auth(Protocol):
+    """Gives a request its credentials."""
+
+    async def headers(self) -> dict[str, str]:
+        """The headers to send."""
+
+    async def renew(self, used: Mapping[str, str]) -> bool:
+        """After a 401 to these headers: whether there are other ones now."""
+
+    def secrets(self) -> list[str]:
+        """What must never be printed."""
+
+
+class HeaderAuth:
+    """A key that goes into one header and never changes."""
+
+    def __init__(self, secret: SecretStr, *, header: str = "Authorization", scheme: str = "Bearer ") -> None:
+        self._secret = secret
+        self._header = header
+        self._scheme = scheme
+
+    async def headers(self) -> dict[str, str]:
+        """The header with the key."""
+        return {self._header: f"{self._scheme}{self._secret.get_secret_value()}"}
+
+    async def renew(self, used: Mapping[str, str]) -> bool:
+        """A key that is refused stays refused."""
+        return False
+
+    def secrets(self) -> list[str]:
+        """The key."""
+        return [self._secret.get_secret_value()]
+
+
+class ErrorReader(Protocol):
+    """What is particular about a provider's error bodies."""
+
+    def __call__(self, status: int, body: Any) -> ErrorDetail | None:
+        """The message and code of an error body, or `None` if this is not one."""
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+class _TooLateError(Exception):
+    pass
+
+
+class _Sending:
+    """Watches one request go out: refuses the first byte after the deadline, remembers if it was written."""
+
+    def __init__(self, deadline: Deadline | None) -> None:
+        self._deadline = deadline
+        self.sent = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            if self._deadline is not None and self._deadline.passed:
+                raise _TooLateError
+            self.sent = True
+
+
+class Api:
+    """One account's HTTP connection to one provider."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        auth: Auth,
+        read_error: ErrorReader,
+        codes: Mapping[str, type[ProviderError]],
+        pacer: Pacer,
+        timeouts: Timeouts = Timeouts(),
+    ) -> None:
+        guard_httpx_logs()
+        self.provider = provider
+        self.base_url = check_base_url(provider, base_url)
+        self.auth = auth
+        self.pacer = pacer
+        self.clock = ProviderClock()
+        self.requests: Counter[str] = Counter()
+        self._read_error = read_error
+        self._codes = codes
+        self._timeouts = timeouts
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.read),
+            # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=4.0),
+            http2=False,
+            verify=_ssl_context(),
+            headers={"Accept": "application/json", "User-Agent": "prefect-imagine"},
+        )
+
+    async def read(
+        self,
+        method: str,
+        path: str,
+        *,
+        purpose: str,
+        params: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        attempts: int = READ_ATTEMPTS,
+        authenticated: bool = True,
+    ) -> Any:
+        """Send a request that may be repeated, and return its JSON. Raises `ProviderError`."""
+        renewals = 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._read_once(method, path, purpose, params, form, authenticated)
+            except AuthenticationError as error:
+                if not error.retryable or renewals == 0:
+                    raise
+                renewals -= 1
+            except ProviderError as error:
+                if not error.retryable or attempt == attempts:
+                    raise
+                if not isinstance(error, RateLimitedError):  # those the pacer makes wait
+                    await asyncio.sleep(backoff(attempt))
+        raise ConnectionFailedError(f"{self.provider}: {method} {path} got no answer", provider=self.provider)
+
+    async def create(
+        self,
+        path: str,
+        *,
+        json: Mapping[str, Any],
+        parse: Callable[[Any], T],
+        permit: Permit | None,
+        deadline: Deadline | None,
+    ) -> T:
+        """POST once and parse the answer; see `ProviderClient.create` for what is raised."""
+        permit = permit or await self.pacer.acquire(Urgency.CREATE)
+        sending = _Sending(deadline)
+        headers: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(self._timeouts.create):
+                headers = await self.auth.headers()
+                async with self._slots:
+                    response = await self._send("POST", path, "create", headers, sending, permit, json=json)
+        except (httpx.HTTPError, ProviderError, TimeoutError, _TooLateError) as error:
+            raise self._create_failed(error, sending.sent) from error
+        except asyncio.CancelledError:
+            self.pacer.unused(permit)
+            raise
+        return await self._accepted(response, headers, parse)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _read_once(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        params: Mapping[str, Any] | None,
+        form: Mapping[str, str] | None,
+        authenticated: bool,
+    ) -> Any:
+        headers = await self.auth.headers() if authenticated else {}
+        permit = await self.pacer.acquire(Urgency.READ)
+        try:
+            async with asyncio.timeout(self._timeouts.read + self._timeouts.connect), self._slots:
+                response = await self._send(
+                    method, path, purpose, headers, None, permit, params=params, data=form
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            self.pacer.unused(permit)
+            raise self._no_answer(error) from error
+        except asyncio.CancelledError:
+            self.pacer.unused(permit)
+            raise
+        failure = self._failure(response)
+        if failure is not None:
+            if isinstance(failure, AuthenticationError) and authenticated and response.status_code == 401:
+                failure.retryable = await self.auth.renew(headers)
+            raise failure
+        if response.status_code == 204 or not response.content:
+            return None
+        body = _json(response)
+        if body is _UNREADABLE:
+            raise UnexpectedResponseError(
+                f"{self.provider}: {method} {path} answered {response.status_code} with what is not JSON",
+                provider=self.provider,
+                status_code=response.status_code,
+            )
+        return body
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        purpose: str,
+        headers: Mapping[str, str],
+        sending: _Sending | None,
+        permit: Permit,
+        **content: Any,
+    ) -> httpx.Response:
+        request = self._client.build_request(
+            method,
+            f"{self.base_url}{path}",
+            headers=headers,
+            extensions={"trace": sending} if sending else {},
+            **{name: value for name, value in content.items() if value is not None},
+        )
+        self.requests[purpose] += 1
+        response = await self._client.send(request)
+        self.clock.learn(response.headers)
+        self.pacer.answered(permit, response.status_code, response.headers)
+        return response
+
+    async def _accepted(
+        self, response: httpx.Response, headers: Mapping[str, str], parse: Callable[[Any], T]
+    ) -> T:
+        failure = self._failure(response)
+        if isinstance(failure, AuthenticationError) and response.status_code == 401:
+            failure.retryable = await self.auth.renew(headers)
+        if failure is not None:
+            raise failure if self._refused(response) else self._ambiguous(str(failure), response.status_code)
+        body = _json(response)
+        try:
+            return parse(body)
+        except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._ambiguous(
+                f"the answer to a create cannot be read ({error})", response.status_code
+            ) from error
+
+    def _refused(self, response: httpx.Response) -> bool:
+        """Whether an error answer proves that nothing was accepted: a 4xx that reads as the API's own."""
+        status = response.status_code
+        if status in (401, 429):
+            return True
+        readable = _json(response) is not _UNREADABLE
+        return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
+
+    def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
+        reason = "the deadline had passed" if isinstance(error, _TooLateError) else _reason(error)
+        if sent:
+            return self._ambiguous(f"a create got no answer ({reason})", None)
+        if isinstance(error, ProviderError):
+            return error
+        return ConnectionFailedError(
+            f"{self.provider}: the create was not sent: {reason}", provider=self.provider
+        )
+
+    def _ambiguous(self, message: str, status: int | None) -> AmbiguousCreateError:
+        return AmbiguousCreateError(
+            f"{self.provider}: {message}; it may have been accepted, so it is not sent again",
+            provider=self.provider,
+            status_code=status,
+        )
+
+    def _no_answer(self, error: Exception) -> ConnectionFailedError:
+        return ConnectionFailedError(
+            f"{self.provider} at {self.base_url} cannot be reached: {_reason(error)}", provider=self.provider
+        )
+
+    def _failure(self, response: httpx.Response) -> ProviderError | None:
+        status = response.status_code
+        body = _json(response)
+        detail = self._read_error(status, body) if body is not _UNREADABLE else None
+        if status < 300 and detail is None:
+            return None
+        detail = detail or ErrorDetail(f"HTTP {status} {response.reason_phrase}".strip())
+        kind = self._codes.get(detail.code or "") or _kind_of(status, detail.message)
+        message = f"{self.provider}: {self._redacted(detail.message)}"
+        error = kind(message, provider=self.provider, status_code=status, code=detail.code)
+        if isinstance(error, RateLimitedError):
+            with suppress(KeyError, ValueError):
+                error.retry_after = float(response.headers["retry-after"])
+        return error
+
+    def _redacted(self, message: str) -> str:
+        for secret in self.auth.secrets():
+            if secret:
+                message = message.replace(secret, "***")
+        return without_query(message)[:500]
+
+
+_UNREADABLE = object()
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return _UNREADABLE
+
+
+_MODERATION = ("moderat", "content policy", "content_policy", "nsfw", "banned prompt", "safety", "prohibited")
+
+
+def is_moderation(message: str) -> bool:
+    """Whether a message speaks of refused content."""
+    lowered = message.lower()
+    return any(word in lowered for word in _MODERATION)
+
+
+def _speaks_of_credits(message: str) -> bool:
+    lowered = message.lower()
+    return any(word in lowered for word in ("credit", "quota", "balance", "insufficient funds"))
+
+
+def _kind_of(status: int, message: str) -> type[ProviderError]:
+    if status in (400, 403, 409, 422) and is_moderation(message):
+        return ModerationError
+    known: dict[int, type[ProviderError]] = {
+        401: AuthenticationError,
+        402: InsufficientCreditsError,
+        403: InsufficientCreditsError if _speaks_of_credits(message) else AuthenticationError,
+        404: NotFoundError,
+        405: NotFoundError,
+        408: ConnectionFailedError,
+        429: RateLimitedError,
+    }
+    if status in known:
+        return known[status]
+    if status >= 500:
+        return ServerError
+    return UnexpectedResponseError if 300 <= status < 400 else InvalidRequestError
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return "timed out"
+    return without_query(str(error)) or type(error).__name__
+
+
+def backoff(attempt: int, *, longest: float = 20.0) -> float:
+    """Seconds to wait after the attempt-th failure (from 1): exponential, with full jitter."""
+    return random.uniform(0.1, 1.0) * min(longest, 0.5 * 2.0**attempt)
+
+
+def check_base_url(provider: str, base_url: str) -> str:
+    """The base URL without a trailing slash. Raises `ConfigurationError` for what is no http(s) address."""
+    try:
+        url = httpx.URL(base_url.strip())
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"{provider}: the base URL cannot be read: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.userinfo:
+        raise ConfigurationError(
+            f"{provider}: the base URL must be http(s)://host/path without query or password"
+        )
+    return str(url).rstrip("/")

@@ -1,0 +1,240 @@
+"""ImagineAPI: Midjourney images through a Directus service, hosted or one's own.
+
+Source: dltHub's page on https://cl.imagineapi.dev. What the page does not say is Directus's own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from prefect_imagine.errors import (
+    AuthenticationError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    NotFoundError,
+    ProviderError,
+)
+from prefect_imagine.providers import wire
+from prefect_imagine.providers.base import BaseClient, kind_problems, number_problem, setting_problems
+from prefect_imagine.providers.clock import Deadline
+from prefect_imagine.providers.http import ErrorDetail
+from prefect_imagine.providers.listing import Slice, walk
+from prefect_imagine.providers.models import (
+    Capabilities,
+    Generation,
+    GenerationKind,
+    GenerationRequest,
+    GenerationStatus,
+    HistoryPage,
+    Output,
+    ServiceStatus,
+)
+from prefect_imagine.providers.pacing import Permit
+
+PROVIDER = "imagineapi"
+MODEL = "midjourney"
+PAGE = 100
+LONGEST_FILTER = 3000
+LARGEST_SEED = 4294967295
+
+CODES = {
+    "INVALID_CREDENTIALS": AuthenticationError,
+    "INVALID_TOKEN": AuthenticationError,
+    "TOKEN_EXPIRED": AuthenticationError,
+    "INVALID_PAYLOAD": InvalidRequestError,
+    "INVALID_QUERY": InvalidRequestError,
+    # A 429 that waiting does not cure: the account's images are used up.
+    "IMAGE_ERROR": InsufficientCreditsError,
+    "ROUTE_NOT_FOUND": NotFoundError,
+}
+STATUSES = {
+    "pending": GenerationStatus.QUEUED,
+    "queued": GenerationStatus.QUEUED,
+    "in-progress": GenerationStatus.RUNNING,
+    "completed": GenerationStatus.SUCCEEDED,
+    "failed": GenerationStatus.FAILED,
+}
+
+
+def read_error(status: int, body: Any) -> ErrorDetail | None:
+    """`{"errors": [{"message", "extensions": {"code"}}]}`, as Directus answers."""
+    errors = body.get("errors") if isinstance(body, dict) else None
+    if not errors or not isinstance(errors, list) or not isinstance(errors[0], dict):
+        return None
+    extensions = errors[0].get("extensions")
+    code = extensions.get("code") if isinstance(extensions, dict) else None
+    return ErrorDetail(str(errors[0].get("message") or code or f"HTTP {status}"), wire.text_or_none(code))
+
+
+class ImagineAPIClient(BaseClient):
+    """One token of ImagineAPI."""
+
+    provider = PROVIDER
+    capabilities = Capabilities(kinds=frozenset({GenerationKind.IMAGE}), status=True, correlator=True)
+    _takes_ref: bool | None = None
+
+    def default_model(self, kind: GenerationKind, models: Collection[object]) -> str | None:
+        """There is but one."""
+        return MODEL
+
+    def problems(self, request: GenerationRequest, models: Collection[object]) -> list[tuple[str, str]]:
+        """What can neither be sent nor written as a Midjourney parameter."""
+        found = kind_problems(request, self.capabilities)
+        if request.model not in (None, MODEL):
+            found.append(("model", f"imagineapi has one model, {MODEL!r}; leave the column empty"))
+        found += setting_problems(request, ("aspect_ratio", "negative_prompt", "seed"), what="imagineapi")
+        return found + number_problem(request, "seed", 0, LARGEST_SEED)
+
+    def wire_prompt(self, request: GenerationRequest) -> str:
+        """The prompt with Midjourney's parameters: `--ar`, `--no`, `--seed`."""
+        flags = {"aspect_ratio": "--ar", "negative_prompt": "--no", "seed": "--seed"}
+        given = [f"{flags[name]} {value}" for name, value in request.settings.items() if name in flags]
+        return " ".join([request.prompt, *given])
+
+    async def create(
+        self,
+        request: GenerationRequest,
+        *,
+        correlator: str | None = None,
+        permit: Permit | None = None,
+        deadline: Deadline | None = None,
+    ) -> Generation:
+        """POST /items/images with `prompt` and, where the schema has it, `ref`."""
+        body = {"prompt": self.wire_prompt(request)}
+        if correlator is not None and self._takes_ref is not False:
+            body["ref"] = correlator
+        try:
+            created = await self.api.create(
+                "/items/images", json=body, parse=self._generation, permit=permit, deadline=deadline
+            )
+        except (InvalidRequestError, AuthenticationError) as error:
+            if "ref" in body and self._rejects_ref(error):
+                # Nothing was accepted; without `ref` the next attempt can be.
+                self._takes_ref = False
+                error.retryable = True
+            raise
+        return created
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
+        """GET /items/images with `filter[id][_in]` and `limit=-1`; absent ids are left out."""
+        wanted = list(ids)
+        if len(wanted) == 1:
+            return await self.poll_one_by_one(wanted)
+        found: dict[str, Generation] = {}
+        for chunk in _chunks(wanted):
+            rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
+            found.update((row.id, row) for row in rows if row.id in set(chunk))
+        return found
+
+    async def fetch(self, generation_id: str) -> Generation:
+        """GET /items/images/:id."""
+        return await self._get(generation_id, "fetch")
+
+    async def _poll_one(self, generation_id: str) -> Generation:
+        return await self._get(generation_id, "poll")
+
+    async def _get(self, generation_id: str, purpose: str) -> Generation:
+        path = f"/items/images/{quote(generation_id, safe='')}"
+        return self._generation(await self.api.read("GET", path, purpose=purpose))
+
+    async def history(
+        self, *, since: datetime | None = None, prompt: str | None = None
+    ) -> AsyncIterator[HistoryPage]:
+        """GET /items/images: the rows of one prompt at once, or all of them newest first."""
+        if prompt is not None:
+            try:
+                rows = await self._list({"filter[prompt][_eq]": prompt, "limit": -1}, "history")
+                # Exactly a page looks like a server that did not take `limit=-1`.
+                yield wire.page_of(rows, end=len(rows) != PAGE)
+                if len(rows) != PAGE:
+                    return
+            except (InvalidRequestError, AuthenticationError, NotFoundError):
+                pass  # this service does not filter by prompt: walk the list
+        async for page in walk(self._page):
+            yield page
+
+    async def status(self) -> ServiceStatus:
+        """GET /items/status, or /status on the hosted service."""
+        try:
+            body = await self.api.read("GET", "/items/status", purpose="other")
+        except (NotFoundError, AuthenticationError):
+            body = await self.api.read("GET", "/status", purpose="other")
+        data = body.get("data", body) if isinstance(body, dict) else body
+        row = data[0] if isinstance(data, list) and data else data
+        state = (
+            str(wire.first(row, "status", "health", "state") or "")
+            if isinstance(row, dict)
+            else str(row or "")
+        )
+        unhealthy = state.lower() in ("error", "down", "unhealthy", "offline", "failed", "false")
+        return ServiceStatus(provider=PROVIDER, healthy=not unhealthy, detail=state)
+
+    async def check(self) -> None:
+        """GET /items/images?limit=1."""
+        await self.api.read("GET", "/items/images", purpose="other", params={"limit": 1})
+
+    def media_headers(self) -> dict[str, str]:
+        """Assets on the API's own origin need the token (page: asset_file)."""
+        [token] = self.api.auth.secrets()
+        return {"Authorization": f"Bearer {token}"}
+
+    async def _page(self, number: int, offset: int) -> Slice:
+        params = {"limit": PAGE, "offset": offset, "sort": "-date_created"}
+        return Slice(await self._list(params, "history"))
+
+    async def _list(self, params: dict[str, Any], purpose: str) -> list[Generation]:
+        body = await self.api.read("GET", "/items/images", purpose=purpose, params=params)
+        return [self._generation(record) for record in wire.records_of(PROVIDER, body, "data")]
+
+    def _rejects_ref(self, error: ProviderError) -> bool:
+        return (
+            self._takes_ref is None
+            and error.status_code in (400, 403)
+            and '"ref"' in f"{error}".replace("'", '"')
+        )
+
+    def _generation(self, body: Any) -> Generation:
+        record = wire.record_of(PROVIDER, body, "data")
+        status = str(record.get("status") or "")
+        state = STATUSES.get(status.lower(), GenerationStatus.RUNNING)
+        if record.get("ref") is not None:
+            self._takes_ref = True
+        return Generation(
+            provider=PROVIDER,
+            id=wire.require_identifier(PROVIDER, record),
+            status=state,
+            kind=GenerationKind.IMAGE,
+            model=MODEL,
+            prompt=record.get("prompt"),
+            correlator=wire.text_or_none(record.get("ref")),
+            # `url` is set, and partial, while the picture is in progress.
+            outputs=_outputs(record) if state is GenerationStatus.SUCCEEDED else (),
+            error=wire.text_or_none(wire.first(record, "error", "error_message")),
+            created_at=wire.moment(wire.first(record, "date_created", "created_at")),
+            finished_at=wire.moment(wire.first(record, "date_updated", "completed_at")),
+            provider_status=status,
+            raw=dict(record),
+        )
+
+
+def _outputs(record: wire.Record) -> tuple[Output, ...]:
+    upscaled = record.get("upscaled_urls")
+    if isinstance(upscaled, list) and upscaled:
+        return tuple(Output(url=str(url)) for url in upscaled if url)
+    return (Output(url=str(record["url"])),) if record.get("url") else ()
+
+
+def _chunks(ids: list[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    length = 0
+    for each in ids:
+        if chunk and length + len(each) + 3 > LONGEST_FILTER:
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(each)
+        length += len(each) + 3
+    if chunk:
+        yield chunk

@@ -1,0 +1,48 @@
+"""Walking a list from its newest page on, and knowing whether its end was seen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from prefect_imagine.providers import wire
+from prefect_imagine.providers.models import Generation, HistoryPage
+
+MOST_PAGES = 500
+# No API's default page is smaller, so a shorter list that repeats itself is the whole list.
+SMALLEST_PAGE = 10
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One page as it came. `total` and `more` are what the answer says of the rest, where it does."""
+
+    rows: list[Generation]
+    total: int | None = None
+    more: bool | None = None
+
+
+async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[HistoryPage]:
+    """Pages until the list ends. `read` is given the page's number and offset, both from 0.
+
+    A server that ignores paging repeats itself: the walk stops, and claims to have seen the end only
+    where the list is shorter than any page.
+    """
+    seen: set[str] = set()
+    for number in range(MOST_PAGES):
+        page = await read(number, len(seen))
+        fresh = [row for row in page.rows if row.id not in seen]
+        seen.update(row.id for row in fresh)
+        repeats = bool(page.rows) and not fresh
+        if repeats:
+            end = len(seen) < SMALLEST_PAGE
+        else:
+            end = not page.rows or page.more is False or (page.total is not None and len(seen) >= page.total)
+        yield wire.page_of(fresh, end=end)
+        if end or repeats:
+            return
+
+
+def count(value: object) -> int | None:
+    """A count as the wire gives it, or `None` if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

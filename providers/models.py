@@ -1,0 +1,197 @@
+"""What is asked of a provider and what it answers, in one vocabulary for all four."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_imagine.providers.credits import Credits
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and strict about names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class GenerationKind(StrEnum):
+    """What is generated."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    VOICE = "voice"
+    MUSIC = "music"
+    INFOGRAPHIC = "infographic"
+    TEXT = "text"
+
+
+class GenerationStatus(StrEnum):
+    """Where a generation stands. A wire status nobody knows is RUNNING: only known ends are ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the provider will do no more."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({GenerationStatus.SUCCEEDED, GenerationStatus.FAILED, GenerationStatus.CANCELLED})
+
+
+class GenerationRequest(Frozen):
+    """What is asked.
+
+    `settings` holds everything that shapes the result besides model and prompt. `seed`,
+    `negative_prompt`, `aspect_ratio` and `duration` (seconds) mean the same for every provider that has
+    them; all other names are the provider's own.
+    """
+
+    provider: str
+    kind: GenerationKind = GenerationKind.IMAGE
+    model: str | None = None
+    prompt: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable hash of everything that shapes the result; labels do not."""
+        return digest(self.model_dump(mode="json", exclude={"labels"}))
+
+
+def digest(value: Any) -> str:
+    """The sha256 (hex) of a JSON value in its canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Output(Frozen):
+    """One file or text of a generation; once stored, also where it is and what it weighs.
+
+    Attributes:
+        url: where the provider offers it, until it expires.
+        text: the text itself, for outputs that are no file.
+        media_type: as sniffed from the content.
+        key: its place in the store, below the batch.
+        bytes: its size.
+        sha256: hex digest of its bytes.
+    """
+
+    url: str | None = None
+    text: str | None = None
+    media_type: str | None = None
+    key: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+class Generation(Frozen):
+    """What a provider says of one job, normalised.
+
+    Attributes:
+        correlator: our own mark on the job, where the provider takes and echoes one.
+        echoed_seed: the seed as the record shows it.
+        credits: what the provider says it charged; `None` where it does not say.
+        provider_status: the status as it came.
+        raw: the record as it came.
+    """
+
+    provider: str
+    id: str
+    status: GenerationStatus
+    kind: GenerationKind | None = None
+    model: str | None = None
+    prompt: str | None = None
+    correlator: str | None = None
+    echoed_seed: str | None = None
+    outputs: tuple[Output, ...] = ()
+    credits: Credits | None = None
+    error: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    provider_status: str = ""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class HistoryPage(Frozen):
+    """One page of a provider's history, newest first where the provider keeps an order.
+
+    Attributes:
+        end: whether nothing older exists. `False` on the last page means that the provider showed no
+            more although there may be more.
+        newest_first: whether the page is in descending order of creation.
+    """
+
+    generations: tuple[Generation, ...]
+    end: bool = False
+    newest_first: bool = True
+
+
+class ModelInfo(Frozen):
+    """A model or generator, and what one generation of it costs where the provider says so.
+
+    `parameters` is the provider's own schema of the settings, where it publishes one.
+    """
+
+    provider: str
+    id: str
+    name: str = ""
+    kind: GenerationKind | None = None
+    credits: Credits | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Balance(Frozen):
+    """Credits left on an account."""
+
+    provider: str
+    credits: Credits
+
+
+class Package(Frozen):
+    """Credits on sale."""
+
+    provider: str
+    name: str
+    credits: Credits | None = None
+    price: str | None = None
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class ServiceStatus(Frozen):
+    """Whether a provider says it is in service."""
+
+    provider: str
+    healthy: bool
+    detail: str = ""
+
+
+class Estimate(Frozen):
+    """What one generation is expected to cost. `source` is `catalog`, `price list` or `unpriced`."""
+
+    credits: Credits | None
+    source: str
+
+
+class Capabilities(Frozen):
+    """Which calls a provider has."""
+
+    kinds: frozenset[GenerationKind]
+    models: bool = False
+    balance: bool = False
+    packages: bool = False
+    cancel: bool = False
+    delete: bool = False
+    status: bool = False
+    credits_on_create: bool = False
+    correlator: bool = False

@@ -1,0 +1,186 @@
+"""A store in a bucket, through plain boto3, of AWS or of any server with conditional writes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, suppress
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from prefect_imagine.errors import StoreError
+from prefect_imagine.stores.checked import CheckedReader
+from prefect_imagine.stores.keys import check_key, check_prefix, folder_prefix
+from prefect_imagine.stores.protocol import StoredObject, StoredOutput
+from prefect_imagine.stores.s3_client import ServerClock, can_stream, check_reachable
+from prefect_imagine.stores.s3_errors import ABSENT, code_of, s3_errors
+from prefect_imagine.stores.s3_output import OutputUpload
+from prefect_imagine.stores.s3_write import checksum, won
+from prefect_imagine.stores.source import MediaSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+LONGEST_LINK_SECONDS = 7 * 24 * 3600
+
+
+class S3Store:
+    """Objects under one prefix of one bucket. `close` closes the client only where the store owns it."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str, *, concurrency: int = 16, owns_client: bool = False
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._clock = ServerClock(client)
+        self._slots = BoundedSemaphore(max(1, concurrency // 2))
+        self._streams = can_stream(client)
+        self._owns_client = owns_client
+
+    @property
+    def address(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def read(self, key: str) -> bytes | None:
+        found = self.read_version(key)
+        return found[0] if found else None
+
+    def read_version(self, key: str) -> tuple[bytes, str] | None:
+        with self._errors(key):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+                with closing(answer["Body"]) as body:
+                    return body.read(), answer["ETag"]
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return None
+                raise
+
+    def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> bool:
+        return self._put_if(key, data, media_type, IfNoneMatch="*")
+
+    def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        with self._errors(key):
+            self._send(key, data, media_type)
+
+    def swap(self, key: str, data: bytes, version: str | None) -> bool:
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        return self._put_if(key, data, "application/octet-stream", **condition)
+
+    def put_output(self, stem: str, source: MediaSource, metadata: Mapping[str, str]) -> StoredOutput:
+        reader = CheckedReader(source)
+        key = check_key(f"{stem}.{reader.media_type.extension}")
+        upload = OutputUpload(self._client, self._bucket, self._key(key), reader, metadata)
+        with self._errors(key):
+            try:
+                upload.run(self._slots, streams=self._streams)
+            except BotoCoreError as error:
+                if reader.failure:
+                    raise reader.failure from error
+                raise
+        return reader.stored(key)
+
+    def head(self, key: str) -> StoredObject | None:
+        with self._errors(key):
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return None
+                raise
+        return StoredObject(key, answer["ContentLength"], answer["LastModified"].timestamp(), answer["ETag"])
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
+        start = {"StartAfter": self._key(after)} if after else {}
+        return self._pages(Prefix=self._prefix + check_prefix(prefix), **start)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        below = self._prefix + folder_prefix(prefix)
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._errors(prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=below, Delimiter="/"):
+                for common in page.get("CommonPrefixes", []):
+                    yield common["Prefix"][len(below) :].rstrip("/")
+
+    def delete(self, key: str) -> None:
+        with self._errors(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def now(self) -> float:
+        if self._clock.now() is None:
+            # Even a refusal carries the date.
+            with self._errors(""), suppress(ClientError):
+                self._client.head_bucket(Bucket=self._bucket)
+        return self._clock.now() or time.time()
+
+    def check_writable(self) -> None:
+        check_reachable(self._client.meta.endpoint_url)
+        self._check_bucket()
+        key = f".check-{secrets.token_hex(8)}"
+        self.put_new(key, b"probe")
+        try:
+            if self.put_new(key, b"another") or self.swap(key, b"another", '"no such version"'):
+                raise StoreError(
+                    f"{self.address}: this server ignores If-None-Match or If-Match, so two processes could "
+                    "pay for the same batch; choose a server with conditional writes"
+                )
+        finally:
+            self.delete(key)
+
+    def link(self, key: str, *, expires: int | None = None) -> str:
+        with self._errors(key):
+            return self._client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._bucket, "Key": self._key(key)},
+                ExpiresIn=expires or LONGEST_LINK_SECONDS,
+            )
+
+    def close(self) -> None:
+        self._clock.close()
+        if self._owns_client:
+            self._client.close()
+
+    def _check_bucket(self) -> None:
+        """Some servers create the bucket with its first object, misspelt or not."""
+        with self._errors(""):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                # A refusal says no more than its status: the first write will say why.
+                if code_of(error) in ABSENT | {"NoSuchBucket"}:
+                    raise StoreError(
+                        f"{self.address}: there is no such bucket; create it or correct the address"
+                    ) from error
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        return s3_errors(f"{self.address}/{key}".rstrip("/"))
+
+    def _send(self, key: str, data: bytes, media_type: str, **condition: Any) -> None:
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=self._key(key),
+            Body=data,
+            ContentType=media_type,
+            ChecksumCRC32=checksum(data),
+            **condition,
+        )
+
+    def _put_if(self, key: str, data: bytes, media_type: str, **condition: Any) -> bool:
+        with self._errors(key):
+            return won(lambda: self._send(key, data, media_type, **condition))
+
+    def _pages(self, **which: Any) -> Iterator[StoredObject]:
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._errors(""):
+            for page in pages.paginate(Bucket=self._bucket, **which):
+                for found in page.get("Contents", []):
+                    key = found["Key"][len(self._prefix) :]
+                    yield StoredObject(key, found["Size"], found["LastModified"].timestamp(), found["ETag"])

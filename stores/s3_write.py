@@ -1,0 +1,42 @@
+"""One conditional write to S3."""
+
+from __future__ import annotations
+
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from zlib import crc32
+
+from botocore.exceptions import ClientError
+
+from prefect_imagine.stores.s3_errors import ABSENT, CONTESTED, EXISTS, code_of
+
+CONTESTS = 5
+
+
+def checksum(data: bytes) -> str:
+    """The CRC-32 as S3 wants it; the server refuses a body that does not match."""
+    return b64encode(crc32(data).to_bytes(4, "big")).decode()
+
+
+def won(write: Callable[[], object]) -> bool:
+    """Make a conditional write that may be repeated; `False` when its condition does not hold.
+
+    S3 may answer that another write is underway: that decides nothing, so it is asked again.
+
+    Raises:
+        ClientError: anything else that S3 answers, and a contest that does not end.
+    """
+    for attempt in range(CONTESTS):
+        try:
+            write()
+            return True
+        except ClientError as error:
+            code = code_of(error)
+            if code in EXISTS or code in ABSENT:
+                return False
+            if code not in CONTESTED or attempt == CONTESTS - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.2 * 2**attempt))
+    return False

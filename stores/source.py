@@ -1,0 +1,103 @@
+"""Bytes on their way to a store: a body that is read once, with what is known of it beforehand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from prefect_imagine.errors import OutputError
+from prefect_imagine.stores.media import TEXT, MediaType
+
+HEAD_BYTES = 16 * 1024
+MAX_OUTPUT_BYTES = 2 * 1024**3
+
+_SECRETS = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
+
+
+def without_query(text: str) -> str:
+    """The text with every URL cut down to its path: queries of signed URLs and user names are secrets."""
+    return _SECRETS.sub(r"\1\2", text)
+
+
+class MediaSource:
+    """A body that can be looked at (`head`) and then read once (`chunks`).
+
+    Attributes:
+        content_length: bytes that will come, where that is known.
+        media_type: what the body is, where the caller knows; otherwise its bytes are sniffed.
+        name: what to call it in messages; never with a query string, which may be a signature.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        content_length: int | None = None,
+        media_type: MediaType | None = None,
+        max_bytes: int = MAX_OUTPUT_BYTES,
+        name: str = "the output",
+    ) -> None:
+        self._chunks = iter(chunks)
+        self._peeked: list[bytes] | None = None
+        self._max_bytes = max_bytes
+        self.content_length = content_length
+        self.media_type = media_type
+        self.name = name
+        if content_length is not None and content_length > max_bytes:
+            raise self._too_large()
+
+    @classmethod
+    def from_text(cls, text: str, *, name: str = "the text") -> MediaSource:
+        """A text output, stored as UTF-8 with the extension `.txt`."""
+        return cls.from_bytes(text.encode(), media_type=TEXT, name=name)
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, *, media_type: MediaType | None = None, name: str = "the output"
+    ) -> MediaSource:
+        """A body that is already here."""
+        return cls([data], content_length=len(data), media_type=media_type, name=name)
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, at least `HEAD_BYTES` of a body that has them. Reading them takes nothing away.
+
+        Raises:
+            OutputError: the body cannot be had.
+        """
+        if self._peeked is None:
+            self._peeked = []
+            while (
+                sum(map(len, self._peeked)) < HEAD_BYTES and (chunk := next(self._chunks, None)) is not None
+            ):
+                self._peeked.append(chunk)
+        return b"".join(self._peeked)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The whole body, once.
+
+        Raises:
+            OutputError: it ends before its length (`truncated`), passes the size cap (`too_large`), is
+                `empty`, or whatever the origin raises underway.
+        """
+        received = 0
+        for chunk in self._raw():
+            received += len(chunk)
+            if received > self._max_bytes:
+                raise self._too_large()
+            if chunk:
+                yield chunk
+        if self.content_length is not None and received != self.content_length:
+            raise OutputError(
+                f"{self.name}: {received} of {self.content_length} bytes arrived", reason="truncated"
+            )
+        if not received:
+            raise OutputError(f"{self.name} is empty", reason="empty")
+
+    def _raw(self) -> Iterator[bytes]:
+        peeked, self._peeked = self._peeked or [], []
+        yield from peeked
+        yield from self._chunks
+
+    def _too_large(self) -> OutputError:
+        return OutputError(f"{self.name} is larger than {self._max_bytes} bytes", reason="too_large")

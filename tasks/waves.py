@@ -1,0 +1,88 @@
+"""The stages of a batch as Prefect tasks: what people see of it in the UI.
+
+Parameters and results are names, numbers and indices: never clients or secrets, and nothing is persisted.
+A create has no retries, because repeating it may pay twice; what a wave must not lose is in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from prefect_imagine.batches.session import Session
+from prefect_imagine.errors import ImagineError
+
+_sessions: dict[str, Session] = {}
+
+
+class PrefectStages:
+    """Runs a session's stages as task runs in the flow's own loop."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._batch = session.plan.batch_id
+
+    def __enter__(self) -> PrefectStages:
+        _sessions[self._batch] = self._session
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        _sessions.pop(self._batch, None)
+
+    async def create(self, provider: str, items: list[int]) -> object:
+        """A wave of creates as a task run."""
+        return await create_wave(self._batch, provider, items, self._title(items))
+
+    async def poll(self, provider: str) -> object:
+        """One long task run that follows all of a provider's jobs."""
+        return await poll_provider(self._batch, provider)
+
+    async def store_outputs(self, provider: str, items: list[int]) -> object:
+        """A wave of stores as a task run."""
+        return await store_wave(self._batch, provider, items, self._title(items))
+
+    def _title(self, items: list[int]) -> str:
+        first = self._session.plan.item(items[0]).title
+        return first if len(items) == 1 else f"{first} and {len(items) - 1} more"
+
+
+_OPTIONS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 0}
+
+
+@task(name="create", task_run_name="create {provider} {title}", tags=["imagine:create"], **_OPTIONS)
+async def create_wave(batch: str, provider: str, items: list[int], title: str) -> State[Any]:
+    """Create a wave of a batch's items, each at most once."""
+    return await _wave(_sessions[batch].create(provider, items), items, "created")
+
+
+@task(name="poll", task_run_name="poll {provider}", **_OPTIONS)
+async def poll_provider(batch: str, provider: str) -> State[Any]:
+    """Follow all of a provider's jobs until they have landed."""
+    try:
+        await _sessions[batch].poll(provider)
+    except ImagineError as error:
+        return Failed(message=str(error), data=error)
+    return Completed(message="all have landed")
+
+
+@task(name="store", task_run_name="store {provider} {title}", tags=["imagine:store"], **_OPTIONS)
+async def store_wave(batch: str, provider: str, items: list[int], title: str) -> State[Any]:
+    """Store a wave of a batch's finished items."""
+    return await _wave(_sessions[batch].store_outputs(provider, items), items, "stored")
+
+
+async def _wave(work: Awaitable[list[int]], items: list[int], done: str) -> State[Any]:
+    try:
+        failed = await work
+    except ImagineError as error:
+        # As a state, so that the engine gets the error and the log no traceback of what is explained.
+        return Failed(message=str(error), data=error)
+    if not failed:
+        return Completed(message=f"{len(items)} {done}")
+    listed = ", ".join(str(index) for index in failed[:20])
+    return Completed(name="Partial", message=f"{len(failed)} of {len(items)} not {done}: {listed}")

@@ -1,0 +1,387 @@
+"""The report page: everything is listed, nothing breaks out, no two kinds of credits become one."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from prefect_imagine.batches.manifest import ManifestItem
+from prefect_imagine.batches.report import EXCERPT, render_report
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.usage import BalanceChange, ItemCost, Usage, UsageLine, balance_change
+from prefect_imagine.providers.models import GenerationKind, GenerationRequest, Output
+
+BEGUN = datetime(2025, 3, 1, 12, tzinfo=UTC)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</script><script>alert(2)</script>",
+    "</noscript><img src=x>",
+    "<!--<script>",
+    "{{ 7 * 7 }} {% include 'x' %}",
+    "' onmouseover='alert(1)",
+    "line\u2028separator\u2029 & \x00 end",
+]
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text by element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._json: list[str] = []
+        self._path: list[str] = []
+        self._in_json = False
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._path.append(tag)
+        self._in_json = tag == "script" and ("id", "items") in attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_json = False
+        while tag in self._path and self._path.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._in_json:
+            self._json.append(data)
+        elif not {"script", "style"} & set(self._path):
+            self.text.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(1 for name, _ in self.elements if name == tag)
+
+    def attributes(self, *names: str) -> list[str]:
+        return [value for _, attrs in self.elements for name in names if (value := attrs.get(name))]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        cards: list[dict[str, Any]] = json.loads("".join(self._json))
+        return cards
+
+
+def make_item(
+    index: int = 1,
+    prompt: str = "a fox",
+    *,
+    provider: str = "imaginelab",
+    kind: GenerationKind = GenerationKind.IMAGE,
+    model: str | None = "flux",
+    labels: dict[str, str] | None = None,
+    outputs: tuple[Output, ...] = (),
+    status: Phase = Phase.STORED,
+    cost: ItemCost | None = None,
+    **known: Any,
+) -> ManifestItem:
+    request = GenerationRequest(provider=provider, kind=kind, model=model, prompt=prompt, labels=labels or {})
+    fields: dict[str, Any] = {
+        "item_id": f"item-{index}", "name": None, "id": f"job-{index}", "attempts": 1, "created_at": BEGUN,
+        "finished_at": None, "stored_at": BEGUN + timedelta(seconds=index), "reason": None, "error": None,
+    }  # fmt: skip
+    return ManifestItem(
+        index=index,
+        request=request,
+        status=status,
+        credits=cost or ItemCost(),
+        outputs=outputs,
+        **(fields | known),
+    )
+
+
+def make_usage(items: int = 1, **known: Any) -> Usage:
+    fields: dict[str, Any] = {
+        "batch_id": "foxes-1", "as_of": BEGUN, "items": items, "stored": items, "failed": 0, "unknown": 0,
+        "planned": 0, "charged": 0, "estimated": 0, "possible": 0, "unpriced_items": 0,
+        "refund_unknown_items": 0, "by_provider": (), "by_model": (), "by_label": (),
+    }  # fmt: skip
+    return Usage(**(fields | known))
+
+
+def make_line(name: str, **known: Any) -> UsageLine:
+    fields: dict[str, Any] = {
+        "items": 3, "stored": 3, "failed": 0, "unknown": 0, "charged": 0, "estimated": 0, "possible": 0,
+        "unpriced": 0,
+    }  # fmt: skip
+    return UsageLine(name=name, **(fields | known))
+
+
+def stored(key: str, media_type: str = "image/png", **known: Any) -> Output:
+    return Output(key=key, media_type=media_type, bytes=2048, sha256="ab" * 32, **known)
+
+
+def output_of(page: Page, place: int = 0) -> dict[str, Any]:
+    output: dict[str, Any] = page.cards[0]["outputs"][place]
+    return output
+
+
+PLAIN = Page(render_report([make_item()], make_usage()))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_from_outside_stays_text(text: str) -> None:
+    item = make_item(
+        prompt=text,
+        name=text,
+        model=text,
+        labels={text: text},
+        reason=text,
+        error=text,
+        id=text,
+        status=Phase.FAILED,
+        outputs=(stored("outputs/1.txt", "text/plain", text=text),),
+    )
+    lines = (make_line(text, charged=1),)
+    balances = (BalanceChange(provider=text, before=1, after=0, charged=1, verdict="explained", note=text),)
+    usage = make_usage(batch_id=text, by_provider=lines, by_model=lines, by_label=lines, balances=balances)
+    page = Page(render_report([item], usage))
+    assert page.count("script") == PLAIN.count("script") == 2
+    assert page.count("img") == PLAIN.count("img") == 0
+    assert page.count("noscript") == 1
+    handlers = [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+    assert handlers == []
+    card = page.cards[0]
+    assert {card["prompt"], card["name"], card["error"], card["id"], card["model"]} == {text}
+    assert " ".join(text.split()) in page.words.replace("\ufffd", "\x00")
+
+
+def test_the_data_block_holds_nothing_that_html_or_old_scripts_could_read() -> None:
+    html = render_report([make_item(index, text) for index, text in enumerate(HOSTILE, 1)], make_usage(8))
+    block = html.partition('id="items">')[2].partition("</script>")[0]
+    assert [card["prompt"] for card in json.loads(block)] == HOSTILE
+    assert not re.search("[<>&\u2028\u2029]", block)
+
+
+def test_the_page_asks_the_network_for_nothing() -> None:
+    page = Page(render_report([make_item(outputs=(stored("outputs/1.png"),))], make_usage()))
+    policy = next(attrs["content"] for _, attrs in page.elements if "http-equiv" in attrs)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert [address for address in page.attributes("src", "href") if not address.startswith("#")] == [
+        "data:,",
+        "outputs/1.png",
+    ]
+
+
+def test_links_are_relative_and_encoded() -> None:
+    page = Page(render_report([make_item(outputs=(stored("outputs/00001-ü #1 50%?.png"),))], make_usage()))
+    expected = "outputs/00001-%C3%BC%20%231%2050%25%3F.png"
+    assert output_of(page)["href"] == expected
+    assert expected in page.attributes("href")
+
+
+def test_a_key_never_becomes_a_scheme() -> None:
+    page = Page(render_report([make_item(outputs=(stored("javascript:alert(1)"),))], make_usage()))
+    assert output_of(page)["href"] == "javascript%3Aalert%281%29"
+
+
+def test_given_links_are_used_as_they_are() -> None:
+    link = "https://bucket.example/outputs/1.png?X-Amz-Signature=ab%2Fc&X-Amz-Expires=9"
+    html = render_report(
+        [make_item(outputs=(stored("outputs/1.png"),))], make_usage(), links={"outputs/1.png": link}
+    )
+    assert output_of(Page(html))["href"] == link
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        " javascript:alert(1)",
+        "java\nscript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "data:image/svg+xml;base64,AAAA",
+        "vbscript:x",
+        "file:///etc/passwd",
+        "//elsewhere.example/x.png",
+        "https:\\\\elsewhere.example",
+    ],
+)
+def test_other_addresses_are_left_out(address: str) -> None:
+    key = "outputs/1.png"
+    html = render_report(
+        [make_item(outputs=(stored(key),))], make_usage(), links={key: address}, thumbnails={key: address}
+    )
+    assert output_of(Page(html))["href"] == ""
+    assert output_of(Page(html))["thumbnail"] == ""
+
+
+@pytest.mark.parametrize("address", ["data:image/png;base64,iVBORw0K", "thumbs/1.jpg", "https://x.example/1"])
+def test_thumbnails(address: str) -> None:
+    key = "outputs/1.png"
+    html = render_report([make_item(outputs=(stored(key),))], make_usage(), thumbnails={key: address})
+    assert output_of(Page(html))["thumbnail"] == address
+
+
+def test_a_provider_address_is_never_shown() -> None:
+    html = render_report(
+        [make_item(outputs=(stored("outputs/1.png", url="https://cdn.example/1?token=s3cret"),))],
+        make_usage(),
+    )
+    assert "s3cret" not in html
+
+
+def test_charged_estimated_and_possible_credits_stay_apart() -> None:
+    amounts: dict[str, Any] = {"charged": 1200, "estimated": 34.5, "possible": 7}
+    usage = make_usage(
+        items=3,
+        unpriced_items=2,
+        by_provider=(make_line("imaginelab", **amounts),),
+        by_model=(make_line("imaginelab/image/flux", **amounts),),
+        **amounts,
+    )
+    items = [
+        make_item(1, cost=ItemCost(charged=1200)),
+        make_item(2, cost=ItemCost(estimated=34.5)),
+        make_item(3, cost=ItemCost(possible=7, unpriced=1, refund_unknown=True), status=Phase.UNKNOWN),
+    ]
+    page = Page(render_report(items, usage))
+    assert "Charged 1,200 as the providers said" in page.words
+    assert "Estimated 34.5 by price list" in page.words
+    assert "Possible 7 estimated, for creates" in page.words
+    assert "Unpriced items 2" in page.words
+    assert not re.search(r"1,?234\.5|1,?241\.5|41\.5", page.words)
+    assert [card["costs"] for card in page.cards] == [
+        [["charged", "1,200"]],
+        [["estimated", "34.5"]],
+        [["possible", "7"], ["unpriced", "1"], ["refund unknown", ""]],
+    ]
+
+
+def test_charged_and_estimated_credits_have_curves_of_their_own() -> None:
+    items = [
+        make_item(1, cost=ItemCost(charged=10)),
+        make_item(2, cost=ItemCost(estimated=5)),
+        make_item(3, cost=ItemCost(charged=10)),
+    ]
+    page = Page(render_report(items, make_usage(3, by_provider=(make_line("imaginelab", charged=20),))))
+    paths = {attrs["class"]: attrs["d"] for tag, attrs in page.elements if tag == "path" and "class" in attrs}
+    assert paths["charged"] == "M0 48 H0V24.00 H120V24.00 H240V0.00H240"
+    assert paths["estimated"] == "M0 48 H0V48.00 H120V36.00 H240V36.00H240"
+
+
+def test_bars_compare_only_amounts_of_one_provider() -> None:
+    usage = make_usage(
+        by_provider=(make_line("a", charged=8), make_line("b", charged=1000, estimated=500)),
+        by_model=(
+            make_line("a/image/x", charged=8),
+            make_line("b/image/deep/name", charged=1000, estimated=500),
+        ),
+    )
+    page = Page(render_report([], usage))
+    bars = [
+        (attrs["class"], attrs["style"])
+        for tag, attrs in page.elements
+        if "width" in (attrs.get("style") or "")
+    ]
+    assert bars == [("charged", "width:100.0%"), ("charged", "width:100.0%"), ("estimated", "width:50.0%")]
+    assert "image/deep/name" in page.words
+
+
+def test_an_empty_batch() -> None:
+    page = Page(render_report([], make_usage(0)))
+    assert page.cards == []
+    assert "0 of 0 items stored" in page.words
+    assert "This batch has no items." in page.words
+
+
+def test_failures_are_grouped_by_reason_the_commonest_first() -> None:
+    items = [
+        make_item(1, status=Phase.UNKNOWN, reason="unknown", error="no answer"),
+        make_item(2, status=Phase.FAILED, reason="moderation", error="flagged", name="second"),
+        make_item(3, status=Phase.FAILED, reason="moderation", error="flagged"),
+        make_item(4),
+    ]
+    page = Page(render_report(items, make_usage(4)))
+    links = [link for link in page.attributes("href") if link.startswith(("#reason", "#item"))]
+    assert links == ["#reason=moderation", "#item=2", "#reason=unknown", "#item=1"]
+
+
+def test_a_paid_item_that_is_not_stored_yet_counts_as_the_bill_counts_it() -> None:
+    cards = Page(
+        render_report(
+            [
+                make_item(1, status=Phase.FINISHED, reason="download_failed", error="403"),
+                make_item(2, status=Phase.CREATED),
+            ],
+            make_usage(2),
+        )
+    ).cards
+    assert [(card["status"], card["phase"]) for card in cards] == [
+        ("failed", "finished"),
+        ("planned", "created"),
+    ]
+
+
+def test_balances_come_with_their_verdict() -> None:
+    balances = (balance_change("imaginelab", 100, 90, 10), balance_change("blockadelabs", 50, 30, 10))
+    page = Page(render_report([make_item()], make_usage(balances=balances)))
+    assert "explained the balance fell by exactly what the jobs cost" in page.words
+    assert "unexplained the balance fell by 20" in page.words
+
+
+def test_texts_are_excerpts() -> None:
+    text = "word " * EXCERPT
+    item = make_item(
+        kind=GenerationKind.TEXT, outputs=(stored("outputs/1.txt", "text/plain; charset=utf-8"),)
+    )
+    output = output_of(Page(render_report([item], make_usage(), texts={"outputs/1.txt": text})))
+    assert output["as"] == "text"
+    assert output["text"] == f"{text[:EXCERPT]}…"
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type", "shown_as"),
+    [
+        (GenerationKind.IMAGE, "image/png", "image"),
+        (GenerationKind.IMAGE, "model/gltf-binary", "file"),
+        (GenerationKind.IMAGE, "video/mp4", "video"),
+        (GenerationKind.INFOGRAPHIC, None, "image"),
+        (GenerationKind.MUSIC, None, "audio"),
+        (GenerationKind.VOICE, "audio/mpeg", "audio"),
+        (GenerationKind.TEXT, None, "text"),
+    ],
+)
+def test_an_output_is_shown_as_what_it_is(
+    kind: GenerationKind, media_type: str | None, shown_as: str
+) -> None:
+    item = make_item(kind=kind, outputs=(Output(key="outputs/1", media_type=media_type),))
+    assert output_of(Page(render_report([item], make_usage())))["as"] == shown_as
+
+
+def test_without_scripts_every_item_and_output_is_listed() -> None:
+    outputs = tuple(stored(f"outputs/00001-{number}.png") for number in range(1, 5))
+    page = Page(render_report([make_item(outputs=outputs), make_item(2, "a heron")], make_usage(2)))
+    assert [link for link in page.attributes("href") if link.startswith("outputs/")] == [
+        f"outputs/00001-{number}.png" for number in range(1, 5)
+    ]
+    assert "a heron" in page.words
+
+
+def test_two_thousand_items() -> None:
+    items = [
+        make_item(index, HOSTILE[index % len(HOSTILE)], outputs=(stored(f"outputs/{index:05}.png"),))
+        for index in range(1, 2001)
+    ]
+    page = Page(render_report(items, make_usage(2000)))
+    assert [card["index"] for card in page.cards] == list(range(1, 2001))
+    assert page.count("img") == 0
+
+
+def test_the_same_batch_gives_the_same_page() -> None:
+    items = [make_item(labels={"b": "2", "a": "1"})]
+    assert render_report(items, make_usage()) == render_report(items, make_usage())

@@ -1,0 +1,119 @@
+"""Media are what they claim to be, differ from job to job, and match the sums in the books."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import wave
+
+import httpx
+import pytest
+from PIL import Image
+
+from prefect_imagine.sandbox import RunningSandbox
+
+from .callers import CREATES, Callers
+
+MODELS = {
+    "image": "seedream-5.0-lite",
+    "infographic": "chartmaker-1",
+    "video": "seedance-2.0-lite",
+    "voice": "lyra-voice-2",
+    "music": "cadence-1.5",
+}
+
+
+def boxes(data: bytes) -> list[tuple[str, int]]:
+    """Name and size of the top-level boxes of an MP4 file."""
+    found, at = [], 0
+    while at < len(data):
+        size, name = struct.unpack(">I4s", data[at : at + 8])
+        found.append((name.decode(), size))
+        at += size
+    assert at == len(data)
+    return found
+
+
+def check(media_type: str, data: bytes) -> None:
+    if media_type.startswith("image/"):
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            assert picture.get_format_mimetype() == media_type
+    elif media_type == "audio/wav":
+        with wave.open(io.BytesIO(data)) as sound:
+            frames = sound.getnframes()
+            assert frames >= sound.getframerate()
+            assert len(sound.readframes(frames)) == frames * 2
+    else:
+        names = [name for name, _ in boxes(data)]
+        assert names[0] == "ftyp"
+        assert {"moov", "mdat", "free"} <= set(names)
+
+
+@pytest.mark.parametrize("least", [None, 300_000])
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_kind_is_valid(
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client, kind: str, least: int | None
+) -> None:
+    sandbox.configure(media_bytes=least)
+    more = {"generation_type": kind, "model_name": MODELS[kind]}
+    jobs = [callers.made("imaginelab", "one prompt", **more) for _ in range(2)]
+    sandbox.advance(11)
+    files = [http.get(callers.media_url("imaginelab", job)) for job in jobs]
+    assert files[0].content != files[1].content
+    for file, job in zip(files, sandbox.report()["jobs"], strict=True):
+        check(file.headers["Content-Type"], file.content)
+        assert len(file.content) >= (least or 1)
+        output = job["outputs"][0]
+        assert output["sha256"] == hashlib.sha256(file.content).hexdigest()
+        assert (output["bytes"], output["media_type"]) == (len(file.content), file.headers["Content-Type"])
+
+
+@pytest.mark.parametrize("output_format", ["webp", "png", "jpg"])
+def test_padded_pictures_are_valid(
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client, output_format: str
+) -> None:
+    sandbox.configure(media_bytes=500_000)
+    job = callers.made("aivisualstudio", output_format=output_format, aspect_ratio="16:9")
+    sandbox.advance(11)
+    file = http.get(callers.media_url("aivisualstudio", job))
+    check(file.headers["Content-Type"], file.content)
+    assert len(file.content) >= 500_000
+
+
+@pytest.mark.parametrize("provider", CREATES)
+@pytest.mark.parametrize("prompt", ["", "a\ud800b", "日本語 🎨\n\t\x00", "x" * 590])
+def test_any_prompt_can_be_drawn(
+    callers: Callers, sandbox: RunningSandbox, provider: str, prompt: str
+) -> None:
+    body = {**CREATES[provider][1], "prompt": f"p {prompt}"}
+    content = json.dumps(body)
+    headers = {"Content-Type": "application/json"}
+    created = callers.client(provider).post(CREATES[provider][0], content=content, headers=headers)
+    assert created.is_success
+    sandbox.advance(11)
+    report = sandbox.report()
+    assert report["jobs"][0]["prompt"] == f"p {prompt}"
+    assert report["jobs"][0]["outputs"][0]["bytes"] > 0
+
+
+def test_files_exist_only_when_done(callers: Callers, sandbox: RunningSandbox, http: httpx.Client) -> None:
+    callers.made("imaginelab")
+    url = f"{sandbox.cdn_url}/imaginelab/1/0/output-0.png"
+    assert http.get(url).status_code == 404
+    sandbox.advance(11)
+    assert http.get(url).is_success
+
+
+def test_credentials_sent_to_the_cdn_are_noticed(
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client
+) -> None:
+    job = callers.made("blockadelabs")
+    sandbox.advance(11)
+    url = callers.media_url("blockadelabs", job)
+    http.get(url)
+    assert sandbox.report()["credential_leaks"] == 0
+    callers.client("blockadelabs").get(url)
+    assert sandbox.report()["credential_leaks"] == 1

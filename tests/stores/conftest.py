@@ -1,0 +1,72 @@
+"""Both kinds of store, and a small web server to download from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from prefect_imagine.stores import Downloader, Store, open_store
+from prefect_imagine.sandbox.s3_server import S3Server
+from tests.stores.origin import Origin, start_origin
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_numbers = count()
+
+
+@pytest.fixture
+def s3_client(aws: S3Server) -> Iterator[S3Client]:
+    """A client with boto3's own settings, to look behind the store."""
+    client = boto3.session.Session().client("s3")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(s3_client: S3Client) -> str:
+    name = f"bucket-{next(_numbers)}"
+    s3_client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def s3_store(bucket: str) -> Iterator[Store]:
+    store = open_store(f"s3://{bucket}/some/prefix")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "root"))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
+
+
+@pytest.fixture(scope="session")
+def origin() -> Iterator[Origin]:
+    with start_origin() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def other_origin() -> Iterator[Origin]:
+    with start_origin() as running:
+        yield running
+
+
+@pytest.fixture
+def downloader() -> Iterator[Downloader]:
+    found = Downloader()
+    yield found
+    found.close()
