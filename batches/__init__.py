@@ -1,0 +1,1 @@
+"""Batches as durable data, and the engine that runs them. Knows nothing of Prefect."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 
+from prefect_imagine.errors import BudgetExceededError
 from prefect_imagine.providers.credits import Credits
 
 
@@ -21,25 +22,17 @@ class Budget:
         self._spent: dict[str, Decimal] = defaultdict(Decimal)
         self._items: dict[int, Decimal] = {}
 
-    @property
-    def limited(self) -> bool:
-        """Whether there is any limit."""
-        return self._total is not None or bool(self._limits)
-
-    def limits(self, provider: str) -> bool:
-        """Whether there is a limit on this provider's spending."""
-        return self._total is not None or provider in self._limits
-
-    def reserve(self, provider: str, item: int, estimate: Credits) -> bool:
-        """Set the price of one more job aside; `False` if that would pass the limit."""
+    def reserve(self, provider: str, item: int, estimate: Credits) -> None:
+        """Set the price of one more job aside. Raises `BudgetExceededError` if that would pass a limit."""
         amount = Decimal(str(estimate))
-        own = self._limits.get(provider)
-        if self._total is not None and sum(self._spent.values()) + amount > self._total:
-            return False
-        if own is not None and self._spent[provider] + amount > own:
-            return False
+        spent = Decimal(sum(self._spent.values()))
+        for limit, used in ((self._total, spent), (self._limits.get(provider), self._spent[provider])):
+            if limit is not None and used + amount > limit:
+                raise BudgetExceededError(
+                    f"item {item} ({estimate} credits) would pass max_credits: {used} of {limit} are spent "
+                    "or set aside"
+                )
         self._set(provider, item, self._items.get(item, Decimal(0)) + amount)
-        return True
 
     def settle(self, provider: str, item: int, cost: Credits) -> None:
         """Replace what is set aside for an item by what all its jobs are now known to cost."""

@@ -15,6 +15,7 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
+    BudgetExceededError,
     ConnectionFailedError,
     InsufficientCreditsError,
     ModerationError,
@@ -64,10 +65,12 @@ class Creator:
     def _affordable(self, item: BatchItem) -> bool:
         lane = self._lane
         estimate = item.estimate.credits
-        if not lane.budget.limits(lane.provider):
+        if estimate is None:  # then nothing limits this provider's spending: the plan was checked for it
             return True
-        if estimate is None or not lane.budget.reserve(lane.provider, item.index, estimate):
-            lane.halt(StopReason.BUDGET, f"item {item.index} ({estimate} credits) would pass max_credits")
+        try:
+            lane.budget.reserve(lane.provider, item.index, estimate)
+        except BudgetExceededError as error:
+            lane.halt(StopReason.BUDGET, str(error))
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -11,8 +12,8 @@ from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import Plan, check_same, read_plan, write_plan
-from prefect_imagine.batches.preflight import Inspection, check_priced, inspect, make_plan
-from prefect_imagine.batches.prompts import Asked
+from prefect_imagine.batches.preflight import Inspection, check_priced, check_requests, inspect, make_plan
+from prefect_imagine.batches.prompts import Asked, Problems
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.providers.http import Timeouts
@@ -22,6 +23,9 @@ from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import Account, open_client
 from prefect_imagine.stores import Store
+
+STORE_SECONDS = 10.0
+"""How long the store may fail before anything is spent."""
 
 Accounts = Callable[[Sequence[str]], Awaitable[Mapping[str, Account]]]
 """Finds the accounts of some providers. Raises `ConfigurationError` with everything that is missing."""
@@ -65,13 +69,15 @@ async def open_batch(
     Spends nothing and writes nothing: `keep` writes a fresh plan.
 
     Raises:
-        ConfigurationError: what is wrong with prompts, keys, prices or addresses.
-        StoreError: the store cannot be read.
+        ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
+            read.
     """
-    offload = Offload(patience=30.0)
+    offload = Offload(patience=STORE_SECONDS)
     try:
         plan = await offload(read_plan, store, batch_id)
         state = (await offload(read_journal, store, batch_id)).state if plan is not None else BatchState()
+    except StoreError as error:
+        raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
         offload.close()
     if plan is None and asked is None:
@@ -81,18 +87,30 @@ async def open_batch(
     if plan is not None:
         check_priced(plan, options)
     wanted = _unsettled(plan, state, options) if plan is not None else _asked_providers(asked or ())
-    found = {name: _tuned(each, options) for name, each in (await accounts(wanted)).items()}
-    async with AsyncExitStack() as stack:
-        clients: dict[str, ProviderClient] = {}
-        for name, account in found.items():
-            clients[name] = open_client(account)
-            stack.push_async_callback(clients[name].aclose)
-        inspection = await inspect(clients, models=plan is None) if clients else Inspection()
+    async with _reached(wanted, accounts, options, models=plan is None) as (found, clients, inspection):
         fresh = plan is None
         if plan is None:
             prices = _prices(found, options)
             plan = make_plan(batch_id, asked or (), clients, inspection, options, prices)
         yield Opened(plan, state, clients, inspection.balances, fresh)
+
+
+async def raise_problems(
+    asked: Sequence[Asked], accounts: Accounts, options: BatchOptions, problems: Problems
+) -> None:
+    """Raise `InvalidPromptsError` with these problems of a prompts file, and with what the providers would
+    refuse of those prompts that could be read, as far as they can be asked."""
+
+    async def ask(provider: str) -> None:
+        own = [each for each in asked if each.request.provider == provider]
+        try:
+            async with _reached([provider], accounts, options, models=True) as (_, clients, inspection):
+                check_requests(own, clients, inspection, problems)
+        except ConfigurationError as error:
+            problems.add(str(error))
+
+    await asyncio.gather(*map(ask, _asked_providers(asked)))
+    problems.check()
 
 
 async def keep(store: Store, opened: Opened) -> None:
@@ -103,7 +121,7 @@ async def keep(store: Store, opened: Opened) -> None:
     """
     if opened.settled:
         return
-    offload = Offload(patience=30.0)
+    offload = Offload(patience=STORE_SECONDS)
     try:
         try:
             await offload(store.check_writable)
@@ -118,6 +136,19 @@ async def keep(store: Store, opened: Opened) -> None:
                 )
     finally:
         offload.close()
+
+
+@asynccontextmanager
+async def _reached(
+    providers: Sequence[str], accounts: Accounts, options: BatchOptions, *, models: bool
+) -> AsyncIterator[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]:
+    found = {name: _tuned(each, options) for name, each in (await accounts(providers)).items()}
+    async with AsyncExitStack() as stack:
+        clients: dict[str, ProviderClient] = {}
+        for name, account in found.items():
+            clients[name] = open_client(account)
+            stack.push_async_callback(clients[name].aclose)
+        yield found, clients, await inspect(clients, models=models) if clients else Inspection()
 
 
 def _unsettled(plan: Plan, state: BatchState, options: BatchOptions) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.options import BatchOptions
@@ -127,7 +127,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a new batch. Raises `InvalidPromptsError` with everything the providers would refuse."""
     problems = Problems()
-    _check(asked, clients, inspection, problems)
+    check_requests(asked, clients, inspection, problems)
     problems.check()
     items = []
     for index, each in enumerate(asked, start=1):
@@ -146,6 +146,25 @@ def make_plan(
     plan = Plan(batch_id, utc_now(), tuple(items))
     check_priced(plan, options)
     return plan
+
+
+def check_requests(
+    asked: Sequence[Asked],
+    clients: Mapping[str, ProviderClient],
+    inspection: Inspection,
+    problems: Problems,
+) -> None:
+    """Note everything that the providers would refuse."""
+    seen: set[tuple[int, str]] = set()
+    for each in asked:
+        mark = (each.row, each.request.fingerprint)
+        if mark in seen:  # a row with a count is checked once
+            continue
+        seen.add(mark)
+        provider = each.request.provider
+        models = inspection.catalogs[provider].models
+        for column, message in clients[provider].problems(each.request, models):
+            problems.add(message, row=each.row, column=column)
 
 
 def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:
@@ -167,37 +186,19 @@ def check_priced(plan: Plan, options: BatchOptions) -> None:
         )
 
 
-def estimate_lines(plan: Plan) -> list[EstimateLine]:
-    """The estimate of a plan, by provider, kind and model."""
+def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
+    """The estimate of items, by provider, kind and model."""
     groups: dict[tuple[str, str, str, str], list[BatchItem]] = {}
-    for item in plan.items:
+    for item in items:
         request = item.request
         key = (request.provider, request.kind.value, request.model or "default", item.estimate.source)
         groups.setdefault(key, []).append(item)
     return [
-        EstimateLine(provider, kind, model, len(items), _total(items), source)
-        for (provider, kind, model, source), items in groups.items()
+        EstimateLine(provider, kind, model, len(group), _total(group), source)
+        for (provider, kind, model, source), group in groups.items()
     ]
 
 
 def _total(items: Sequence[BatchItem]) -> int | float | None:
     known = [item.estimate.credits for item in items if item.estimate.credits is not None]
     return add_credits(known) if len(known) == len(items) else None
-
-
-def _check(
-    asked: Sequence[Asked],
-    clients: Mapping[str, ProviderClient],
-    inspection: Inspection,
-    problems: Problems,
-) -> None:
-    seen: set[tuple[int, str]] = set()
-    for each in asked:
-        mark = (each.row, each.request.fingerprint)
-        if mark in seen:  # a row with a count is checked once
-            continue
-        seen.add(mark)
-        provider = each.request.provider
-        models = inspection.catalogs[provider].models
-        for column, message in clients[provider].problems(each.request, models):
-            problems.add(message, row=each.row, column=column)

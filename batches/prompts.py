@@ -22,7 +22,10 @@ FORMATS = ("csv", "jsonl", "yaml", "txt")
 SETTINGS = ("seed", "negative_prompt", "aspect_ratio", "duration")
 COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *SETTINGS)
 MOST_OF_ONE = 1000
-LONGEST_NAME = 80
+MOST_SECONDS = 24 * 3600
+LONGEST_NAME_BYTES = 160
+LARGEST_SEED = 2**63 - 1
+_DOTTED = re.compile(r"(labels|settings)\..+", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -84,6 +87,10 @@ class Problems:
         """Note one thing that is wrong."""
         self.found.append(PromptFileError(message, row=row, column=column))
 
+    def about(self, column: str) -> bool:
+        """Whether something is wrong with a column as a whole."""
+        return any(problem.row is None and problem.column == column for problem in self.found)
+
     def check(self) -> None:
         """Raise `InvalidPromptsError` if anything was found."""
         if self.found:
@@ -102,43 +109,55 @@ def format_of(name: str) -> str:
 
 
 def read_prompts(
-    data: bytes, file_format: str, defaults: Defaults, variables: Mapping[str, str]
+    data: bytes,
+    file_format: str,
+    defaults: Defaults,
+    variables: Mapping[str, str],
+    problems: Problems | None = None,
 ) -> list[Asked]:
     """All generations that a prompts file asks for.
 
     Args:
         variables: what `{name}` may stand for besides the row's own columns, such as the date.
+        problems: takes what is wrong, for a caller who can find out more before raising it; what is
+            returned could be read all the same.
 
     Raises:
-        InvalidPromptsError: with everything that is wrong.
+        InvalidPromptsError: with everything that is wrong, unless `problems` takes it.
     """
-    problems = Problems()
-    rows = list(_rows(data, file_format, problems))
-    problems.check()
-    return ask(rows, defaults, variables, templates=file_format != "txt")
+    found = Problems() if problems is None else problems
+    rows = list(_rows(data, file_format, found))
+    asked = _ask(rows, defaults, variables if file_format != "txt" else None, found)
+    if problems is None:
+        found.check()
+    return asked
 
 
 def ask(
-    rows: Sequence[tuple[int, Mapping[str, Any]]],
-    defaults: Defaults,
-    variables: Mapping[str, str],
-    *,
-    templates: bool = True,
+    rows: Sequence[tuple[int, Mapping[str, Any]]], defaults: Defaults, variables: Mapping[str, str]
 ) -> list[Asked]:
     """The generations that rows (numbered from 1) ask for. Raises `InvalidPromptsError`."""
     problems = Problems()
-    if not rows:
-        problems.add("there are no prompts")
-    flat = [(row, _flat(value, row, problems)) for row, value in rows]
-    used = _used_variables(flat) if templates else set()
-    _check_columns(flat, used | set(variables), problems)
-    asked = [
-        each
-        for row, values in flat
-        for each in _ask_row(row, values, defaults, variables if templates else None, problems)
-    ]
+    asked = _ask(rows, defaults, variables, problems)
     problems.check()
     return asked
+
+
+def _ask(
+    rows: Sequence[tuple[int, Mapping[str, Any]]],
+    defaults: Defaults,
+    variables: Mapping[str, str] | None,
+    problems: Problems,
+) -> list[Asked]:
+    """Without `variables` prompts are no templates."""
+    if not rows and not problems.found:
+        problems.add("there are no prompts")
+    flat = [(row, _flat(value, row, problems)) for row, value in rows]
+    if rows and defaults.provider is None and not any("provider" in values for _, values in flat):
+        problems.add(_missing("provider", PROVIDERS), column="provider")
+    used = _used_variables(flat) | variables.keys() if variables is not None else set()
+    _check_columns(flat, used, problems)
+    return [each for row, values in flat for each in _ask_row(row, values, defaults, variables, problems)]
 
 
 def prompts_to_rows(prompts: Iterable[Prompt]) -> list[tuple[int, dict[str, Any]]]:
@@ -162,38 +181,44 @@ def _rows(data: bytes, file_format: str, problems: Problems) -> Iterator[tuple[i
 def _csv_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, problems)
+        header = [name.strip() for name in next(filter(any, reader), [])]
+        if not _check_header(header, problems):
+            return
         row = 0
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             row += 1
-            if len(cells) > len(header):
+            if any(cell.strip() for cell in cells[len(header) :]):
                 problems.add(f"has {len(cells)} cells, the header has {len(header)}", row=row)
             yield row, dict(zip(header, cells, strict=False))
     except csv.Error as error:
         problems.add(f"the csv cannot be read at line {reader.line_num}: {error}")
 
 
-def _check_header(header: list[str], problems: Problems) -> None:
+def _check_header(header: list[str], problems: Problems) -> bool:
+    """Whether rows can be read by it."""
+    for name in dict.fromkeys(name for name in header if name and header.count(name) > 1):
+        problems.add("this column is there twice", column=name)
     if not any(header):
         problems.add("there are no prompts")
     elif "prompt" not in header:
-        problems.add(f"there is no column 'prompt'; the first line names the columns: {', '.join(COLUMNS)}")
-    for name in {name for name in header if header.count(name) > 1 and name}:
-        problems.add("this column is there twice", column=name)
+        problems.add(
+            f"there is no column 'prompt' in the first line, which has {', '.join(map(repr, header))}; "
+            f"it names the columns, with commas between them: {', '.join(COLUMNS)}"
+        )
+    return "prompt" in header
 
 
 def _jsonl_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
     row = 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         row += 1
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.add(f"line {number} is not JSON: {error}", row=row)
             continue
         yield from _mapping(row, value, problems)
@@ -202,7 +227,7 @@ def _jsonl_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[st
 def _yaml_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place is not None else ""
         problems.add(f"the yaml cannot be read{where}: {getattr(error, 'problem', None) or error}")
@@ -219,8 +244,13 @@ def _yaml_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str
 
 
 def _txt_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in _lines(text) if line.strip()]
     yield from ((row, {"prompt": line}) for row, line in enumerate(lines, start=1))
+
+
+def _lines(text: str) -> Iterable[str]:
+    """The lines as editors show them: `splitlines` would also cut at characters that a prompt may hold."""
+    return io.StringIO(text, newline=None)
 
 
 def _mapping(row: int, value: Any, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -235,17 +265,33 @@ def _mapping(row: int, value: Any, problems: Problems) -> Iterator[tuple[int, Ma
 def _flat(values: Mapping[str, Any], row: int, problems: Problems) -> dict[str, Any]:
     """The row's cells by dotted names, without the empty ones."""
     flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in ("labels", "settings") and value not in (None, ""):
-            if isinstance(value, Mapping):
-                flat |= {f"{name}.{inner}": each for inner, each in value.items() if each not in (None, "")}
-            else:
-                problems.add("must be a mapping", row=row, column=name)
-        elif isinstance(value, str):
-            flat |= {name: value.strip()} if value.strip() or name == "prompt" else {}
-        elif value is not None:
-            flat[name] = value
+    for name, value in _dotted(values, row, problems):
+        if not _is_text(name) or not _is_text(value):
+            problems.add("is no Unicode text: it has half of a character pair", row=row, column=name)
+        elif not isinstance(value, str):
+            flat |= {name: value} if value is not None else {}
+        elif value.strip() or name == "prompt":
+            flat[name] = value.strip()
     return flat
+
+
+def _dotted(values: Mapping[str, Any], row: int, problems: Problems) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if name not in ("labels", "settings") or value in (None, ""):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            problems.add(f"must be a mapping, or columns {name}.…", row=row, column=name)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be written down; a JSON string may hold what cannot."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _used_variables(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> set[str]:
@@ -261,11 +307,14 @@ def _check_columns(rows: Iterable[tuple[int, Mapping[str, Any]]], used: set[str]
     unknown: dict[str, int] = {}
     for row, values in rows:
         for name in values:
-            if name not in COLUMNS and name not in used and not name.startswith(("labels.", "settings.")):
+            if name not in COLUMNS and name not in used and not _DOTTED.fullmatch(name):
                 unknown.setdefault(name, row)
-    for name in unknown:
-        allowed = (*COLUMNS, "labels.*", "settings.*")
-        problems.add(f"unknown column; {nearest(name, allowed)}", column=name)
+    allowed = (*COLUMNS, "labels.*", "settings.*")
+    for name, row in unknown.items():
+        what = "unknown column" if name else "a cell under a column without a name"
+        problems.add(
+            f"{what}; {nearest(name, allowed)} (allowed: {', '.join(allowed)})", row=row, column=name
+        )
 
 
 def _ask_row(
@@ -275,7 +324,6 @@ def _ask_row(
     variables: Mapping[str, str] | None,
     problems: Problems,
 ) -> Iterator[Asked]:
-    before = len(problems.found)
     prompt = _prompt(row, values, variables, problems)
     provider = _choice(row, "provider", values.get("provider") or defaults.provider, PROVIDERS, problems)
     kinds = tuple(GenerationKind)
@@ -289,7 +337,7 @@ def _ask_row(
         if name.startswith("labels.")
     }
     name = _name(row, values.get("name"), problems)
-    if len(problems.found) > before:
+    if provider is None or kind is None:
         return
     request = GenerationRequest(
         provider=provider,
@@ -309,8 +357,9 @@ def _prompt(
     if not isinstance(raw, str):
         problems.add("must be text", row=row, column="prompt")
         return ""
+    before = len(problems.found)
     text = raw if variables is None else _filled(row, raw, {**variables, **values}, problems)
-    if not text.strip():
+    if not text.strip() and len(problems.found) == before:
         problems.add("is empty", row=row, column="prompt")
     return text.strip()
 
@@ -336,22 +385,24 @@ def _filled(row: int, template: str, values: Mapping[str, Any], problems: Proble
     return _PLACEHOLDER.sub(fill, template)
 
 
-def _choice(row: int, column: str, value: Any, choices: Sequence[str], problems: Problems) -> str:
+def _choice(row: int, column: str, value: Any, choices: Sequence[str], problems: Problems) -> str | None:
     if value is None or value == "":
-        problems.add(
-            f"is missing; allowed: {', '.join(choices)} (or give --{column} for all rows)",
-            row=row,
-            column=column,
-        )
-        return ""
+        if not problems.about(column):
+            problems.add(_missing(column, choices), row=row, column=column)
+        return None
     text = str(value).strip().lower()
-    if text not in choices:
-        problems.add(
-            f"unknown {column} {value!r}; {nearest(text, choices)} (allowed: {', '.join(choices)})",
-            row=row,
-            column=column,
-        )
-    return text
+    if text in choices:
+        return text
+    problems.add(
+        f"unknown {column} {value!r}; {nearest(text, choices)} (allowed: {', '.join(choices)})",
+        row=row,
+        column=column,
+    )
+    return None
+
+
+def _missing(column: str, choices: Sequence[str]) -> str:
+    return f"is missing; allowed: {', '.join(choices)} (or give --{column} for all rows)"
 
 
 def _whole(row: int, column: str, value: Any, low: int, high: int, problems: Problems) -> int:
@@ -361,14 +412,17 @@ def _whole(row: int, column: str, value: Any, low: int, high: int, problems: Pro
         return low
     if not low <= number <= high:
         problems.add(f"{number} is out of range; allowed: {low} to {high}", row=row, column=column)
+        return low
     return number
 
 
 def _as_number(value: Any) -> int | float | None:
     if isinstance(value, bool):
         return None
-    if isinstance(value, int | float):
-        return int(value) if float(value).is_integer() else value
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     try:
         number = float(str(value))
         return int(str(value)) if re.fullmatch(r"[+-]?\d+", str(value).strip()) else number
@@ -381,23 +435,40 @@ def _settings(row: int, values: Mapping[str, Any], problems: Problems) -> dict[s
     for name in SETTINGS:
         if name not in values:
             continue
-        if name in ("seed", "duration"):
-            number = _as_number(values[name])
-            if number is None or (name == "seed" and not isinstance(number, int)) or number != number:
-                kind = "whole number" if name == "seed" else "number of seconds"
-                problems.add(f"{values[name]!r} is no {kind}", row=row, column=name)
-            elif name == "duration" and not 0 < number < float("inf"):
-                problems.add(
-                    f"{number} is out of range; it must be more than 0 seconds", row=row, column=name
-                )
-            else:
-                settings[name] = number
+        if name == "seed":
+            settings[name] = _whole(row, name, values[name], -LARGEST_SEED, LARGEST_SEED, problems)
+        elif name == "duration":
+            settings[name] = _seconds(row, name, values[name], problems)
         else:
             settings[name] = str(values[name])
     for name, value in values.items():
         if name.startswith("settings."):
-            settings[name.removeprefix("settings.")] = _literal(value)
-    return settings
+            settings[name.removeprefix("settings.")] = _setting(row, name, value, problems)
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _seconds(row: int, column: str, value: Any, problems: Problems) -> int | float | None:
+    number = _as_number(value)
+    if number is None or number != number:
+        problems.add(f"{value!r} is no number of seconds", row=row, column=column)
+    elif not 0 < number <= MOST_SECONDS:
+        problems.add(
+            f"{number} is out of range; allowed: above 0, to {MOST_SECONDS} seconds", row=row, column=column
+        )
+    else:
+        return number
+    return None
+
+
+def _setting(row: int, column: str, value: Any, problems: Problems) -> Any:
+    """A provider's own setting as JSON has it, since that is how it is kept and sent."""
+    try:
+        text = json.dumps(_literal(value), default=str, ensure_ascii=False, allow_nan=False)
+        text.encode()
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        problems.add(f"cannot be written as JSON: {error}", row=row, column=column)
+        return None
 
 
 def _literal(value: Any) -> Any:
@@ -406,7 +477,7 @@ def _literal(value: Any) -> Any:
         return value
     try:
         return json.loads(value) if value[:1] in '-0123456789tf[{"' else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -416,4 +487,4 @@ def _name(row: int, value: Any, problems: Problems) -> str | None:
     name = re.sub(r"[^\w.-]+", "-", str(value)).strip("-.")
     if not name:
         problems.add(f"{value!r} cannot name a file", row=row, column="name")
-    return name[:LONGEST_NAME]
+    return name.encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from prefect_imagine.batches.prompts import Asked, Defaults, format_of, read_prompts
+from prefect_imagine.batches.prompts import Asked, Defaults, Problems, format_of, read_prompts
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import open_store
 
@@ -35,12 +35,22 @@ def read_source(source: str) -> bytes:
         raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
-def asked_in(source: str, file_format: str | None, defaults: Defaults, at: datetime) -> list[Asked]:
-    """The generations that a prompts file asks for. Raises `ConfigurationError`."""
+def asked_in(
+    source: str,
+    file_format: str | None,
+    defaults: Defaults,
+    at: datetime,
+    problems: Problems | None = None,
+) -> list[Asked]:
+    """The generations that a prompts file asks for. Raises `ConfigurationError`; what is wrong with single
+    prompts goes to `problems`, where given."""
     known = file_format or format_of(source)
-    return read_prompts(read_source(source), known, defaults, variables(at))
+    return read_prompts(read_source(source), known, defaults, variables(at), problems)
 
 
 def variables(at: datetime) -> dict[str, str]:
-    """What `{date}` and its like stand for; frozen in the plan."""
-    return {"date": at.date().isoformat(), "time": f"{at:%H-%M-%S}", "weekday": f"{at:%A}"}
+    """What `{date}` and its like stand for; frozen in the plan.
+
+    Nothing finer than a day: the same command again has to mean the same batch.
+    """
+    return {"date": at.date().isoformat(), "weekday": f"{at:%A}"}

@@ -20,7 +20,10 @@ from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Stor
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5
+ATTEMPTS = 6
+FETCHES = 3
+# What a fresh address may cure. Some CDNs answer an expired one with a page.
+RENEWED_BY_FETCH = ("expired", "not_media", "refused_url")
 
 
 class Storer:
@@ -47,49 +50,61 @@ class Storer:
         lane = self._lane
         if lane.state(item.index).phase is not Phase.FINISHED:
             return
-        outputs = lane.state(item.index).outputs
-        patience = Deadline(lane.timing.patience)
+        try:
+            outputs = lane.state(item.index).outputs or await self._fetched(item)
+            moves = (
+                self._store_output(item, number, output, len(outputs))
+                for number, output in enumerate(outputs)
+            )
+            moved = await asyncio.gather(*moves, return_exceptions=True)
+            stored = tuple(_result(each) for each in moved)
+        except (OutputError, ProviderError, StoreError) as error:
+            if isinstance(error, StoreError) and error.retryable:
+                raise
+            await self._failed(item, error)
+            return
+        reach("before_stored")
+        await lane.record(Stored(item=item.index, at=utc_now(), outputs=stored))
+
+    async def _store_output(self, item: BatchItem, number: int, output: Output, count: int) -> Output:
+        """Store one output of an item, again and again within bounds. While the store itself is gone,
+        patience is what bounds it."""
+        stem = f"{self._lane.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
+        stem = stem if count == 1 else f"{stem}-{number + 1}"
+        patience = Deadline(self._lane.timing.patience)
         attempt = 0
         while True:
             attempt += 1
             try:
-                stored = await self._store_outputs(item, outputs or await self._fetched(item))
-                break
-            except (OutputError, ProviderError, StoreError) as error:
-                store_gone = isinstance(error, StoreError) and error.retryable
-                if store_gone and patience.passed:
+                return await self._offload.transfer(self._move, item, stem, output)
+            except StoreError as error:
+                if not error.retryable or patience.passed or self._lane.stopped:
                     raise
-                if not store_gone and (attempt >= ATTEMPTS or isinstance(error, StoreError)):
-                    await self._failed(item, error)
-                    return
+                logger.info("item %s: waiting for the store: %s", item.title, error)
+            except OutputError as error:
+                if attempt >= ATTEMPTS or self._lane.stopped:
+                    raise
                 logger.info("item %s: storing it again: %s", item.title, error)
-                # An expired address is renewed by fetching the record, never by creating again.
-                outputs = () if isinstance(error, OutputError) else outputs
-            await asyncio.sleep(backoff(min(attempt, 5)))
-        reach("before_stored")
-        await lane.record(Stored(item=item.index, at=utc_now(), outputs=stored))
+                if error.reason in RENEWED_BY_FETCH:
+                    output = await self._renewed(item, number, output)
+            await asyncio.sleep(backoff(min(attempt, 4)))
+
+    async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:
+        """The output at a fresh address: by fetching the record, never by creating again."""
+        try:
+            outputs = await self._fetched(item)
+        except (OutputError, ProviderError):
+            return output
+        return outputs[number] if number < len(outputs) else output
 
     async def _fetched(self, item: BatchItem) -> tuple[Output, ...]:
         lane = self._lane
-        generation = await lane.client.fetch(lane.state(item.index).id or "")
-        if not generation.outputs:
-            raise OutputError(f"generation {generation.id} has no output", reason="empty")
-        return generation.outputs
-
-    async def _store_outputs(self, item: BatchItem, outputs: Sequence[Output]) -> tuple[Output, ...]:
-        stem = f"{self._lane.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
-        stems = [stem] if len(outputs) == 1 else [f"{stem}-{number}" for number in range(1, len(outputs) + 1)]
-        moved = await asyncio.gather(
-            *(
-                self._offload.transfer(self._move, item, where, output)
-                for where, output in zip(stems, outputs, strict=True)
-            ),
-            return_exceptions=True,
-        )
-        for result in moved:
-            if isinstance(result, BaseException):
-                raise result
-        return tuple(result for result in moved if isinstance(result, Output))
+        for attempt in range(1, FETCHES + 1):
+            generation = await lane.client.fetch(lane.state(item.index).id or "")
+            if generation.outputs:
+                return generation.outputs
+            await asyncio.sleep(backoff(attempt))
+        raise OutputError(f"generation {lane.state(item.index).id} has no output", reason="empty")
 
     def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
         metadata = {"item": item.item_id, "provider": item.request.provider}
@@ -110,14 +125,15 @@ class Storer:
         )
 
     async def _failed(self, item: BatchItem, error: Exception) -> None:
-        reason = (
-            error.reason
-            if isinstance(error, OutputError)
-            else "store"
-            if isinstance(error, StoreError)
-            else "fetch"
-        )
+        other = "store" if isinstance(error, StoreError) else "fetch"
+        reason = error.reason if isinstance(error, OutputError) else other
         logger.error("item %s could not be stored; a later run tries again: %s", item.title, error)
         await self._lane.record(
             Failed(item=item.index, at=utc_now(), reason=f"output_{reason}", message=str(error))
         )
+
+
+def _result(moved: Output | BaseException) -> Output:
+    if isinstance(moved, BaseException):
+        raise moved
+    return moved

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Sequence
+from datetime import datetime, timedelta
 
 from prefect_imagine.batches.attempts import EchoClass, Finding, OpenAttempt, Verdict, covers, match
+from prefect_imagine.batches.failpoints import resolving_is_off
 from prefect_imagine.batches.lane import Lane, StopReason, known_before
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.ownership import Claims
@@ -80,10 +81,10 @@ class Watcher:
             if boot_seconds() < now + wait and not lane.look_soon:
                 return  # hurried: think again about when to look
 
-    async def _patiently(self, work: object) -> None:
+    async def _patiently(self, work: Awaitable[None]) -> None:
         lane = self._lane
         try:
-            await work  # type: ignore[misc]
+            await work
         except AuthenticationError as error:
             lane.halt(StopReason.GONE, f"the key is not accepted any more: {error}")
         except ProviderError as error:
@@ -166,14 +167,13 @@ class Watcher:
     async def _settle_open(self) -> None:
         lane = self._lane
         attempts = [each for each in lane.open.values() if not lane.airborne(each.echo)]
-        age = min((each.age for each in attempts), default=0.0)
-        step = min(lane.timing.absent_after / 6, max(1.0, age / 2))
-        until_proof = min(
-            (lane.timing.absent_after - each.age for each in attempts if each.age < lane.timing.absent_after),
-            default=step,
-        )
-        self._next_history = boot_seconds() + max(0.2, min(step, until_proof))
+        self._next_history = boot_seconds() + self._until_next_read(attempts)
         if not attempts:
+            return
+        if resolving_is_off():
+            for attempt in attempts:
+                await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
+                lane.again(attempt.item)
             return
         claims = await self._offload(lane.neighbours.claims, lane.provider)
         classes: dict[EchoClass, list[OpenAttempt]] = {}
@@ -187,6 +187,15 @@ class Watcher:
         except UNUSABLE as error:
             await self._history_unusable(attempts, error)
 
+    def _until_next_read(self, attempts: Sequence[OpenAttempt]) -> float:
+        """Seconds to the next read of the history: soon after the intent, then at growing intervals, and
+        at the moment when it can prove absence."""
+        proof = self._lane.timing.absent_after
+        ages = [each.age for each in attempts]
+        step = min(proof / 4, max(proof / 30, min(ages, default=0.0)))
+        to_proof = min((proof - age for age in ages if age < proof), default=step)
+        return max(0.05, min(step, to_proof))
+
     async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> list[HistoryPage]:
         lane = self._lane
         since = self._window(attempts)
@@ -199,7 +208,7 @@ class Watcher:
                 break
         return pages
 
-    def _window(self, attempts: Sequence[OpenAttempt]):  # type: ignore[no-untyped-def]
+    def _window(self, attempts: Sequence[OpenAttempt]) -> datetime:
         margin = timedelta(seconds=self._lane.timing.margin)
         return min(attempt.provider_at for attempt in attempts) - margin
 

@@ -1,0 +1,87 @@
+"""Paid, asynchronous media generation as Prefect tasks and flows.
+
+Names are imported when they are first used: importing the package, or one of its rooms below the tasks,
+does not import Prefect.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_imagine.batches.options import BatchOptions
+    from prefect_imagine.batches.prompts import Prompt
+    from prefect_imagine.blocks import (
+        AIVisualStudioCredentials,
+        BlockadeLabsCredentials,
+        ImagineAPICredentials,
+        ImagineLabCredentials,
+    )
+    from prefect_imagine.errors import ImagineError
+    from prefect_imagine.flows import generate_batch
+    from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest
+    from prefect_imagine.tasks import (
+        cancel_generations,
+        create_generations,
+        estimate_credits,
+        fetch_outputs,
+        get_balance,
+        list_models,
+        poll_generations,
+        store_outputs,
+    )
+
+_HOMES = {
+    "AIVisualStudioCredentials": "blocks",
+    "BatchOptions": "batches.options",
+    "BlockadeLabsCredentials": "blocks",
+    "Generation": "providers.models",
+    "GenerationKind": "providers.models",
+    "GenerationRequest": "providers.models",
+    "ImagineAPICredentials": "blocks",
+    "ImagineError": "errors",
+    "ImagineLabCredentials": "blocks",
+    "Prompt": "batches.prompts",
+    "cancel_generations": "tasks",
+    "create_generations": "tasks",
+    "estimate_credits": "tasks",
+    "fetch_outputs": "tasks",
+    "generate_batch": "flows",
+    "get_balance": "tasks",
+    "list_models": "tasks",
+    "poll_generations": "tasks",
+    "store_outputs": "tasks",
+}
+
+__all__ = [
+    "AIVisualStudioCredentials",
+    "BatchOptions",
+    "BlockadeLabsCredentials",
+    "Generation",
+    "GenerationKind",
+    "GenerationRequest",
+    "ImagineAPICredentials",
+    "ImagineError",
+    "ImagineLabCredentials",
+    "Prompt",
+    "cancel_generations",
+    "create_generations",
+    "estimate_credits",
+    "fetch_outputs",
+    "generate_batch",
+    "get_balance",
+    "list_models",
+    "poll_generations",
+    "store_outputs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,6 +16,7 @@ ImagineError
 │   ├── UnexpectedResponseError   an answer that cannot be read
 │   ├── UnsupportedOperationError the API has no such call
 │   └── AmbiguousCreateError      a create was sent and its outcome is open
+├── CreateGenerationsError        some of several creates failed (created, errors)
 ├── GenerationFailedError         the provider ended a generation without a result (generation)
 ├── GenerationTimeoutError        a generation did not end in time
 ├── OutputError                   what was downloaded is not the whole media (reason)
@@ -167,6 +168,21 @@ class UnsupportedOperationError(ProviderError):
 
 class AmbiguousCreateError(ProviderError):
     """A create was sent and whether it was accepted is not known. Sending it again may pay twice."""
+
+
+class CreateGenerationsError(ImagineError):
+    """Some of several creates failed; the others were accepted and cost credits.
+
+    Attributes:
+        created: the accepted generations in the order of the requests, `None` for those that failed.
+        errors: what happened to the others.
+    """
+
+    def __init__(self, created: Sequence[Generation | None], errors: Sequence[ImagineError]) -> None:
+        told = "; ".join(dict.fromkeys(str(error) for error in errors))
+        super().__init__(f"{len(errors)} of {len(created)} generations were not created: {told}")
+        self.created = tuple(created)
+        self.errors = tuple(errors)
 
 
 class GenerationFailedError(ImagineError):

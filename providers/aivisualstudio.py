@@ -76,10 +76,12 @@ STATUSES = {
 def read_error(status: int, body: Any) -> ErrorDetail | None:
     """`{"error": {"code", "message", "details"}}` (page: Error Handling)."""
     error = body.get("error") if isinstance(body, dict) else None
+    if status < 400 and wire.holds_record(body, "data", "generation"):
+        return None  # a failed generation's record tells its own error
     if isinstance(error, dict):
         code = wire.text_or_none(error.get("code"))
         return ErrorDetail(str(error.get("message") or code or f"HTTP {status}"), code)
-    if isinstance(error, str) and not wire.identifier(body):
+    if isinstance(error, str) and error:
         return ErrorDetail(error)
     return None
 
@@ -190,7 +192,7 @@ class AIVisualStudioClient(BaseClient):
             status=STATUSES.get(status.lower(), GenerationStatus.RUNNING),
             kind=kind,
             model=wire.text_or_none(wire.first(record, "model", "model_id", "model_name")),
-            prompt=record.get("prompt"),
+            prompt=wire.text_or_none(record.get("prompt")),
             outputs=wire.outputs_of(record, kind),
             credits=credits_or_none(wire.first(record, "credits_charged", "credits")),
             error=_error(record),

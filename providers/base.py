@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import NoReturn
 
-from prefect_imagine.errors import ProviderError, UnsupportedOperationError
+from prefect_imagine.errors import InvalidRequestError, NotFoundError, UnsupportedOperationError
 from prefect_imagine.providers.clock import ProviderClock
 from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.models import (
@@ -136,8 +136,10 @@ class BaseClient:
     async def _look(self, generation_id: str) -> Generation | None:
         try:
             return await self._poll_one(generation_id)
-        except ProviderError as error:
-            if error.status_code in (403, 404):
+        except NotFoundError:
+            return None
+        except InvalidRequestError as error:
+            if error.status_code in (410, 422):  # gone, or an id that cannot be one
                 return None
             raise
 
@@ -205,7 +207,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 def column_of(setting: str) -> str:
     """The column of a prompts file that holds a setting."""
-    common = ("seed", "negative_prompt", "aspect_ratio", "duration")
+    common = ("prompt", "seed", "negative_prompt", "aspect_ratio", "duration")
     return setting if setting in common else f"settings.{setting}"
 
 

@@ -13,7 +13,6 @@ from prefect_imagine.errors import (
     InsufficientCreditsError,
     InvalidRequestError,
     ProviderError,
-    UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
 from prefect_imagine.providers.base import (
@@ -43,6 +42,8 @@ from prefect_imagine.providers.pacing import Permit
 PROVIDER = "blockadelabs"
 PAGE = 100
 LARGEST_SEED = 2147483647
+# "Choose 0 for a random seed"; the least value that is allowed can only mean the same.
+RANDOM_SEEDS = (0, -1)
 # What the generators call the settings that mean the same for every provider.
 WIRE_NAMES = {"negative_prompt": "negative_text"}
 FIXED = ("prompt", "api_key", "generator", "webhook_url")
@@ -71,7 +72,7 @@ def read_error(status: int, body: Any) -> ErrorDetail | None:
         error = wire.first(body, "message", "errors", "detail")
     if isinstance(error, dict):
         error = wire.first(error, "message", "error", "code") or str(error)
-    if not error or wire.identifier(body):
+    if not error or (status < 400 and wire.holds_record(body, "response", "request", "data")):
         return None
     return ErrorDetail(str(error), wire.text_or_none(body.get("code")))
 
@@ -85,10 +86,11 @@ class BlockadeLabsClient(BaseClient):
     )
 
     def completed(self, request: GenerationRequest, models: Collection[ModelInfo]) -> GenerationRequest:
-        """The request with its generator, and with a seed of its own: the history echoes it, so that a
-        create whose answer was lost can be told from any other."""
+        """The request with its generator, and with a seed of its own in place of none or a random one: the
+        history echoes it, so that a create whose answer was lost can be told from any other."""
         request = super().completed(request, models)
-        if "seed" in request.settings or "seed" not in _parameters(request, models):
+        chosen = request.settings.get("seed") not in (None, *RANDOM_SEEDS)
+        if chosen or "seed" not in _parameters(request, models):
             return request
         seeded = {**request.settings, "seed": random.randint(1, LARGEST_SEED)}
         return request.model_copy(update={"settings": seeded})
@@ -195,25 +197,24 @@ class BlockadeLabsClient(BaseClient):
         return walk(read)
 
     def _generation(self, body: Any) -> Generation:
-        if isinstance(body, dict) and body.get("error") and not wire.identifier(body):
-            raise UnexpectedResponseError(f"{PROVIDER}: {body['error']}", provider=PROVIDER)
         record = wire.record_of(PROVIDER, body, "response", "request", "data")
         status = str(record.get("status") or "")
+        state = STATUSES.get(status.lower(), GenerationStatus.RUNNING)
         asked = record.get("generator_data")
         asked = asked if isinstance(asked, dict) else {}
         url = wire.text_or_none(record.get("file_url"))
         return Generation(
             provider=PROVIDER,
             id=wire.require_identifier(PROVIDER, record),
-            status=STATUSES.get(status.lower(), GenerationStatus.RUNNING),
+            status=state,
             kind=GenerationKind.IMAGE,
             model=wire.text_or_none(record.get("generator")),
-            prompt=wire.first(asked, "prompt") or record.get("prompt"),
+            prompt=wire.text_or_none(wire.first(asked, "prompt") or record.get("prompt")),
             echoed_seed=wire.text_or_none(asked.get("seed")),
             outputs=(Output(url=url),) if url else (),
             error=wire.text_or_none(record.get("error_message")),
             created_at=wire.moment(record.get("created_at")),
-            finished_at=wire.moment(wire.first(record, "completed_at", "updated_at")),
+            finished_at=wire.finished(record, state, "completed_at", "updated_at"),
             provider_status=status,
             raw={name: value for name, value in record.items() if name != "api_key"},
         )
@@ -265,8 +266,7 @@ def _value_problems(
     if kind in ("int", "integer", "float", "number"):
         return number_problem(request, name, low, high, whole=kind in ("int", "integer"))
     if high is not None and kind in ("text", "textarea", "string", "") and len(str(given)) > high:
-        column = "prompt" if name == "prompt" else column_of(name)
-        return [(column, f"has {len(str(given))} characters; at most {int(high)} are allowed")]
+        return [(column_of(name), f"has {len(str(given))} characters; at most {int(high)} are allowed")]
     return []
 
 

@@ -6,9 +6,10 @@ import asyncio
 import json
 import random
 import ssl
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeVar
@@ -30,8 +31,10 @@ from prefect_imagine.errors import (
     ServerError,
     UnexpectedResponseError,
 )
+from prefect_imagine.providers import wire
 from prefect_imagine.providers.clock import Deadline, ProviderClock
 from prefect_imagine.providers.pacing import Pacer, Permit, Urgency
+from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import guard_httpx_logs, without_query
 
 READ_ATTEMPTS = 5
@@ -178,8 +181,8 @@ class Api:
             except ProviderError as error:
                 if not error.retryable or attempt == attempts:
                     raise
-                if not isinstance(error, RateLimitedError):  # those the pacer makes wait
-                    await asyncio.sleep(backoff(attempt))
+                if not (isinstance(error, RateLimitedError) and authenticated) or error.queue_full:
+                    await asyncio.sleep(backoff(attempt))  # a rate limit the pacer makes wait for
         raise ConnectionFailedError(f"{self.provider}: {method} {path} got no answer", provider=self.provider)
 
     async def create(
@@ -194,17 +197,18 @@ class Api:
         """POST once and parse the answer; see `ProviderClient.create` for what is raised."""
         permit = permit or await self.pacer.acquire(Urgency.CREATE)
         sending = _Sending(deadline)
+        timeout = httpx.Timeout(self._timeouts.create, connect=self._timeouts.connect)
         headers: dict[str, str] = {}
         try:
-            async with asyncio.timeout(self._timeouts.create):
-                headers = await self.auth.headers()
-                async with self._slots:
-                    response = await self._send("POST", path, "create", headers, sending, permit, json=json)
-        except (httpx.HTTPError, ProviderError, TimeoutError, _TooLateError) as error:
+            with self._returning(permit):
+                async with asyncio.timeout(self._timeouts.create):
+                    headers = await self.auth.headers()
+                    async with self._slots:
+                        response = await self._send(
+                            "POST", path, "create", headers, sending, permit, json=json, timeout=timeout
+                        )
+        except (httpx.HTTPError, ProviderError, TimeoutError, ValueError, _TooLateError) as error:
             raise self._create_failed(error, sending.sent) from error
-        except asyncio.CancelledError:
-            self.pacer.unused(permit)
-            raise
         return await self._accepted(response, headers, parse)
 
     async def aclose(self) -> None:
@@ -220,21 +224,21 @@ class Api:
         form: Mapping[str, str] | None,
         authenticated: bool,
     ) -> Any:
-        headers = await self.auth.headers() if authenticated else {}
-        permit = await self.pacer.acquire(Urgency.READ)
+        # A login goes unpaced: whoever waits for it may hold the one permit there is.
+        permit = await self.pacer.acquire(Urgency.READ) if authenticated else None
         try:
-            async with asyncio.timeout(self._timeouts.read + self._timeouts.connect), self._slots:
-                response = await self._send(
-                    method, path, purpose, headers, None, permit, params=params, data=form
-                )
+            with self._returning(permit):
+                headers = await self.auth.headers() if authenticated else {}
+                async with asyncio.timeout(self._timeouts.read + self._timeouts.connect), self._slots:
+                    response = await self._send(
+                        method, path, purpose, headers, None, permit, params=params, data=form
+                    )
         except (httpx.HTTPError, TimeoutError) as error:
-            self.pacer.unused(permit)
             raise self._no_answer(error) from error
-        except asyncio.CancelledError:
-            self.pacer.unused(permit)
-            raise
         failure = self._failure(response)
         if failure is not None:
+            if response.is_success and method == "GET" and isinstance(failure, InvalidRequestError):
+                failure.retryable = True  # an error as a 200 is the server's own more often than the caller's
             if isinstance(failure, AuthenticationError) and authenticated and response.status_code == 401:
                 failure.retryable = await self.auth.renew(headers)
             raise failure
@@ -249,6 +253,15 @@ class Api:
             )
         return body
 
+    @contextmanager
+    def _returning(self, permit: Permit | None) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if permit is not None:
+                self.pacer.unused(permit)
+            raise
+
     async def _send(
         self,
         method: str,
@@ -256,7 +269,7 @@ class Api:
         purpose: str,
         headers: Mapping[str, str],
         sending: _Sending | None,
-        permit: Permit,
+        permit: Permit | None,
         **content: Any,
     ) -> httpx.Response:
         request = self._client.build_request(
@@ -269,29 +282,33 @@ class Api:
         self.requests[purpose] += 1
         response = await self._client.send(request)
         self.clock.learn(response.headers)
-        self.pacer.answered(permit, response.status_code, response.headers)
+        if permit is not None:
+            self.pacer.answered(permit, response.status_code, response.headers)
         return response
 
     async def _accepted(
         self, response: httpx.Response, headers: Mapping[str, str], parse: Callable[[Any], T]
     ) -> T:
+        status = response.status_code
+        unread: Exception | None = None
+        if response.is_success:
+            # A record is a job, whatever else the answer says.
+            try:
+                return parse(_json(response))
+            except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
+                unread = error
         failure = self._failure(response)
-        if isinstance(failure, AuthenticationError) and response.status_code == 401:
+        if isinstance(failure, AuthenticationError) and status == 401:
             failure.retryable = await self.auth.renew(headers)
-        if failure is not None:
-            raise failure if self._refused(response) else self._ambiguous(str(failure), response.status_code)
-        body = _json(response)
-        try:
-            return parse(body)
-        except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise self._ambiguous(
-                f"the answer to a create cannot be read ({error})", response.status_code
-            ) from error
+        if failure is None:
+            raise self._ambiguous(f"the answer to a create cannot be read ({unread})", status) from unread
+        raise failure if self._refused(response) else self._ambiguous(str(failure), status)
 
     def _refused(self, response: httpx.Response) -> bool:
-        """Whether an error answer proves that nothing was accepted: a 4xx that reads as the API's own."""
+        """Whether an error answer proves that nothing was accepted: a status that says so by itself, or
+        another 4xx (or 2xx) that reads as the API's own."""
         status = response.status_code
-        if status in (401, 429):
+        if status in _NEVER_ACCEPTED:
             return True
         readable = _json(response) is not _UNREADABLE
         return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
@@ -302,6 +319,8 @@ class Api:
             return self._ambiguous(f"a create got no answer ({reason})", None)
         if isinstance(error, ProviderError):
             return error
+        if isinstance(error, ValueError):  # such as half a surrogate pair, or not a number
+            return InvalidRequestError(f"{self.provider}: this is no JSON: {error}", provider=self.provider)
         return ConnectionFailedError(
             f"{self.provider}: the create was not sent: {reason}", provider=self.provider
         )
@@ -324,13 +343,16 @@ class Api:
         detail = self._read_error(status, body) if body is not _UNREADABLE else None
         if status < 300 and detail is None:
             return None
-        detail = detail or ErrorDetail(f"HTTP {status} {response.reason_phrase}".strip())
+        detail = detail or ErrorDetail(
+            _words(response, body) or f"HTTP {status} {response.reason_phrase}".strip()
+        )
         kind = self._codes.get(detail.code or "") or _kind_of(status, detail.message)
         message = f"{self.provider}: {self._redacted(detail.message)}"
         error = kind(message, provider=self.provider, status_code=status, code=detail.code)
         if isinstance(error, RateLimitedError):
-            with suppress(KeyError, ValueError):
-                error.retry_after = float(response.headers["retry-after"])
+            told = RateHeaders.of(response.headers, time.time())
+            error.retry_after = told.retry_after
+            error.queue_full = bool(told.remaining) and told.retry_after is None
         return error
 
     def _redacted(self, message: str) -> str:
@@ -341,6 +363,7 @@ class Api:
 
 
 _UNREADABLE = object()
+_NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
 
 
 def _json(response: httpx.Response) -> Any:
@@ -348,6 +371,15 @@ def _json(response: httpx.Response) -> Any:
         return json.loads(response.content)
     except ValueError:
         return _UNREADABLE
+
+
+def _words(response: httpx.Response, body: Any) -> str | None:
+    """The message of an error body in no shape that the provider is known for."""
+    if isinstance(body, dict):
+        body = wire.first(body, "message", "detail", "error", "title")
+    elif body is _UNREADABLE and response.headers.get("content-type", "").startswith("text/plain"):
+        body = response.text
+    return body.strip() or None if isinstance(body, str) else None
 
 
 _MODERATION = ("moderat", "content policy", "content_policy", "nsfw", "banned prompt", "safety", "prohibited")
@@ -365,8 +397,10 @@ def _speaks_of_credits(message: str) -> bool:
 
 
 def _kind_of(status: int, message: str) -> type[ProviderError]:
-    if status in (400, 403, 409, 422) and is_moderation(message):
+    if (status < 300 or status in (400, 403, 409, 422)) and is_moderation(message):
         return ModerationError
+    if status < 300:  # an error that only its words tell
+        return InsufficientCreditsError if _speaks_of_credits(message) else InvalidRequestError
     known: dict[int, type[ProviderError]] = {
         401: AuthenticationError,
         402: InsufficientCreditsError,

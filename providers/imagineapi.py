@@ -5,6 +5,7 @@ Source: dltHub's page on https://cl.imagineapi.dev. What the page does not say i
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from datetime import datetime
 from typing import Any
@@ -92,7 +93,7 @@ class ImagineAPIClient(BaseClient):
         """The prompt with Midjourney's parameters: `--ar`, `--no`, `--seed`."""
         flags = {"aspect_ratio": "--ar", "negative_prompt": "--no", "seed": "--seed"}
         given = [f"{flags[name]} {value}" for name, value in request.settings.items() if name in flags]
-        return " ".join([request.prompt, *given])
+        return " ".join([request.prompt.strip(), *given])  # as it can be found again by an exact filter
 
     async def create(
         self,
@@ -119,15 +120,14 @@ class ImagineAPIClient(BaseClient):
         return created
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
-        """GET /items/images with `filter[id][_in]` and `limit=-1`; absent ids are left out."""
-        wanted = list(ids)
-        if len(wanted) == 1:
-            return await self.poll_one_by_one(wanted)
+        """GET /items/images with `filter[id][_in]` and `limit=-1`, and by id at those it leaves out."""
+        wanted = set(ids)
         found: dict[str, Generation] = {}
-        for chunk in _chunks(wanted):
-            rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
-            found.update((row.id, row) for row in rows if row.id in set(chunk))
-        return found
+        if len(wanted) > 1:
+            for chunk in _chunks(sorted(wanted)):
+                rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
+                found.update((row.id, row) for row in rows if row.id in wanted)
+        return found | await self.poll_one_by_one(wanted - found.keys())
 
     async def fetch(self, generation_id: str) -> Generation:
         """GET /items/images/:id."""
@@ -138,7 +138,13 @@ class ImagineAPIClient(BaseClient):
 
     async def _get(self, generation_id: str, purpose: str) -> Generation:
         path = f"/items/images/{quote(generation_id, safe='')}"
-        return self._generation(await self.api.read("GET", path, purpose=purpose))
+        try:
+            return self._generation(await self.api.read("GET", path, purpose=purpose))
+        except AuthenticationError as error:
+            if error.status_code != 403:
+                raise
+            # Directus does not tell a row that is not there from one that is somebody else's.
+            raise NotFoundError(str(error), provider=PROVIDER, status_code=403, code=error.code) from error
 
     async def history(
         self, *, since: datetime | None = None, prompt: str | None = None
@@ -147,9 +153,11 @@ class ImagineAPIClient(BaseClient):
         if prompt is not None:
             try:
                 rows = await self._list({"filter[prompt][_eq]": prompt, "limit": -1}, "history")
-                # Exactly a page looks like a server that did not take `limit=-1`.
-                yield wire.page_of(rows, end=len(rows) != PAGE)
-                if len(rows) != PAGE:
+                # Exactly a page looks like a server that did not take `limit=-1`, and another prompt like one
+                # that did not take the filter; no row at all may mean that the prompt is kept otherwise.
+                trusted = len(rows) not in (0, PAGE) and all(row.prompt == prompt for row in rows)
+                if trusted:
+                    yield wire.page_of(rows, end=True)
                     return
             except (InvalidRequestError, AuthenticationError, NotFoundError):
                 pass  # this service does not filter by prompt: walk the list
@@ -190,10 +198,11 @@ class ImagineAPIClient(BaseClient):
         return [self._generation(record) for record in wire.records_of(PROVIDER, body, "data")]
 
     def _rejects_ref(self, error: ProviderError) -> bool:
+        # Several creates may be refused for it at once.
         return (
-            self._takes_ref is None
-            and error.status_code in (400, 403)
-            and '"ref"' in f"{error}".replace("'", '"')
+            self._takes_ref is not True
+            and error.status_code in (400, 403, 422)
+            and re.search(r"\bref\b", str(error)) is not None
         )
 
     def _generation(self, body: Any) -> Generation:
@@ -208,13 +217,13 @@ class ImagineAPIClient(BaseClient):
             status=state,
             kind=GenerationKind.IMAGE,
             model=MODEL,
-            prompt=record.get("prompt"),
+            prompt=wire.text_or_none(record.get("prompt")),
             correlator=wire.text_or_none(record.get("ref")),
             # `url` is set, and partial, while the picture is in progress.
             outputs=_outputs(record) if state is GenerationStatus.SUCCEEDED else (),
             error=wire.text_or_none(wire.first(record, "error", "error_message")),
             created_at=wire.moment(wire.first(record, "date_created", "created_at")),
-            finished_at=wire.moment(wire.first(record, "date_updated", "completed_at")),
+            finished_at=wire.finished(record, state, "date_updated", "completed_at"),
             provider_status=status,
             raw=dict(record),
         )

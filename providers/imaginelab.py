@@ -4,6 +4,7 @@ https://api.imagineview.art."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -41,6 +42,7 @@ from prefect_imagine.providers.prices import PriceList
 
 PROVIDER = "imaginelab"
 PAGE = 100
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 # The page "Credits & Wallet": "Costs are indicative and may vary by model."
 INDICATIVE_PRICES = PriceList(
@@ -60,22 +62,23 @@ STATUSES = {
 
 def read_error(status: int, body: Any) -> ErrorDetail | None:
     """`{"detail": …}`: a sentence (page: Errors & Limits), or FastAPI's list of what is wrong where."""
-    detail = body.get("detail") if isinstance(body, dict) else None
-    if detail is None and isinstance(body, dict) and status >= 400:
-        detail = wire.first(body, "error", "message")
+    if status < 400:
+        return None
+    detail = wire.first(body, "detail", "error", "message") if isinstance(body, dict) else None
     if isinstance(detail, list):
         return ErrorDetail("; ".join(_entry(entry) for entry in detail) or f"HTTP {status}")
     if isinstance(detail, dict):
         message = wire.first(detail, "message", "msg", "error") or str(detail)
         return ErrorDetail(str(message), wire.text_or_none(detail.get("code")))
-    return ErrorDetail(str(detail)) if detail and status >= 400 else None
+    return ErrorDetail(str(detail)) if detail else None
 
 
 def _entry(entry: Any) -> str:
     if not isinstance(entry, dict):
         return str(entry)
-    place = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
-    return f"{place}: {entry.get('msg')}" if place else str(entry.get("msg"))
+    where, message = entry.get("loc"), wire.first(entry, "msg", "message") or "invalid"
+    place = ".".join(str(part) for part in where if part != "body") if isinstance(where, list) else where
+    return f"{place}: {message}" if place else str(message)
 
 
 class LoginAuth:
@@ -110,7 +113,9 @@ class LoginAuth:
         assert self.api is not None, "the client hands its Api to its login"
         form = {"username": self._email, "password": self._password.get_secret_value()}
         try:
-            body = await self.api.read("POST", "/auth/login", purpose="other", form=form, authenticated=False)
+            body = await self.api.read(
+                "POST", "/auth/login", purpose="other", form=form, attempts=2, authenticated=False
+            )
         except (InvalidRequestError, AuthenticationError) as error:
             raise AuthenticationError(
                 f"{PROVIDER}: the login was refused; check email and password",
@@ -238,7 +243,9 @@ class ImagineLabClient(BaseClient):
         """GET /generations/models (page: List available models)."""
         body = await self.api.read("GET", "/generations/models", purpose="other")
         rows = _model_records(body)
-        found = tuple(self._model(row) for row in rows if wire.first(row, "model_name", "name", "id"))
+        found = tuple(
+            self._model(row) for row in rows if wire.first(row, "model_name", "model", "name", "id")
+        )
         return tuple(model for model in found if kind is None or model.kind in (kind, None))
 
     async def check(self) -> None:
@@ -265,20 +272,21 @@ class ImagineLabClient(BaseClient):
     def _generation(self, body: Any) -> Generation:
         record = wire.record_of(PROVIDER, body, "data", "generation")
         status = str(record.get("status") or "")
+        state = STATUSES.get(status.lower(), GenerationStatus.RUNNING)
         kind = wire.kind_of(wire.first(record, "generation_type", "type"))
         refunded = record.get("refunded") is True
         return Generation(
             provider=PROVIDER,
             id=wire.require_identifier(PROVIDER, record),
-            status=STATUSES.get(status.lower(), GenerationStatus.RUNNING),
+            status=state,
             kind=kind,
             model=wire.text_or_none(wire.first(record, "model_name", "model")),
-            prompt=record.get("prompt"),
+            prompt=wire.text_or_none(record.get("prompt")),
             outputs=wire.outputs_of(record, kind),
             credits=0 if refunded else credits_or_none(wire.first(record, "credit_cost", "credits_charged")),
             error=wire.text_or_none(wire.first(record, "error", "error_message", "failure_reason", "detail")),
             created_at=wire.moment(record.get("created_at")),
-            finished_at=wire.moment(wire.first(record, "completed_at", "finished_at", "updated_at")),
+            finished_at=wire.finished(record, state, "completed_at", "finished_at", "updated_at"),
             provider_status=status,
             raw=dict(record),
         )
@@ -286,11 +294,19 @@ class ImagineLabClient(BaseClient):
     def _model(self, record: wire.Record) -> ModelInfo:
         return ModelInfo(
             provider=PROVIDER,
-            id=str(wire.first(record, "model_name", "name", "id")),
+            id=_model_id(record),
             name=str(wire.first(record, "display_name", "label", "name") or ""),
             kind=wire.kind_of(wire.first(record, "generation_type", "type", "kind")),
             credits=credits_or_none(wire.first(record, "credit_cost", "credits", "cost")),
         )
+
+
+def _model_id(record: wire.Record) -> str:
+    """What goes into `model_name`: where a record has both, an `id` that is a word rather than a `name`."""
+    given = wire.first(record, "model_name", "model")
+    if given is None and isinstance(record.get("id"), str) and not _UUID.fullmatch(record["id"]):
+        given = record["id"]
+    return str(given if given is not None else wire.first(record, "name", "id"))
 
 
 def _model_records(body: Any) -> list[wire.Record]:

@@ -37,10 +37,17 @@ async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[Hi
         if repeats:
             end = len(seen) < SMALLEST_PAGE
         else:
-            end = not page.rows or page.more is False or (page.total is not None and len(seen) >= page.total)
+            end = not page.rows or page.more is False or _completes(page, len(seen))
         yield wire.page_of(fresh, end=end)
         if end or repeats:
             return
+
+
+def _completes(page: Slice, seen: int) -> bool:
+    """Whether `total` says that all were seen. What equals the page's length may count that page only."""
+    if page.total is None or seen < page.total:
+        return False
+    return page.total > len(page.rows) or page.total == len(page.rows) < SMALLEST_PAGE
 
 
 def count(value: object) -> int | None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from prefect_imagine.errors import UnexpectedResponseError
-from prefect_imagine.providers.models import Generation, GenerationKind, HistoryPage, Output
+from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, HistoryPage, Output
 
 Record = Mapping[str, Any]
 _OUTPUT_NAMES = ("outputs", "output_urls", "output_url", "output", "urls", "url", "file_url")
@@ -24,13 +24,19 @@ def first(record: Record, *names: str) -> Any:
 def record_of(provider: str, body: Any, *envelopes: str) -> Record:
     """The record in a body, bare or in one of these envelopes. Raises `UnexpectedResponseError`."""
     if isinstance(body, Mapping):
-        for name in envelopes:
-            inner = body.get(name)
-            if isinstance(inner, Mapping):
-                return inner
-        if identifier(body):
-            return body
+        for record in (*(body.get(name) for name in envelopes), body):
+            if isinstance(record, Mapping) and identifier(record):
+                return record
     raise UnexpectedResponseError(f"{provider}: an answer holds no record", provider=provider)
+
+
+def holds_record(body: Any, *envelopes: str) -> bool:
+    """Whether a body is a record, bare or in one of these envelopes."""
+    try:
+        record_of("", body, *envelopes)
+    except UnexpectedResponseError:
+        return False
+    return True
 
 
 def records_of(provider: str, body: Any, *envelopes: str) -> list[Record]:
@@ -61,10 +67,18 @@ def moment(value: Any) -> datetime | None:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
-        parsed = datetime.fromisoformat(str(value)) if value else None
+        text = str(value or "").strip()
+        if text.isdecimal() and len(text) >= len("1000000000"):
+            return moment(int(text))
+        parsed = datetime.fromisoformat(text) if text else None
     except (ValueError, OverflowError, OSError):
         return None
     return parsed if parsed is None or parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def finished(record: Record, status: GenerationStatus, *names: str) -> datetime | None:
+    """When it ended, by the first of these names; `None` before, though it may have been updated."""
+    return moment(first(record, *names)) if status.terminal else None
 
 
 def kind_of(value: Any) -> GenerationKind | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,13 @@ def _server_folder(config: pytest.Config) -> Path:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not os.environ.get("PYTEST_XDIST_WORKER"):
         stop_shared_server(_server_folder(session.config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Prefect's own synchronous clients leave their sockets to the garbage collector."""
+    for item in items:
+        if "prefect_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
 
 
 class LeftLoopbackError(RuntimeError):
@@ -111,8 +120,21 @@ def prefect_environment(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture
 def prefect_server(prefect_environment: dict[str, str]) -> Iterator[str]:
     """The same server, for flows that run in the test's own process; gives the API's address."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW,
+        temporary_settings,
+    )
 
     api_url = prefect_environment["PREFECT_API_URL"]
-    with temporary_settings({PREFECT_API_URL: api_url}):
+    with temporary_settings(
+        {PREFECT_API_URL: api_url, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}
+    ):
         yield api_url
+        EventsWorker.drain_all()
+        APILogWorker.drain_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

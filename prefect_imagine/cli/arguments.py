@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
+from prefect_imagine.batches.options import Timing
 from prefect_imagine.batches.prompts import FORMATS
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
@@ -28,8 +31,12 @@ credits; 4 busy or taken over; 5 infrastructure lost; 130/143 interrupted. All f
 class _Parser(argparse.ArgumentParser):
     """Raises where argparse would exit, so that `--json` has the last word on errors too."""
 
+    def __init__(self, **options: Any) -> None:
+        # What scripts rely on is written out: an abbreviation changes its meaning with the next option.
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}\n{self.format_usage().strip()}")
+        raise ConfigurationError(f"{message} (see {self.prog} --help)")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -191,19 +198,17 @@ def _checked(check: Callable[[str], object]) -> Callable[[str], object]:
 
 
 def _split_provider(text: str) -> tuple[str, str]:
-    provider, mark, value = text.partition("=")
-    name = provider.partition(":")[0]
-    if not mark or not value or name not in PROVIDERS:
+    provider, _, value = text.partition("=")
+    if not value or provider not in PROVIDERS:
         raise ConfigurationError(f"{text!r} must be PROVIDER=VALUE with one of {', '.join(PROVIDERS)}")
     return provider, value
 
 
 def _read_price(text: str) -> tuple[str, PriceList]:
-    name, value = _split_provider(text)
-    amount = credits_or_none(value)
-    if amount is None or amount < 0:
-        raise ConfigurationError(f"{value!r} is no number of credits")
+    name, mark, value = text.rpartition("=")
     provider, _, model = name.partition(":")
+    _split_provider(f"{provider}{mark}{value}")
+    amount = _read_amount(value)
     return provider, PriceList(models={model: amount}) if model else PriceList(default=amount)
 
 
@@ -234,10 +239,11 @@ def _read_port(text: str) -> int:
 
 def _read_timing(text: str) -> dict[str, float]:
     pairs = [part.partition("=") for part in text.split(",")]
-    names = ("deadline", "create", "settle", "margin", "patience")
-    if any(name not in names for name, _, _ in pairs):
-        raise ConfigurationError(f"{text!r} must be name=seconds,… with names of {', '.join(names)}")
-    return {name: float(value) for name, _, value in pairs}
+    try:
+        return Timing.model_validate({name: value for name, _, value in pairs}).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        names = ", ".join(Timing.model_fields)
+        raise ConfigurationError(f"{text!r} must be name=seconds,… with names of {names}") from error
 
 
 _price = _checked(_read_price)

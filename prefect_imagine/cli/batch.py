@@ -20,7 +20,7 @@ from prefect_imagine.batches.summary import Summary
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import split_batch
 from prefect_imagine.cli.blocks import accounts_for
-from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store, open_store
 
 
@@ -56,10 +56,14 @@ def reconcile(arguments: argparse.Namespace) -> Summary:
 def _stored(arguments: argparse.Namespace) -> Iterator[tuple[Store, Plan, BatchState]]:
     root, batch_id = split_batch(arguments.batch, arguments.output)
     with closing(open_store(root)) as store:
-        plan = read_plan(store, batch_id)
+        try:
+            plan = read_plan(store, batch_id)
+            state = read_journal(store, batch_id).state
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from error
         if plan is None:
             raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
-        yield store, plan, read_journal(store, batch_id).state
+        yield store, plan, state
 
 
 async def _cancel(arguments: argparse.Namespace) -> Summary:

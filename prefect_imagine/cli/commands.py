@@ -11,6 +11,8 @@ from prefect_imagine.cli import accounts, batch, demo, generate, output
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 
+logger = logging.getLogger(__name__)
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], Summary | int]] = {
     "generate": generate.generate,
     "resume": generate.resume,
@@ -39,6 +41,12 @@ def run(arguments: list[str]) -> int:
     except ImagineError as error:
         output.complain(str(error))
         result = output.nothing_done(str(error), _code_of(error))
+    except Exception as error:
+        # A mistake of ours; `--verbose` shows where. Scripts get their last line all the same.
+        logger.info("unexpected", exc_info=True)
+        message = f"unexpected {type(error).__name__}: {error}"
+        output.complain(message)
+        result = output.nothing_done(message, INFRASTRUCTURE)
     if isinstance(result, int):
         return result
     if wants_json:

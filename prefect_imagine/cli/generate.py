@@ -9,12 +9,11 @@ import sys
 import uuid
 from pathlib import Path
 
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch
+from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems
 from prefect_imagine.batches.options import BatchOptions, Timing
-from prefect_imagine.batches.plan import asked_hash, check_batch_id
+from prefect_imagine.batches.plan import BatchItem, asked_hash, check_batch_id
 from prefect_imagine.batches.preflight import estimate_lines
-from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
+from prefect_imagine.batches.prompts import Asked, Defaults, Problems, read_prompts
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.session import observer
 from prefect_imagine.batches.source import asked_in, variables
@@ -23,15 +22,13 @@ from prefect_imagine.batches.summary import (
     BAD_INPUT,
     BUSY,
     INFRASTRUCTURE,
-    INTERRUPTED,
-    TERMINATED,
     Summary,
 )
 from prefect_imagine.batches.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
-from prefect_imagine.cli.progress import TerminalObserver
+from prefect_imagine.cli.progress import STOPPED, TerminalObserver
 from prefect_imagine.cli.server import prepare_prefect
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.providers.clock import utc_now
@@ -42,7 +39,11 @@ from prefect_imagine.stores import Store, open_store
 
 def generate(arguments: argparse.Namespace) -> Summary:
     """Make or resume the batch that a prompts file stands for."""
-    asked = read_asked(arguments)
+    problems = Problems()
+    asked = read_asked(arguments, problems)
+    if problems.found:
+        accounts = accounts_for(dict(arguments.credentials))
+        asyncio.run(raise_problems(asked, accounts, options_of(arguments), problems))
     batch_id = arguments.batch_id or default_batch_id(arguments, asked)
     return asyncio.run(_run(arguments, absolute(arguments.output), check_batch_id(batch_id), asked))
 
@@ -53,16 +54,17 @@ def resume(arguments: argparse.Namespace) -> Summary:
     return asyncio.run(_run(arguments, root, batch_id, None))
 
 
-def read_asked(arguments: argparse.Namespace) -> list[Asked]:
-    """What the prompts file asks for."""
+def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]:
+    """What the prompts file asks for; what is wrong with single prompts goes to `problems`."""
     defaults = Defaults(arguments.provider, arguments.kind, arguments.model)
     if arguments.prompts != "-":
-        return asked_in(arguments.prompts, arguments.format, defaults, utc_now())
+        return asked_in(arguments.prompts, arguments.format, defaults, utc_now(), problems)
     if arguments.format is None:
         raise ConfigurationError(
             "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
         )
-    return read_prompts(sys.stdin.buffer.read(), arguments.format, defaults, variables(utc_now()))
+    data = sys.stdin.buffer.read()
+    return read_prompts(data, arguments.format, defaults, variables(utc_now()), problems)
 
 
 def default_batch_id(arguments: argparse.Namespace, asked: list[Asked]) -> str:
@@ -74,7 +76,7 @@ def default_batch_id(arguments: argparse.Namespace, asked: list[Asked]) -> str:
     return f"{name[:60]}-{hashed}{again}"
 
 
-def options_of(arguments: argparse.Namespace, batch_id: str) -> BatchOptions:
+def options_of(arguments: argparse.Namespace, batch_id: str | None = None) -> BatchOptions:
     """The options that the command line gives."""
     prices: dict[str, PriceList] = {}
     for provider, price in arguments.price:
@@ -102,9 +104,10 @@ async def _run(arguments: argparse.Namespace, root: str, batch_id: str, asked: l
         accounts = accounts_for(dict(arguments.credentials))
         async with open_batch(store, batch_id, asked, accounts, options) as opened:
             if getattr(arguments, "dry_run", False):
-                return _dry_run(arguments, opened, store)
+                return _dry_run(arguments, opened, options, store)
             usage: Usage | None
             if opened.settled:
+                output.say(f"batch {batch_id} has nothing left to do")
                 summary, usage = standing(opened.plan, opened.state, store.address)
             else:
                 _announce(opened, options)
@@ -113,12 +116,17 @@ async def _run(arguments: argparse.Namespace, root: str, batch_id: str, asked: l
         if usage is not None:
             output.show_usage(usage, summary, to_stderr=arguments.json)
         return summary
+    except asyncio.CancelledError:
+        if watcher.stop is None:
+            raise
+        return output.nothing_done(f"{watcher.stop} before anything began", STOPPED[watcher.stop], batch_id)
     finally:
         store.close()
 
 
-def _dry_run(arguments: argparse.Namespace, opened: Opened, store: Store) -> Summary:
-    lines = estimate_lines(opened.plan)
+def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:
+    new = [item for item in opened.plan.items if opened.state[item.index].phase is Phase.PLANNED]
+    lines = estimate_lines([*new, *_created_again(opened, options)])
     output.show_estimate(lines, to_stderr=arguments.json)
     summary, _ = standing(opened.plan, opened.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
@@ -129,18 +137,22 @@ def _dry_run(arguments: argparse.Namespace, opened: Opened, store: Store) -> Sum
 
 def _announce(opened: Opened, options: BatchOptions) -> None:
     """Say what creating again is going to cost, before it does."""
-    again = [
-        item
-        for item in opened.plan.items
-        if (opened.state[item.index].phase is Phase.FAILED and options.retry_failed)
-        or (opened.state[item.index].phase is Phase.UNKNOWN and options.recreate_unknown)
-    ]
+    again = _created_again(opened, options)
     if not again:
         return
     priced = [item.estimate.credits for item in again if item.estimate.credits is not None]
     unpriced = len(again) - len(priced)
     note = f" and {unpriced} without a price" if unpriced else ""
     output.say(f"creating {len(again)} items again: {add_credits(priced)} credits estimated{note}")
+
+
+def _created_again(opened: Opened, options: BatchOptions) -> list[BatchItem]:
+    return [
+        item
+        for item in opened.plan.items
+        if (opened.state[item.index].phase is Phase.FAILED and options.retry_failed)
+        or (opened.state[item.index].phase is Phase.UNKNOWN and options.recreate_unknown)
+    ]
 
 
 async def _run_flow(
@@ -167,7 +179,7 @@ async def _run_flow(
     except Exception as error:
         failure = error
     if failure is not None:
-        return _broken(opened, failure, watcher), None
+        return _broken(opened, root, failure, watcher), None
     assert watcher.summary is not None, "a flow run that did not fail has closed its books"
     return watcher.summary, watcher.usage
 
@@ -176,19 +188,22 @@ def _as_error(state: object) -> Exception:
     return ImagineError(f"the flow run ended as {state}")
 
 
-def _broken(opened: Opened, failure: Exception, watcher: TerminalObserver) -> Summary:
+def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalObserver) -> Summary:
     """A run that could not close its books: what is durable is in the journal."""
-    if watcher.stop is not None:
-        code = INTERRUPTED if watcher.stop is StopReason.INTERRUPTED else TERMINATED
-    elif isinstance(failure, ConfigurationError):
-        code = BAD_INPUT
-    else:
-        code = BUSY if isinstance(failure, BatchBusyError | FencedError) else INFRASTRUCTURE
     message = str(failure) or type(failure).__name__
+    if watcher.stop is not None:
+        code = STOPPED[watcher.stop]
+    elif isinstance(failure, BatchBusyError | FencedError):
+        code = BUSY
+    elif isinstance(failure, ConfigurationError) or watcher.session is None:
+        code = BAD_INPUT
+        message = f"nothing was created: {message}"
+    else:
+        code = INFRASTRUCTURE
     output.complain(message)
     if watcher.session is not None:
         known = watcher.session
         summary, _ = standing(known.plan, known.journal.state, known.store.address)
     else:
-        summary, _ = standing(opened.plan, opened.state, "")
+        summary, _ = standing(opened.plan, opened.state, address)
     return summary.model_copy(update={"error": message, "exit_code": code})

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +16,10 @@ from prefect_imagine.batches.preflight import EstimateLine
 from prefect_imagine.batches.summary import CreditCounts, ItemCounts, RequestCounts, Summary
 from prefect_imagine.batches.usage import Usage, UsageLine
 
-errors = Console(stderr=True, highlight=False)
+UNFOLDED = 200
+"""Columns for tables that go to a file or a pipe, where nothing has to fit."""
+
+errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
 
 
 def say(message: str) -> None:
@@ -29,14 +33,14 @@ def complain(message: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One object, on one line of stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    """One object, on one line of stdout; in ASCII, which every terminal and pipe takes."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
     sys.stdout.flush()
 
 
 def contract(summary: Summary) -> dict[str, Any]:
-    """A summary as `--json` gives it."""
-    return summary.model_dump(mode="json", exclude={"exit_code"})
+    """A summary as `--json` gives it. Possibly charged credits are in `usage.json`."""
+    return summary.model_dump(mode="json", exclude={"exit_code": True, "credits": {"possible"}})
 
 
 def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
@@ -56,65 +60,79 @@ def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
 
 def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
     """The final table, and where to look further."""
-    console = errors if to_stderr else Console(highlight=False)
-    table = Table(title=f"Batch {escape(usage.batch_id)}", title_justify="left")
-    for column in ("provider", "kind", "model"):
-        table.add_column(column, overflow="fold")
-    for column in ("items", "stored", "failed", "charged", "estimated", "unpriced", "seconds"):
-        table.add_column(column, justify="right")
+    console = errors if to_stderr else _stdout()
+    table = _table("provider", "kind", "model", right=("items", "credits", "seconds"))
     for line in usage.by_model:
         table.add_row(*_cells(line))
-    console.print(table)
+    _print(console, f"Batch {usage.batch_id}", table)
     items = summary.items
     counts = {"failed": items.failed, "unknown": items.unknown, "not created": items.planned}
     missing = "".join(f", {count} {name}" for name, count in counts.items() if count)
-    console.print(f"{items.stored} of {items.total} stored{missing}")
+    lines = [f"{items.stored} of {items.total} stored{missing}"]
     if usage.unpriced_items:
-        console.print(f"{usage.unpriced_items} items have no price: set one with --price PROVIDER=N")
+        lines.append(f"{usage.unpriced_items} items have no price: set one with --price PROVIDER=N")
     if usage.refund_unknown_items:
-        console.print(f"{usage.refund_unknown_items} failed items: whether they were refunded is not known")
+        lines.append(f"{usage.refund_unknown_items} failed items: whether they were refunded is not known")
     for change in usage.balances:
-        console.print(
-            escape(f"{change.provider}: {change.before} credits before, {change.after} after: {change.note}")
+        lines.append(
+            f"{change.provider}: {change.before} credits before, {change.after} after: {change.note}"
         )
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)
     if summary.error:
         console.print(f"[bold red]stopped:[/] {escape(summary.error)}", soft_wrap=True)
     console.print(f"report: {escape(summary.report)}", soft_wrap=True)
 
 
-def _cells(line: UsageLine) -> list[str]:
+def _cells(line: UsageLine) -> tuple[str, ...]:
     provider, kind, model = line.name.split("/", 2)
+    items = str(line.items) if line.stored == line.items else f"{line.stored} of {line.items}"
     seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
-    unpriced = str(line.unpriced) if line.unpriced else ""
-    return [
-        provider,
-        kind,
-        escape(model),
-        *(str(count) for count in (line.items, line.stored, line.failed, line.charged, line.estimated)),
-        unpriced,
-        seconds,
-    ]
+    return provider, kind, model, items, _credits(line), seconds
+
+
+def _credits(line: UsageLine) -> str:
+    """Kinds of credits side by side, since nothing may add them up."""
+    amounts = {
+        "": line.charged,
+        " est.": line.estimated,
+        " possible": line.possible,
+        " unpriced": line.unpriced,
+    }
+    return " + ".join(f"{amount}{kind}" for kind, amount in amounts.items() if amount) or "0"
 
 
 def show_estimate(lines: Iterable[EstimateLine], *, to_stderr: bool) -> None:
     """What a dry run found."""
-    console = errors if to_stderr else Console(highlight=False)
-    table = Table(title="Estimate: nothing was created", title_justify="left")
-    for column in ("provider", "kind", "model"):
-        table.add_column(column, overflow="fold")
-    for column in ("items", "credits", "by"):
-        table.add_column(column, justify="right")
+    table = _table("provider", "kind", "model", right=("items", "credits", "price"))
     for line in lines:
-        amount = "unpriced" if line.credits is None else str(line.credits)
+        amount = "" if line.credits is None else str(line.credits)
         table.add_row(line.provider, line.kind, escape(line.model), str(line.items), amount, line.source)
-    console.print(table)
+    _print(errors if to_stderr else _stdout(), "Estimate: nothing was created", table)
 
 
 def rows(title: str, columns: Iterable[str], cells: Iterable[Iterable[object]]) -> None:
     """A plain table on stdout."""
-    table = Table(title=escape(title), title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = _table(*columns)
     for row in cells:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    _print(_stdout(), title, table)
+
+
+def _stdout() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
+
+
+def _table(*left: str, right: Iterable[str] = ()) -> Table:
+    """A table without frames, of which `model` alone is folded where the terminal is narrow."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in left:
+        table.add_column(column, overflow="fold", no_wrap=column not in ("model", "name"))
+    for column in right:
+        table.add_column(column, justify="right", no_wrap=column != "credits")
+    return table
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    console.print(table)

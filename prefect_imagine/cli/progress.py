@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,6 +19,8 @@ from prefect_imagine.cli.output import errors, say
 from prefect_imagine.errors import ImagineError
 
 REFRESH_SECONDS = 0.5
+STOPPED = {StopReason.INTERRUPTED: INTERRUPTED, StopReason.TERMINATED: TERMINATED}
+"""Exit codes of runs that a signal ended."""
 
 
 class TerminalObserver:
@@ -53,19 +56,22 @@ class TerminalObserver:
             self._bar.cancel()
 
     def listen(self) -> None:
-        """End the run gently on SIGINT and SIGTERM; at once when told twice."""
+        """End the run gently on SIGINT and SIGTERM; at once when told twice, or before it has begun."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._asked, StopReason.INTERRUPTED, INTERRUPTED)
-        loop.add_signal_handler(signal.SIGTERM, self._asked, StopReason.TERMINATED, TERMINATED)
+        main = asyncio.current_task()
+        loop.add_signal_handler(signal.SIGINT, self._asked, StopReason.INTERRUPTED, main)
+        loop.add_signal_handler(signal.SIGTERM, self._asked, StopReason.TERMINATED, main)
 
-    def _asked(self, reason: StopReason, code: int) -> None:
+    def _asked(self, reason: StopReason, main: asyncio.Task[Any]) -> None:
         if self.stop is not None:
             # Whatever is under way is in the journal: leaving it loses nothing and pays nothing twice.
-            os._exit(code)
+            os._exit(STOPPED[self.stop])
         self.stop = reason
         say("stopping: nothing more is created; again to leave at once")
         if self.session is not None:
             self.session.stop(reason, f"{reason}; resume it any time")
+        else:
+            main.cancel()
 
     async def _show(self, session: Session) -> None:
         columns = (

@@ -1,0 +1,82 @@
+"""Creating generations from one's own flow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_imagine.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    CreateGenerationsError,
+    ImagineError,
+    ProviderError,
+    RateLimitedError,
+)
+from prefect_imagine.providers.http import backoff
+from prefect_imagine.providers.models import Generation, GenerationRequest
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.tasks.clients import Credentials, open_clients
+
+# A refused create has cost nothing and may be sent again; any other outcome is final here.
+REFUSALS = 20
+
+
+@task(name="create-generations", retries=0, cache_policy=NO_CACHE, persist_result=False)
+async def create_generations(
+    requests: Sequence[GenerationRequest], credentials: Credentials = None
+) -> list[Generation]:
+    """Start generations, each at most once, and return them as the provider accepted them.
+
+    This costs credits, and outside a batch nothing remembers it: a create whose answer is lost raises
+    `AmbiguousCreateError` and is not sent again. Give this task no retries; `generate_batch` is what can
+    be repeated safely.
+
+    Args:
+        requests: what to generate; several providers may be mixed.
+        credentials: blocks of their providers; the environment's keys where there are none.
+
+    Raises:
+        ConfigurationError: a request cannot be sent as it stands, or a key is missing; nothing was sent.
+        CreateGenerationsError: some were not created. What was is in its `created`, in the order of the
+            requests.
+    """
+    async with open_clients((request.provider for request in requests), credentials) as clients:
+        ready = [await _completed(clients[request.provider], request) for request in requests]
+        results = await asyncio.gather(
+            *(_create(clients[request.provider], request) for request in ready), return_exceptions=True
+        )
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, ImagineError):
+            raise result
+    created = [result if isinstance(result, Generation) else None for result in results]
+    errors = [result for result in results if isinstance(result, ImagineError)]
+    if errors:
+        raise CreateGenerationsError(created, errors)
+    return [each for each in created if each is not None]
+
+
+async def _completed(client: ProviderClient, request: GenerationRequest) -> GenerationRequest:
+    models = await client.models() if client.capabilities.models else ()
+    problems = client.problems(request, models)
+    if problems:
+        told = "; ".join(f"{column}: {message}" for column, message in problems)
+        raise ConfigurationError(f"{request.provider} would refuse {request.prompt[:60]!r}: {told}")
+    return client.completed(request, models)
+
+
+async def _create(client: ProviderClient, request: GenerationRequest) -> Generation:
+    for attempt in range(1, REFUSALS + 1):
+        try:
+            return await client.create(request)
+        except RateLimitedError:
+            if attempt == REFUSALS:
+                raise
+            await asyncio.sleep(backoff(min(attempt, 4)))
+        except AuthenticationError as error:
+            if not error.retryable or attempt > 1:
+                raise
+    raise ProviderError(f"{request.provider} refused a create too often", provider=request.provider)

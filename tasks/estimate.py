@@ -1,0 +1,51 @@
+"""Balances, models and estimates, as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_imagine.batches.preflight import Catalog, price
+from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest, ModelInfo
+from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.tasks.clients import Credentials, open_clients
+
+
+@task(name="get-balance", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def get_balance(provider: str, credentials: Credentials = None) -> Balance:
+    """Credits left on an account. Raises `UnsupportedOperationError` where the provider tells none."""
+    async with open_clients([provider], credentials) as clients:
+        return await clients[provider].balance()
+
+
+@task(name="list-models", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def list_models(
+    provider: str, kind: GenerationKind | None = None, credentials: Credentials = None
+) -> list[ModelInfo]:
+    """What a provider can generate. Raises `UnsupportedOperationError` where it lists nothing."""
+    async with open_clients([provider], credentials) as clients:
+        return list(await clients[provider].models(kind))
+
+
+@task(name="estimate-credits", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def estimate_credits(
+    requests: Sequence[GenerationRequest],
+    credentials: Credentials = None,
+    prices: dict[str, PriceList] | None = None,
+) -> list[Estimate]:
+    """What each request is expected to cost, in the order of the requests; nothing is created.
+
+    Args:
+        prices: price lists by provider; they beat what the providers list.
+    """
+    async with open_clients((request.provider for request in requests), credentials) as clients:
+        models = {
+            provider: await client.models() if client.capabilities.models else ()
+            for provider, client in clients.items()
+        }
+        completed = [
+            clients[request.provider].completed(request, models[request.provider]) for request in requests
+        ]
+    return [price(request, Catalog(models=models[request.provider]), prices or {}) for request in completed]

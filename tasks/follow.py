@@ -1,0 +1,153 @@
+"""Following, fetching, cancelling and storing generations from one's own flow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_imagine.batches.cadence import Cadence, Flight
+from prefect_imagine.errors import GenerationFailedError, GenerationTimeoutError, OutputError
+from prefect_imagine.providers.clock import Deadline, boot_seconds
+from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, Output
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store
+from prefect_imagine.tasks.accounts import open_output
+from prefect_imagine.tasks.clients import Credentials, open_clients
+
+ATTEMPTS = 4
+
+
+@task(name="poll-generations", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def poll_generations(
+    generations: Sequence[Generation], credentials: Credentials = None, timeout_seconds: float = 3600.0
+) -> list[Generation]:
+    """Wait until all have ended, looking at all of a provider's together; returns them in the same order.
+
+    Failed ones are returned like the others: `status` tells.
+
+    Raises:
+        GenerationTimeoutError: some had not ended after `timeout_seconds`. They go on at the provider.
+    """
+    known = {(each.provider, each.id): each for each in generations}
+    async with open_clients((each.provider for each in generations), credentials) as clients:
+        deadline = Deadline(timeout_seconds)
+        await asyncio.gather(
+            *(_follow(provider, client, known, deadline) for provider, client in clients.items())
+        )
+    return [known[each.provider, each.id] for each in generations]
+
+
+async def _follow(
+    provider: str, client: ProviderClient, known: dict[tuple[str, str], Generation], deadline: Deadline
+) -> None:
+    cadence = Cadence()
+    flights = {
+        each.id: Flight(0, boot_seconds(), each.kind or GenerationKind.IMAGE, each.model)
+        for (name, _), each in known.items()
+        if name == provider and not each.status.terminal
+    }
+    while flights:
+        if deadline.passed:
+            raise GenerationTimeoutError(f"{len(flights)} generations of {provider} have not ended in time")
+        await asyncio.sleep(cadence.wait(flights.values(), creating=False, scarce=client.pacer.limited))
+        for job, seen in (await client.poll(list(flights))).items():
+            if job in flights:
+                known[provider, job] = seen
+                if seen.status.terminal:
+                    cadence.learn(flights.pop(job))
+
+
+@task(name="fetch-outputs", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def fetch_outputs(
+    generations: Sequence[Generation], credentials: Credentials = None
+) -> list[Generation]:
+    """The full records, with fresh addresses of their outputs.
+
+    Raises:
+        GenerationFailedError: one of them has failed.
+    """
+    async with open_clients((each.provider for each in generations), credentials) as clients:
+        fetched = await asyncio.gather(*(clients[each.provider].fetch(each.id) for each in generations))
+    for each in fetched:
+        if each.status in (GenerationStatus.FAILED, GenerationStatus.CANCELLED):
+            raise GenerationFailedError(each)
+    return list(fetched)
+
+
+@task(name="store-outputs", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+async def store_outputs(
+    generations: Sequence[Generation],
+    output: str,
+    credentials: Credentials = None,
+    bucket: str | None = None,
+) -> list[Output]:
+    """Store all outputs of succeeded generations as `<provider>/<id>[-<n>].<extension>` below `output`.
+
+    Args:
+        output: a folder or `s3://bucket/prefix`, or a folder within `bucket`.
+        bucket: a prefect-aws `S3Bucket` block.
+
+    Raises:
+        OutputError: one could not be downloaded whole.
+        StoreError: the store failed.
+    """
+    store = await open_output(output, bucket)
+    downloader = Downloader()
+    try:
+        async with open_clients((each.provider for each in generations), credentials) as clients:
+            stored = await asyncio.gather(
+                *(_store(store, downloader, clients, generation) for generation in generations)
+            )
+    finally:
+        downloader.close()
+        store.close()
+    return [each for group in stored for each in group]
+
+
+async def _store(
+    store: Store, downloader: Downloader, clients: Mapping[str, ProviderClient], generation: Generation
+) -> list[Output]:
+    client = clients[generation.provider]
+    headers = client.media_headers()
+    policy = DownloadPolicy(api_origin=client.base_url, auth_headers=headers, auth_first=bool(headers))
+    count = len(generation.outputs)
+    stem = f"{generation.provider}/{generation.id}"
+    return [
+        await asyncio.to_thread(
+            _move, store, downloader, policy, stem if count == 1 else f"{stem}-{number}", output
+        )
+        for number, output in enumerate(generation.outputs, start=1)
+    ]
+
+
+def _move(store: Store, downloader: Downloader, policy: DownloadPolicy, stem: str, output: Output) -> Output:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            if output.url is None:
+                stored = store.put_output(stem, MediaSource.from_text(output.text or ""), {})
+            else:
+                with downloader.open(output.url, policy) as source:
+                    stored = store.put_output(stem, source, {})
+        except OutputError:
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return Output(
+                media_type=stored.media_type, key=stored.key, bytes=stored.bytes, sha256=stored.sha256
+            )
+    raise AssertionError("the last attempt returns or raises")
+
+
+@task(name="cancel-generations", cache_policy=NO_CACHE, persist_result=False)
+async def cancel_generations(generations: Sequence[Generation], credentials: Credentials = None) -> None:
+    """Cancel these generations one by one, and no others.
+
+    Raises:
+        UnsupportedOperationError: the provider cannot cancel.
+    """
+    async with open_clients((each.provider for each in generations), credentials) as clients:
+        for each in generations:
+            await clients[each.provider].cancel(each.id)

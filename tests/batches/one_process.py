@@ -1,0 +1,97 @@
+"""One process that runs a batch, taken apart: each stage moves only when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+from prefect_imagine.batches.attempts import EchoClass
+from prefect_imagine.batches.budget import Budget
+from prefect_imagine.batches.creating import Creator
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.lane import Lane
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.owner import Owner
+from prefect_imagine.batches.ownership import Neighbours
+from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
+from prefect_imagine.batches.records import Claim
+from prefect_imagine.batches.session import _amend
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.storing import Storer
+from prefect_imagine.batches.watching import Watcher
+from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.stores import Downloader, Store
+from tests.batches.fake_provider import FakeClient, FakeProvider
+
+TIMING = Timing(deadline=10, create=50, settle=30)
+
+
+class Process:
+    """A lane with its stages over a fake provider. Dropped without closing, it has crashed."""
+
+    def __init__(
+        self, journal: Journal, lane: Lane, client: FakeClient, watcher: Watcher, storer: Storer
+    ) -> None:
+        self.journal = journal
+        self.lane = lane
+        self.client = client
+        self.creator = Creator(lane)
+        self._watcher = watcher
+        self._storer = storer
+
+    @classmethod
+    async def start(
+        cls,
+        store: Store,
+        offload: Offload,
+        plan: Plan,
+        server: FakeProvider,
+        downloader: Downloader,
+        *,
+        correlates: bool = False,
+        options: BatchOptions | None = None,
+    ) -> Self:
+        """Take the batch over."""
+        options = options or BatchOptions(timing=TIMING)
+        write_plan(store, plan)
+        owner = Owner.me()
+        claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
+        journal = await Journal.open(store, offload, plan.batch_id, claim)
+        await _amend(plan, journal, options)
+        client = FakeClient(server, correlates=correlates)
+
+        def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:
+            return Neighbours(store, plan.batch_id, echo)
+
+        lane = Lane(client.provider, client, plan, journal, Budget(None, {}), options, neighbours)
+        storer = Storer(lane, store, downloader, offload)
+        return cls(journal, lane, client, Watcher(lane, offload), storer)
+
+    def creatable(self) -> list[int]:
+        """Items that a wave would create now, none of them held back by an open attempt of its class."""
+        held = {attempt.echo for attempt in self.lane.open.values()}
+        return [index for index in self.lane.todo if self.lane.echo(self.lane.plan.item(index)) not in held]
+
+    async def create(self, *items: int) -> None:
+        """A wave."""
+        for index in items:
+            if index in self.lane.todo:
+                self.lane.todo.remove(index)
+        await self.creator.wave(items)
+
+    async def look_back(self) -> None:
+        """One look at the history for open attempts."""
+        await self._watcher._settle_open()
+
+    async def look(self) -> None:
+        """One look at what is under way, and the store of what has ended."""
+        if self.lane.flying:
+            await self._watcher.look()
+        ready = [self.lane.ready.popleft() for _ in range(len(self.lane.ready))]
+        await self._storer.wave(ready)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """Where each item stands."""
+        return [self.journal.state[item.index].phase for item in self.lane.items]

@@ -1,0 +1,388 @@
+"""The journal: one sequence without gaps that has one writer, and that damage cannot silence."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefect_imagine.batches.journal import Entry, Journal, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.records import (
+    Absent,
+    Adopted,
+    Claim,
+    Created,
+    Failed,
+    Finished,
+    Intent,
+    NotSent,
+    Refused,
+    Retry,
+    Stored,
+    Unknown,
+)
+from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.errors import FencedError, StoreError
+from prefect_imagine.providers.models import GenerationStatus, Output
+from prefect_imagine.stores import Store
+from tests.batches.memory_store import InterferedStore, MemoryStore
+
+AT = datetime(2025, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def offload() -> Iterator[Offload]:
+    found = Offload(patience=5.0)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def memory() -> InterferedStore:
+    return InterferedStore()
+
+
+def claim(owner: str = "me") -> Claim:
+    return Claim(owner=owner, host="here", at=AT)
+
+
+def intent(item: int = 1, attempt: int = 1) -> Intent:
+    return Intent(item=item, at=AT, attempt=attempt, provider_at=AT, boot="b", boot_at=1.0)
+
+
+def created(item: int = 1, attempt: int = 1) -> Created:
+    return Created(item=item, at=AT, attempt=attempt, id=f"job-{item}-{attempt}", credits=5)
+
+
+async def opened(store: Store, offload: Offload, owner: str = "me") -> Journal:
+    return await Journal.open(store, offload, "b", claim(owner))
+
+
+def segments(store: Store) -> list[str]:
+    return [found.key for found in store.list("b/journal/")]
+
+
+async def test_segments_follow_each_other_without_a_gap(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    for item in range(1, 5):
+        await journal.append(intent(item))
+    assert segments(memory) == [segment_key("b", seq) for seq in range(1, 6)]
+    await (await opened(memory, offload, "other")).append(created(4))
+    assert segments(memory)[-1] == segment_key("b", 7)
+    reading = read_journal(memory, "b")
+    assert (reading.seq, reading.damaged) == (7, [])
+    assert reading.state[4].id == "job-4-1"
+    assert reading.state[3].phase is Phase.OPEN
+
+
+async def test_of_two_that_claim_at_once_one_is_fenced(memory: InterferedStore, offload: Offload) -> None:
+    together = threading.Barrier(2)
+    memory.before = lambda key: together.wait(10) and None
+    done = await asyncio.gather(*(opened(memory, offload, who) for who in "ab"), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in done) == ["FencedError", "Journal"]
+    assert len(segments(memory)) == 1
+
+
+async def test_whoever_is_taken_over_writes_nothing_more(memory: MemoryStore, offload: Offload) -> None:
+    first = await opened(memory, offload, "first")
+    second = await opened(memory, offload, "second")
+    with pytest.raises(FencedError, match="taken over"):
+        await first.append(intent(1))
+    assert first.state[1].phase is Phase.PLANNED
+    await second.append(intent(1))
+    with pytest.raises(FencedError):
+        await first.append(intent(2))
+    assert read_journal(memory, "b").state[2].phase is Phase.PLANNED
+
+
+async def test_a_write_that_met_itself_is_a_success(memory: InterferedStore, offload: Offload) -> None:
+    memory.deny = lambda key: True
+    journal = await opened(memory, offload)
+    await journal.append(intent())
+    await journal.append(created())
+    assert journal.state[1].id == read_journal(memory, "b").state[1].id == "job-1-1"
+
+
+async def test_what_is_appended_during_a_write_goes_into_one_segment(
+    memory: InterferedStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    go_on = threading.Event()
+    memory.before = lambda key: go_on.wait(10) and None
+    first = asyncio.ensure_future(journal.append(intent(1)))
+    await asyncio.sleep(0)
+    others = [asyncio.ensure_future(journal.append(intent(item))) for item in range(2, 50)]
+    await asyncio.sleep(0)
+    assert journal.state[1].phase is Phase.PLANNED, "nothing counts before it is durable"
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert len(segments(memory)) <= 3
+    state = read_journal(memory, "b").state
+    assert all(state[item].phase is Phase.OPEN for item in range(1, 50))
+
+
+async def test_cancelling_an_append_does_not_take_its_record_back(
+    memory: InterferedStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    go_on = threading.Event()
+    memory.before = lambda key: go_on.wait(10) and None
+    waiting = [asyncio.ensure_future(journal.append(intent(item))) for item in (1, 2)]
+    await asyncio.sleep(0)
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    go_on.set()
+    await journal.append(intent(3))
+    for state in (journal.state, read_journal(memory, "b").state):
+        assert [state[item].phase for item in (1, 2, 3)] == [Phase.OPEN] * 3
+
+
+async def test_flush_waits_for_what_was_just_appended(memory: InterferedStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    appending = asyncio.ensure_future(journal.append(intent()))
+    await asyncio.sleep(0)
+    await journal.flush()
+    assert read_journal(memory, "b").state[1].phase is Phase.OPEN
+    await appending
+
+
+async def test_a_store_that_fails_for_good_breaks_the_journal(
+    memory: InterferedStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+
+    def fail(key: str) -> None:
+        raise StoreError("the disk is full")
+
+    memory.before = fail
+    waiting = [asyncio.ensure_future(journal.append(intent(item))) for item in (1, 2)]
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(one) for one in done] == ["the disk is full"] * 2
+    memory.before = lambda key: None
+    with pytest.raises(StoreError):  # what it believes and what is durable may differ by now
+        await journal.append(intent(3))
+
+
+async def test_an_unexpected_failure_reaches_whoever_waits(memory: InterferedStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+
+    def fail(key: str) -> None:
+        raise RuntimeError("a bug")
+
+    memory.before = fail
+    with pytest.raises(RuntimeError, match="a bug"):
+        async with asyncio.timeout(5):
+            await journal.append(intent())
+
+
+class TestDamage:
+    """A journal of four segments: a claim, two intents, and what became of the second."""
+
+    @pytest.fixture
+    async def journal(self, memory: MemoryStore, offload: Offload) -> MemoryStore:
+        journal = await opened(memory, offload)
+        await journal.append(intent(1), intent(2))
+        await journal.append(created(1), created(2))
+        await journal.append(Absent(item=3, at=AT, attempt=1))
+        return memory
+
+    def test_a_whole_journal_is_not_damaged(self, journal: MemoryStore) -> None:
+        assert read_journal(journal, "b").damaged == []
+
+    @pytest.mark.parametrize("cut", [2, 10, 40])
+    def test_a_torn_segment_is_used_as_far_as_it_reads(
+        self, journal: MemoryStore, cut: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        key = segment_key("b", 3)
+        journal.put(key, (journal.read(key) or b"")[:-cut])
+        reading = read_journal(journal, "b")
+        assert len(reading.damaged) == 1
+        assert "torn or altered" in reading.damaged[0]
+        assert reading.damaged[0] in caplog.text
+        assert [reading.state[item].phase for item in (1, 2)] == [Phase.CREATED, Phase.OPEN]
+        assert reading.seq == 4
+
+    def test_a_segment_that_lost_whole_lines_is_damaged(self, journal: MemoryStore) -> None:
+        key = segment_key("b", 3)
+        lines = (journal.read(key) or b"").splitlines(keepends=True)
+        journal.put(key, b"".join(lines[:-1]))
+        reading = read_journal(journal, "b")
+        assert len(reading.damaged) == 1
+        assert reading.state[2].phase is Phase.OPEN
+
+    @pytest.mark.parametrize("place", range(0, 200, 13))
+    def test_any_altered_byte_is_noticed(self, journal: MemoryStore, place: int) -> None:
+        key = segment_key("b", 2)
+        data = bytearray(journal.read(key) or b"")
+        data[place] ^= 1
+        journal.put(key, bytes(data))
+        assert len(read_journal(journal, "b").damaged) == 1
+
+    def test_an_empty_segment_is_noticed(self, journal: MemoryStore) -> None:
+        journal.put(segment_key("b", 2), b"")
+        reading = read_journal(journal, "b")
+        assert len(reading.damaged) == 1
+        assert reading.state[1].phase is Phase.CREATED
+
+    def test_a_missing_segment_is_noticed(self, journal: MemoryStore) -> None:
+        journal.delete(segment_key("b", 2))
+        assert read_journal(journal, "b").damaged == ["segments 2 to 2 are missing"]
+
+    def test_a_segment_in_anothers_place_is_noticed(self, journal: MemoryStore) -> None:
+        journal.put(segment_key("b", 2), journal.read(segment_key("b", 4)) or b"")
+        assert len(read_journal(journal, "b").damaged) == 1
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b'"format":1', b'"format":2'),
+            (b'"kind":"intent"', b'"kind":"dream"'),
+            (b'"attempt":1', b'"attempt":1,"mood":"good"'),
+        ],
+    )
+    def test_what_a_later_version_wrote_is_refused(
+        self, journal: MemoryStore, old: bytes, new: bytes
+    ) -> None:
+        key = segment_key("b", 2)
+        lines = (journal.read(key) or b"").replace(old, new).splitlines()
+        journal.put(key, b"".join(resealed(line) for line in lines))
+        with pytest.raises(StoreError):
+            read_journal(journal, "b")
+
+    async def test_a_damaged_journal_can_be_written_on(self, journal: MemoryStore, offload: Offload) -> None:
+        journal.put(segment_key("b", 3), b"?")
+        again = await opened(journal, offload, "again")
+        assert len(again.damaged) == 1
+        await again.snapshot(force=True)
+        assert read_journal(journal, "b").damaged == [], "a snapshot heals it"
+
+
+def resealed(line: bytes) -> bytes:
+    """A changed line with a right checksum."""
+    body = re.sub(rb',"crc":"[0-9a-f]{8}"\}$', b"}", line)
+    return body[:-1] + f',"crc":"{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+async def test_a_resume_reads_the_snapshot_and_what_follows(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    await journal.append(created(1))
+    await journal.snapshot(force=True)
+    await journal.append(intent(2))
+    for seq in (1, 2, 3):
+        memory.delete(segment_key("b", seq))  # what the snapshot covers is not needed any more
+    reading = read_journal(memory, "b")
+    assert (reading.seq, reading.damaged) == (4, [])
+    assert reading.state.items == journal.state.items
+
+
+async def test_a_corrupt_snapshot_falls_back(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    await journal.snapshot(force=True)
+    await journal.append(created(1))
+    await journal.snapshot(force=True)
+    memory.put(snapshot_key("b", 3), (memory.read(snapshot_key("b", 3)) or b"")[:-7])
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+    memory.put(snapshot_key("b", 2), b"")
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+
+
+async def test_what_is_appended_while_a_snapshot_is_written_is_in_the_next_one(
+    memory: InterferedStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    go_on = threading.Event()
+    memory.before = lambda key: "snapshots" in key and go_on.wait(10) and None
+    snapshot = asyncio.ensure_future(journal.snapshot(force=True))
+    await asyncio.sleep(0)
+    await journal.append(intent(1))
+    await journal.append(created(1))
+    go_on.set()
+    await snapshot
+    await journal.snapshot(force=True)
+    assert read_journal(memory, "b").state.items == journal.state.items
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Entry]:
+    """What may happen to a few items, in an order that the engine could write."""
+    entries: list[Entry] = [claim()]
+    state = BatchState()
+    for number in range(draw(st.integers(0, 40))):
+        entry = draw(st.sampled_from(followers(state, draw(st.integers(1, 4)), number)))
+        state.apply(entry)
+        entries.append(entry)
+    return entries
+
+
+def followers(state: BatchState, item: int, number: int) -> list[Entry]:
+    """The records that may come next for an item."""
+    now = state[item]
+    attempt, job = now.attempt, f"job-{number}"
+    known = {"item": item, "at": AT}
+    done = GenerationStatus.SUCCEEDED
+    outputs = (Output(url=f"http://x/{job}"),)
+    following: dict[Phase, list[Entry]] = {
+        Phase.PLANNED: [intent(item, attempt + 1)],
+        Phase.OPEN: [
+            Created(**known, attempt=attempt, id=job, credits=5),
+            Adopted(**known, attempt=attempt, id=job),
+            Refused(**known, attempt=attempt, final=False, reason="rate_limited", message="slow down"),
+            Refused(**known, attempt=attempt, final=True, reason="moderation", message="no"),
+            NotSent(**known, attempt=attempt, message="unreachable"),
+            Absent(**known, attempt=attempt),
+            Unknown(**known, attempt=attempt, message="who knows"),
+        ],
+        Phase.CREATED: [
+            Finished(**known, id=now.id or "", status=done, outputs=outputs),
+            Finished(**known, id=now.id or "", status=GenerationStatus.FAILED, credits=0, refund="full"),
+            Failed(**known, reason="vanished", message="gone"),
+        ],
+        Phase.FINISHED: [
+            Stored(**known, outputs=(Output(key="k", bytes=1, sha256="s"),)),
+            Failed(**known, reason="output_empty", message="empty"),
+        ],
+        Phase.FAILED: [Retry(**known)],
+        Phase.UNKNOWN: [Retry(**known), Adopted(**known, attempt=attempt, id=job)],
+        Phase.STORED: [claim(f"other-{number}")],
+    }
+    return following[now.phase]
+
+
+@settings(deadline=None, max_examples=150)
+@given(entries=histories(), cuts=st.lists(st.integers(0, 40), max_size=2, unique=True))
+def test_a_snapshot_says_what_a_full_replay_says(entries: list[Entry], cuts: list[int]) -> None:
+    store = MemoryStore()
+    whole = BatchState()
+    for entry in entries:
+        whole.apply(entry)
+
+    async def write() -> None:
+        offload = Offload(patience=1.0, transfers=1)
+        journal = await Journal.open(store, offload, "b", claim())
+        for place, entry in enumerate(entries[1:]):
+            if place in cuts:
+                await journal.snapshot(force=True)
+            await journal.append(entry)
+        await journal.snapshot(force=True)
+        offload.close()
+
+    asyncio.run(write())
+    reading = read_journal(store, "b")
+    assert reading.damaged == []
+    assert reading.state.items == whole.items
+    for key in [found.key for found in store.list("b/snapshots/")]:
+        store.delete(key)
+    assert read_journal(store, "b").state.items == whole.items

@@ -1,0 +1,111 @@
+"""The credentials blocks: Prefect's own standards, no secret in sight, and clients that work."""
+
+from __future__ import annotations
+
+import io
+import urllib.request
+import urllib.response
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import SecretStr
+
+from prefect_imagine.blocks import (
+    BLOCKS,
+    AIVisualStudioCredentials,
+    BlockadeLabsCredentials,
+    ImagineAPICredentials,
+    ImagineLabCredentials,
+    ProviderCredentials,
+)
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.sandbox import RunningSandbox
+
+LOGOS = Path(__file__).parents[2] / "docs" / "logos"
+
+
+class _ShippedLogos(urllib.request.BaseHandler):
+    """Answers for the addresses of our logos with the files that are published there."""
+
+    handler_order = 100
+
+    def https_open(self, request: urllib.request.Request) -> urllib.response.addinfourl:
+        data = (LOGOS / request.full_url.rpartition("/")[2]).read_bytes()
+        answer = urllib.response.addinfourl(io.BytesIO(data), Message(), request.full_url, 200)
+        answer.msg = "OK"  # type: ignore[attr-defined]  # urllib's own handlers set it too
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def shipped_logos() -> Iterator[None]:
+    urllib.request.install_opener(urllib.request.build_opener(_ShippedLogos))
+    yield
+    urllib.request.install_opener(urllib.request.build_opener())
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+class TestStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self, block: type[Block]) -> type[Block]:
+        return block
+
+
+def _block(provider: str, sandbox: RunningSandbox) -> ProviderCredentials:
+    keys = sandbox.environment
+    base_url = sandbox.base_urls[provider]
+    if provider == "imaginelab":
+        return ImagineLabCredentials(
+            base_url=base_url,
+            email=keys["IMAGINELAB_EMAIL"],
+            password=SecretStr(keys["IMAGINELAB_PASSWORD"]),
+        )
+    if provider == "blockadelabs":
+        return BlockadeLabsCredentials(base_url=base_url, api_key=SecretStr(keys["BLOCKADELABS_API_KEY"]))
+    if provider == "imagineapi":
+        return ImagineAPICredentials(base_url=base_url, token=SecretStr(keys["IMAGINEAPI_TOKEN"]))
+    return AIVisualStudioCredentials(base_url=base_url, api_key=SecretStr(keys["AIVISUALSTUDIO_API_KEY"]))
+
+
+@pytest.mark.parametrize("provider", BLOCKS)
+async def test_a_client_of_the_block_is_let_in(provider: str, sandbox: RunningSandbox) -> None:
+    client = _block(provider, sandbox).get_client()
+    await client.check()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("provider", BLOCKS)
+async def test_a_saved_block_comes_back_whole(
+    provider: str, sandbox: RunningSandbox, prefect_server: str
+) -> None:
+    block = _block(provider, sandbox)
+    block = block.model_copy(update={"prices": PriceList(default=3), "rate": "60/10s"})
+    await block.asave(f"test-{provider}", overwrite=True)
+    loaded = await BLOCKS[provider].aload(f"test-{provider}")
+    assert isinstance(loaded, ProviderCredentials)
+    assert loaded.account() == block.account()
+
+
+@pytest.mark.parametrize("provider", BLOCKS)
+def test_no_secret_is_shown(provider: str, sandbox: RunningSandbox) -> None:
+    block = _block(provider, sandbox)
+    account = block.account()
+    secrets = [each.get_secret_value() for each in (account.key, account.password) if each is not None]
+    shown = f"{block!r} {block} {block.model_dump_json()} {account!r}"
+    assert secrets
+    assert not any(secret in shown for secret in secrets)
+
+
+def test_an_empty_block_says_what_to_fill_in() -> None:
+    with pytest.raises(ConfigurationError, match="IMAGINELAB_EMAIL"):
+        ImagineLabCredentials().get_client()
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    block = AIVisualStudioCredentials(api_key=SecretStr("key"), rate="fast")
+    with pytest.raises(ConfigurationError, match="60/10s"):
+        block.get_client()

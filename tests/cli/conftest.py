@@ -1,0 +1,64 @@
+"""A shell beside a sandbox, shared by a module's tests: each run through Prefect takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.settings import AIVISUALSTUDIO, RateLimit
+from tests.cli.commands import Shell
+from tests.conftest import KINDS
+
+LATENCY = dict.fromkeys(KINDS, (0.05, 0.2))
+
+
+@pytest.fixture(scope="module")
+def providers() -> Iterator[RunningSandbox]:
+    """The four APIs with quick jobs, for a whole module."""
+    limits = {AIVISUALSTUDIO: RateLimit(6000, 60.0, headers=True)}
+    settings = SandboxSettings(latency=LATENCY, image_pixels=32, rate_limits=limits)
+    with running_sandbox(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shell(
+    providers: RunningSandbox, prefect_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Shell:
+    """A shell with the sandbox's keys and a Prefect server."""
+    folder = tmp_path_factory.mktemp("shell")
+    own = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "cache")}
+    return Shell(folder, {**prefect_environment, **providers.environment, **own})
+
+
+@pytest.fixture(scope="module")
+def bare_shell(providers: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A shell with the sandbox's keys whose Prefect server does not exist: whoever needs it, fails."""
+    folder = tmp_path_factory.mktemp("bare")
+    own = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "cache")}
+    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(folder / "prefect")}
+    return Shell(folder, {**nowhere, **providers.environment, **own})
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server, shell: Shell, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of an empty bucket that the shell's commands can reach."""
+    import boto3
+
+    name = f"cli-{request.module.__name__.rpartition('.')[2].replace('_', '-')}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
+    shell.environment.update(s3_server.environment)
+    yield name
+    for variable in s3_server.environment:
+        del shell.environment[variable]

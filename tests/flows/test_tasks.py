@@ -1,0 +1,106 @@
+"""The single tasks in a flow of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from prefect_imagine import (
+    GenerationKind,
+    GenerationRequest,
+    cancel_generations,
+    create_generations,
+    estimate_credits,
+    fetch_outputs,
+    get_balance,
+    list_models,
+    poll_generations,
+    store_outputs,
+)
+from prefect_imagine.errors import (
+    AmbiguousCreateError,
+    ConfigurationError,
+    CreateGenerationsError,
+    GenerationFailedError,
+    UnsupportedOperationError,
+)
+from prefect_imagine.providers.models import GenerationStatus
+from prefect_imagine.sandbox import FaultRule, RunningSandbox
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def _request(provider: str, prompt: str = "a kite", **more: object) -> GenerationRequest:
+    return GenerationRequest.model_validate({"provider": provider, "prompt": prompt, **more})
+
+
+async def test_from_request_to_file_over_all_providers(keys: RunningSandbox, tmp_path: Path) -> None:
+    providers = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
+
+    @flow
+    async def own_flow() -> list[str]:
+        created = await create_generations([_request(provider) for provider in providers])
+        ended = await poll_generations(created, timeout_seconds=60)
+        outputs = await store_outputs(await fetch_outputs(ended), str(tmp_path))
+        return [output.sha256 or "" for output in outputs]
+
+    stored = await own_flow()
+    made = {output["sha256"] for job in keys.report()["jobs"] for output in job["outputs"]}
+    assert len(stored) == 7
+    assert set(stored) == made
+    assert keys.report(jobs=False)["charged"] == {
+        "imaginelab": 5,
+        "blockadelabs": 1,
+        "imagineapi": 1,
+        "aivisualstudio": 5,
+    }
+
+
+async def test_a_lost_answer_is_told_and_not_sent_again(keys: RunningSandbox) -> None:
+    keys.faults.add(FaultRule("cut_after", on="create", match="lost"))
+    requests = [_request("imaginelab", "kept"), _request("imaginelab", "lost")]
+    with pytest.raises(CreateGenerationsError) as caught:
+        await create_generations(requests)
+    assert caught.value.created[0] is not None
+    assert caught.value.created[1] is None
+    assert isinstance(caught.value.errors[0], AmbiguousCreateError)
+    assert len(keys.report(sums=False)["jobs"]) == 2
+
+
+async def test_a_request_that_would_be_refused_is_not_sent(keys: RunningSandbox) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean"):
+        await create_generations([_request("aivisualstudio", model="prunaai/z-image-turba")])
+    assert not keys.report(sums=False)["jobs"]
+
+
+async def test_a_failed_generation_has_no_outputs_to_fetch(keys: RunningSandbox) -> None:
+    [ended] = await poll_generations(await create_generations([_request("imaginelab", "fail-job")]))
+    assert ended.status is GenerationStatus.FAILED
+    with pytest.raises(GenerationFailedError):
+        await fetch_outputs([ended])
+
+
+async def test_only_the_named_generations_are_cancelled(keys: RunningSandbox) -> None:
+    keys.configure(latency={"image": (60.0, 60.0)})
+    stopped, left = await create_generations([_request("blockadelabs", text) for text in ("one", "two")])
+    await cancel_generations([stopped])
+    states = {job["id"]: job["status"] for job in keys.report(sums=False)["jobs"]}
+    assert str(states[_same(states, stopped.id)]) == "aborted"
+    assert str(states[_same(states, left.id)]) == "running"
+
+
+def _same(states: dict[object, str], wanted: str) -> object:
+    return next(each for each in states if str(each) == wanted)
+
+
+async def test_prices_models_and_balances(keys: RunningSandbox) -> None:
+    estimates = await estimate_credits([_request("aivisualstudio", kind="video"), _request("blockadelabs")])
+    assert [each.credits for each in estimates] == [450, None]
+    models = await list_models("imaginelab", GenerationKind.VOICE)
+    assert models
+    assert {model.kind for model in models} == {GenerationKind.VOICE}
+    assert (await get_balance("imaginelab")).credits == 100_000
+    with pytest.raises(UnsupportedOperationError):
+        await get_balance.with_options(retries=0)("imagineapi")

@@ -1,0 +1,103 @@
+"""The package installs and imports where nothing else is, and its pins name no index."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_room_and_nothing_generic(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"prefect_imagine"}
+    for wanted in (
+        "prefect_imagine/py.typed",
+        "prefect_imagine/flows/generate.py",
+        "prefect_imagine/batches/report.html.j2",
+        "prefect_imagine/batches/report.css",
+        "prefect_imagine/batches/report.js",
+        "prefect_imagine/sandbox/clip.mp4",
+        "prefect_imagine/examples/prompts.csv",
+    ):
+        assert wanted in names
+
+
+def test_the_wheel_imports_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """Every module is imported from the wheel; only the dependencies come from this environment."""
+    target = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(target)
+    modules = sorted(
+        ".".join(path.relative_to(target).with_suffix("").parts)
+        for path in (target / "prefect_imagine").rglob("*.py")
+        if path.stem not in ("__init__", "__main__")
+    )
+    code = (
+        "import importlib, sys\n"
+        f"sys.meta_path = [each for each in sys.meta_path if 'editable' not in repr(each).lower()]\n"
+        f"sys.path.insert(0, {str(target)!r})\n"
+        f"for name in {modules!r}:\n"
+        f"    assert importlib.import_module(name).__file__.startswith({str(target)!r}), name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_prefect_finds_the_blocks_by_their_entry_point() -> None:
+    [found] = [each for each in entry_points(group="prefect.collections") if each.name == "prefect_imagine"]
+    assert found.load().__name__ == "prefect_imagine.blocks"
+
+
+def test_every_dependency_is_pinned_without_an_address() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^@/:]+", pin) for pin in pins)
+    pinned = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ]", line)[0]).lower() for line in asked}
+    assert names <= pinned
+
+
+def test_installed_versions_fit_together() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_every_make_target_explains_itself() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert targets is not None
+    for target in targets[1].split():
+        assert re.search(rf"^{target}:.* ## .+", text, re.MULTILINE), target
+    assert {"help", "install", "demo", "test", "lint", "types", "bench", "clean"} <= set(targets[1].split())

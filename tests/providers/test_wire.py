@@ -1,0 +1,157 @@
+"""Reading answers of any shape: what can be read is read, and nothing but `UnexpectedResponseError` comes out."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from prefect_imagine.errors import UnexpectedResponseError
+from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab, wire
+from prefect_imagine.providers.http import ErrorDetail
+from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus
+from prefect_imagine.providers.pacing import Pacer
+from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
+
+NOON = datetime(2025, 1, 9, 12, tzinfo=UTC)
+MODULES = {
+    "imaginelab": imaginelab,
+    "blockadelabs": blockadelabs,
+    "imagineapi": imagineapi,
+    "aivisualstudio": aivisualstudio,
+}
+NAMES = st.sampled_from(
+    "id status error data errors detail message code response request prompt outputs url text created_at "
+    "generator_data credit_cost credits_charged upscaled_urls ref loc msg extensions type model".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2025-01-09T12:00:00Z",
+        "2025-01-09T12:00:00",
+        "2025-01-09 12:00:00",
+        "2025-01-09T12:00:00.000Z",
+        "2025-01-09T12:00:00.000000000Z",
+        "2025-01-09T12:00:00+00:00",
+        "2025-01-09T13:00:00+01:00",
+        " 2025-01-09T12:00:00Z ",
+        1736424000,
+        1736424000.0,
+        1736424000000,
+        "1736424000",
+        "1736424000000",
+    ],
+)
+def test_times_in_any_notation(value: object) -> None:
+    assert wire.moment(value) == NOON
+
+
+@pytest.mark.parametrize("value", [None, "", "soon", True, [], {}, math.nan, math.inf, 10**30, "9" * 40])
+def test_what_is_no_time(value: object) -> None:
+    assert wire.moment(value) is None
+
+
+@pytest.mark.parametrize("value", [7, "7"])
+@pytest.mark.parametrize("name", ["id", "generation_id", "uuid"])
+def test_ids_are_strings(name: str, value: object) -> None:
+    assert wire.identifier({name: value}) == "7"
+
+
+@pytest.mark.parametrize("record", [{}, {"id": None}, {"id": ""}, {"id": True}])
+def test_what_has_no_id(record: dict[str, Any]) -> None:
+    with pytest.raises(UnexpectedResponseError):
+        wire.require_identifier("x", record)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": 7},
+        {"data": {"id": 7}},
+        {"request": {"id": 7}, "data": None},
+        {"request": {"id": 7}, "data": {"page": 1}},
+        {"id": 7, "data": {"no": "id"}},
+        {"success": True, "data": {"id": 7}},
+    ],
+)
+def test_the_record_of_a_body(body: object) -> None:
+    assert wire.record_of("x", body, "request", "data") == {"id": 7} | (
+        body if "id" in body else {}  # type: ignore[operator]
+    )
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 3, {}, {"data": []}, {"data": None}, {"data": {}}])
+def test_a_body_without_a_record(body: object) -> None:
+    assert not wire.holds_record(body, "data")
+    with pytest.raises(UnexpectedResponseError):
+        wire.record_of("x", body, "data")
+
+
+@pytest.mark.parametrize("body", [[{"id": 7}], {"data": [{"id": 7}]}, {"data": {}, "items": [{"id": 7}, 3]}])
+def test_the_list_of_a_body(body: object) -> None:
+    assert wire.records_of("x", body, "data", "items") == [{"id": 7}]
+
+
+@pytest.mark.parametrize("body", [None, {}, "x", {"data": None}, {"data": {"id": 7}}])
+def test_a_body_without_a_list(body: object) -> None:
+    """An answer that cannot be read is never taken for an empty list: that would prove absence."""
+    with pytest.raises(UnexpectedResponseError):
+        wire.records_of("x", body, "data")
+
+
+def row(identifier: str, created_at: datetime | None) -> Generation:
+    return Generation(
+        provider="x", id=identifier, status=GenerationStatus.RUNNING, created_at=created_at, kind=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours", "newest_first"),
+    [((), True), ((5,), True), ((5, 4, 4), True), ((4, 5), False), ((None,), False), ((5, None, 4), False)],
+)
+def test_a_page_knows_its_order(hours: tuple[int | None, ...], newest_first: bool) -> None:
+    times = [None if hour is None else NOON.replace(hour=hour) for hour in hours]
+    page = wire.page_of([row(str(number), time) for number, time in enumerate(times)], end=False)
+    assert page.newest_first is newest_first
+
+
+@given(status=st.sampled_from([200, 400, 403, 404, 429, 500]), body=JSON)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_any_error_body_can_be_read(provider: str, status: int, body: object) -> None:
+    detail = MODULES[provider].read_error(status, body)
+    assert detail is None or (isinstance(detail, ErrorDetail) and isinstance(detail.message, str))
+
+
+@given(record=JSON)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_any_record_is_read_or_refused_as_unreadable(provider: str, record: object) -> None:
+    client = CLIENTS[provider]
+    with suppress(UnexpectedResponseError):
+        read = client._generation(record)  # type: ignore[attr-defined]
+        assert read.id
+        assert read.model_dump_json()
+
+
+@given(record=JSON, kind=st.sampled_from(GenerationKind))
+def test_outputs_are_addresses_or_texts(record: object, kind: GenerationKind) -> None:
+    if isinstance(record, dict):
+        assert all(bool(output.url) != bool(output.text) for output in wire.outputs_of(record, kind))
+
+
+CLIENTS = {
+    provider: open_client(Account(provider, key=SecretStr("k"), base_url="http://localhost:1"), pacer=Pacer())
+    for provider in PROVIDERS
+}
