@@ -95,7 +95,7 @@ async def test_absence_is_not_believed_before_a_job_would_be_visible(world: Worl
     process = await world.process(plan_of("a"))
     world.server.fates.append(late(TIMING.create, TIMING.settle * 0.9))
     await process.create(1)
-    for _ in range(8):
+    for _ in range(7):
         world.time.now += 10
         await process.look_back()
         assert process.phases == [Phase.OPEN]

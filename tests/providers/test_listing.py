@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from prefect_imagine.providers.listing import Slice, count, walk
 from prefect_imagine.providers.models import Generation, GenerationStatus, HistoryPage
 
+from .properties import relaxed
+
 Read = Callable[[int, int], Awaitable[Slice]]
 
 
@@ -43,6 +45,7 @@ async def walked(read: Read) -> tuple[list[HistoryPage], list[str]]:
     return pages, [row.id for page in pages for row in page.generations]
 
 
+@relaxed
 @given(
     length=st.integers(0, 250),
     size=st.integers(10, 100),
@@ -54,6 +57,7 @@ async def test_every_row_is_seen_once_and_then_the_end(length: int, size: int, t
     assert [page.end for page in pages] == [False] * (len(pages) - 1) + [True]
 
 
+@relaxed
 @given(length=st.integers(10, 100), told=st.sampled_from([None, "page length"]))
 async def test_a_server_that_ignores_paging_proves_nothing(length: int, told: str | None) -> None:
     pages, seen = await walked(ignoring_paging(length, length if told else None))

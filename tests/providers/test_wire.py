@@ -1,4 +1,4 @@
-"""Reading answers of any shape: what can be read is read, and nothing but `UnexpectedResponseError` comes out."""
+"""Reading answers of any shape: what can be read is read, all else is `UnexpectedResponseError`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from prefect_imagine.providers.models import Generation, GenerationKind, Generat
 from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
 
+from .properties import relaxed
+
 NOON = datetime(2025, 1, 9, 12, tzinfo=UTC)
 MODULES = {
     "imaginelab": imaginelab,
@@ -27,8 +29,9 @@ MODULES = {
     "aivisualstudio": aivisualstudio,
 }
 NAMES = st.sampled_from(
-    "id status error data errors detail message code response request prompt outputs url text created_at "
-    "generator_data credit_cost credits_charged upscaled_urls ref loc msg extensions type model".split()
+    ["id", "status", "data", "response", "request", "prompt", "created_at", "generator_data", "ref", "type"]
+    + ["error", "errors", "detail", "message", "code", "extensions", "loc", "msg", "model"]
+    + ["outputs", "url", "text", "upscaled_urls", "credit_cost", "credits_charged"]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -128,6 +131,7 @@ def test_a_page_knows_its_order(hours: tuple[int | None, ...], newest_first: boo
     assert page.newest_first is newest_first
 
 
+@relaxed
 @given(status=st.sampled_from([200, 400, 403, 404, 429, 500]), body=JSON)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_any_error_body_can_be_read(provider: str, status: int, body: object) -> None:
@@ -135,6 +139,7 @@ def test_any_error_body_can_be_read(provider: str, status: int, body: object) ->
     assert detail is None or (isinstance(detail, ErrorDetail) and isinstance(detail.message, str))
 
 
+@relaxed
 @given(record=JSON)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_any_record_is_read_or_refused_as_unreadable(provider: str, record: object) -> None:
@@ -145,6 +150,7 @@ def test_any_record_is_read_or_refused_as_unreadable(provider: str, record: obje
         assert read.model_dump_json()
 
 
+@relaxed
 @given(record=JSON, kind=st.sampled_from(GenerationKind))
 def test_outputs_are_addresses_or_texts(record: object, kind: GenerationKind) -> None:
     if isinstance(record, dict):

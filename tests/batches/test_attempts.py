@@ -1,0 +1,225 @@
+"""Open attempts: which job answers which, and when a history proves that there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_imagine.batches.attempts import (
+    EchoClass,
+    Finding,
+    OpenAttempt,
+    Verdict,
+    covers,
+    echo_class,
+    match,
+)
+from prefect_imagine.providers.models import (
+    Generation,
+    GenerationKind,
+    GenerationRequest,
+    GenerationStatus,
+    HistoryPage,
+)
+from tests.batches.fake_provider import moved_time
+
+T = datetime(2025, 3, 1, 12, tzinfo=UTC)
+MARGIN = 300.0
+ECHO: EchoClass = ("image", "m", "a lake", None)
+
+
+def at(seconds: float) -> datetime:
+    return T + timedelta(seconds=seconds)
+
+
+def attempt(item: int = 1, *, sent: float = 0.0, number: int = 1, echo: EchoClass = ECHO) -> OpenAttempt:
+    return OpenAttempt(
+        item=item, attempt=number, echo=echo, correlator=f"{item}:{number}", provider_at=at(sent), since=0.0
+    )
+
+
+def job(name: str, created: float | None = 1.0, **more: object) -> Generation:
+    known: dict[str, object] = {
+        "kind": GenerationKind.IMAGE,
+        "model": "m",
+        "prompt": "a lake",
+        "created_at": None if created is None else at(created),
+    }
+    return Generation(provider="p", id=name, status=GenerationStatus.RUNNING, **(known | more))
+
+
+def find(
+    attempts: Sequence[OpenAttempt], *seen: Generation, taken: Sequence[str] = (), marks: bool = False
+) -> list[Finding]:
+    return match(attempts, seen, taken=taken, margin=MARGIN, echoes_correlator=marks)
+
+
+def adopted(findings: Sequence[Finding]) -> dict[int, str | None]:
+    return {each.attempt.item: each.job.id if each.job else None for each in findings}
+
+
+def verdicts(findings: Sequence[Finding]) -> set[Verdict]:
+    return {each.verdict for each in findings}
+
+
+def test_one_attempt_and_one_job_belong_together() -> None:
+    [found] = find([attempt()], job("j"))
+    assert (found.verdict, found.job and found.job.id) == (Verdict.ADOPT, "j")
+
+
+def test_without_a_job_nothing_is_seen() -> None:
+    assert verdicts(find([attempt()])) == {Verdict.NOT_SEEN}
+
+
+def test_identical_attempts_are_matched_by_count_the_oldest_first() -> None:
+    three = [attempt(3, sent=2), attempt(1, sent=0), attempt(2, sent=1)]
+    found = find(three, job("second", 2), job("first", 1))
+    assert adopted(found) == {1: "first", 2: "second", 3: None}
+    assert {each.attempt.item for each in found if each.verdict is Verdict.NOT_SEEN} == {3}
+
+
+def test_as_many_jobs_as_attempts_are_all_adopted_each_once() -> None:
+    found = find([attempt(1), attempt(2)], job("a", 1), job("b", 1))
+    assert sorted(str(name) for name in adopted(found).values()) == ["a", "b"]
+
+
+def test_more_jobs_than_attempts_are_somebody_elses_too() -> None:
+    found = find([attempt(1), attempt(2)], job("a"), job("b"), job("c"))
+    assert verdicts(found) == {Verdict.AMBIGUOUS}
+    assert adopted(found) == {1: None, 2: None}
+
+
+def test_jobs_that_others_own_are_no_candidates() -> None:
+    assert verdicts(find([attempt()], job("theirs"), taken=["theirs"])) == {Verdict.NOT_SEEN}
+    assert adopted(find([attempt()], job("theirs"), job("mine"), taken=["theirs"])) == {1: "mine"}
+
+
+@pytest.mark.parametrize(("created", "candidate"), [(-MARGIN, True), (-MARGIN - 1, False), (3600, True)])
+def test_a_job_is_no_older_than_its_intent_and_a_margin(created: float, candidate: bool) -> None:
+    expected = Verdict.ADOPT if candidate else Verdict.NOT_SEEN
+    assert verdicts(find([attempt()], job("j", created))) == {expected}
+
+
+def test_a_job_without_a_time_is_a_candidate() -> None:
+    assert adopted(find([attempt()], job("j", None))) == {1: "j"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "a sea"},
+        {"model": "n"},
+        {"kind": GenerationKind.VIDEO},
+    ],
+)
+def test_what_the_provider_echoes_must_agree(other: dict[str, object]) -> None:
+    assert verdicts(find([attempt()], job("j", **other))) == {Verdict.NOT_SEEN}
+
+
+@pytest.mark.parametrize("silent", [{"prompt": None}, {"model": None}, {"kind": None}])
+def test_what_the_provider_does_not_echo_cannot_differ(silent: dict[str, object]) -> None:
+    assert adopted(find([attempt()], job("j", **silent))) == {1: "j"}
+
+
+@pytest.mark.parametrize("prompt", [" a lake", "a  lake\n", "a lake "])
+def test_white_space_is_not_held_against_a_prompt(prompt: str) -> None:
+    assert adopted(find([attempt()], job("j", prompt=prompt))) == {1: "j"}
+
+
+def test_a_seed_tells_identical_prompts_apart() -> None:
+    seeded = attempt(echo=("image", "m", "a lake", "7"))
+    assert verdicts(find([seeded], job("j", echoed_seed="8"))) == {Verdict.NOT_SEEN}
+    assert adopted(find([seeded], job("x", echoed_seed="8"), job("j", echoed_seed="7"))) == {1: "j"}
+
+
+class TestCorrelators:
+    """Our own mark, where the provider takes and echoes one."""
+
+    def test_the_mark_decides_whatever_the_order(self) -> None:
+        both = [attempt(1, sent=0), attempt(2, sent=1)]
+        found = find(both, job("b", 1, correlator="2:1"), job("a", 2, correlator="1:1"), marks=True)
+        assert adopted(found) == {1: "a", 2: "b"}
+
+    def test_jobs_with_other_marks_are_not_counted(self) -> None:
+        seen = [job(f"x{number}", correlator=f"9:{number}") for number in range(5)]
+        assert verdicts(find([attempt()], *seen, marks=True)) == {Verdict.NOT_SEEN}
+
+    def test_a_second_attempt_does_not_adopt_the_first_ones_job_by_count(self) -> None:
+        found = find([attempt(number=2)], job("old", correlator="1:1"), marks=True)
+        assert Verdict.ADOPT not in verdicts(found)
+
+    def test_jobs_without_a_mark_are_matched_by_count(self) -> None:
+        both = [attempt(1, sent=0), attempt(2, sent=1)]
+        found = find(both, job("marked", correlator="2:1"), job("plain"), marks=True)
+        assert adopted(found) == {1: "plain", 2: "marked"}
+
+    def test_a_taken_job_is_not_adopted_by_its_mark_either(self) -> None:
+        found = find([attempt()], job("j", correlator="1:1"), taken=["j"], marks=True)
+        assert verdicts(found) == {Verdict.NOT_SEEN}
+
+
+class TestCovering:
+    """Whether pages show every job accepted since a moment."""
+
+    def page(self, *jobs: Generation, end: bool = False, newest_first: bool = True) -> HistoryPage:
+        return HistoryPage(generations=jobs, end=end, newest_first=newest_first)
+
+    def test_the_end_of_the_list_covers_everything(self) -> None:
+        assert covers([self.page(end=True)], T, ())
+        assert covers([self.page(job("b", 9)), self.page(job("a", 5), end=True)], T, ())
+
+    def test_a_list_without_an_end_covers_nothing_yet(self) -> None:
+        assert not covers([self.page()], T, ())
+        assert not covers([], T, ())
+        assert not covers([self.page(job("b", 9), job("a", 5))], T, ())
+
+    def test_an_entry_older_than_the_window_covers_it(self) -> None:
+        assert covers([self.page(job("b", 9), job("a", -1))], T, ())
+        assert not covers([self.page(job("b", 9), job("a", 0))], T, ())
+
+    def test_an_older_entry_proves_nothing_in_a_list_without_order(self) -> None:
+        assert not covers([self.page(job("a", -1), job("b", 9))], T, ())
+        assert not covers([self.page(job("b", 9), job("a", -1), newest_first=False)], T, ())
+        assert not covers([self.page(job("a", 1)), self.page(job("b", 9), job("c", -1))], T, ())
+
+    def test_an_entry_known_from_before_is_an_anchor(self) -> None:
+        assert covers([self.page(job("b", 9), job("known", 5))], T, {"known"})
+        assert not covers([self.page(job("b", 9), job("known", 5))], T, {"other"})
+
+    def test_an_anchor_proves_nothing_without_order(self) -> None:
+        assert not covers([self.page(job("known", 1), job("b", 9))], T, {"known"})
+        assert not covers([self.page(job("b", None), job("known", None))], T, {"known"})
+
+
+class TestAbsence:
+    """Two reads that cover the window, the second of them late enough."""
+
+    def test_it_takes_a_second_read_and_time(self) -> None:
+        with moved_time() as time:
+            seen = attempt()
+            assert seen.age == time.now
+            early = seen.looked(covered=True, absent_after=time.now + 1)
+            assert not early.confirmed
+            assert not early.looked(covered=True, absent_after=time.now + 1).confirmed
+            assert not seen.looked(covered=True, absent_after=1).confirmed, "the first read"
+            assert early.looked(covered=True, absent_after=1).confirmed
+
+    def test_a_read_that_does_not_cover_proves_nothing(self) -> None:
+        with moved_time():
+            once = attempt().looked(covered=True, absent_after=1)
+            assert not once.looked(covered=False, absent_after=1).confirmed
+            assert once.looked(covered=False, absent_after=1).looked(covered=True, absent_after=1).confirmed
+
+
+def test_requests_that_the_history_shows_alike_are_one_class() -> None:
+    def of(**settings: object) -> EchoClass:
+        request = GenerationRequest(provider="p", model="m", prompt="a  lake ", settings=settings)
+        return echo_class(request, request.prompt)
+
+    assert of() == of(aspect_ratio="16:9")
+    assert of(seed=1) != of(seed=2)
+    assert of(seed=1) == of(seed="1")
+    one = GenerationRequest(provider="p", model="m", prompt="a lake")
+    assert of() == echo_class(one, one.prompt), "white space is not held against a prompt"

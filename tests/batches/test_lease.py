@@ -1,0 +1,239 @@
+"""The lease: who lives runs the batch, who is dead does not hold it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+
+from prefect_imagine.batches import lease as lease_module
+from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.owner import Owner, boot_id
+from prefect_imagine.errors import BatchBusyError
+from prefect_imagine.stores import Store, open_store
+from tests.batches.memory_store import InterferedStore, MemoryStore
+
+KEY = "b/lease.json"
+
+
+@pytest.fixture
+def offload() -> Iterator[Offload]:
+    found = Offload(patience=5.0)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "folder":
+        found = open_store(str(tmp_path / "root"))
+    else:
+        request.getfixturevalue("aws")
+        client = boto3.session.Session().client("s3")
+        bucket = f"lease-{Path(tmp_path).name}".lower().replace("_", "-")[:60].rstrip("-")
+        client.create_bucket(Bucket=bucket)
+        client.close()
+        found = open_store(f"s3://{bucket}/prefix")
+    yield found
+    found.close()
+
+
+@asynccontextmanager
+async def held(store: Store, offload: Offload, owner: Owner | None = None) -> AsyncIterator[Lease]:
+    """The lease of a batch, as another process of this machine would hold it."""
+    lease = Lease(store, offload, "b", owner or Owner.me())
+    await lease.take(wait=False)
+    try:
+        yield lease
+    finally:
+        await lease.release()
+
+
+def record(store: Store) -> LeaseRecord:
+    return LeaseRecord.model_validate_json(store.read(KEY) or b"")
+
+
+def far_away() -> Owner:
+    """A process on another machine: nobody here can tell whether it lives."""
+    return Owner(token="theirs", host="elsewhere", boot="another boot", pid=1, started="1")
+
+
+class AgedStore(MemoryStore):
+    """The store's clock is ahead of all it has written."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+async def test_a_living_holder_keeps_everybody_else_off(store: Store, offload: Offload) -> None:
+    async with held(store, offload):
+        with pytest.raises(BatchBusyError, match=r"process \d+ on .*--wait"):
+            await Lease(store, offload, "b", Owner.me()).take(wait=False)
+
+
+async def test_a_holder_elsewhere_is_believed_to_live(store: Store, offload: Offload) -> None:
+    async with held(store, offload, far_away()):
+        with pytest.raises(BatchBusyError, match="elsewhere"):
+            await Lease(store, offload, "b", Owner.me()).take(wait=False)
+
+
+async def test_a_released_lease_is_free_at_once(store: Store, offload: Offload) -> None:
+    async with held(store, offload, far_away()):
+        pass
+    assert record(store).released
+    async with held(store, offload):
+        assert not record(store).released
+
+
+async def test_waiting_ends_when_the_holder_is_done(store: Store, offload: Offload) -> None:
+    lease = Lease(store, offload, "b", mine := Owner.me())
+    async with held(store, offload):
+        waiting = asyncio.ensure_future(lease.take(wait=True))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        assert not done
+    await waiting
+    assert record(store).owner == mine
+    await lease.release()
+
+
+async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Offload) -> None:
+    leases = [Lease(store, offload, "b", Owner.me()) for _ in range(2)]
+    took = await asyncio.gather(*(each.take(wait=False) for each in leases), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in took) == ["BatchBusyError", "NoneType"]
+    for each in leases:
+        await each.release()
+
+
+async def test_force_takes_it_from_the_living_who_does_not_take_it_back(
+    store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
+    async with held(store, offload, far_away()):
+        lease = Lease(store, offload, "b", mine := Owner.me())
+        await lease.take(wait=False, force=True)
+        beat = record(store).beat
+        while record(store).beat < beat + 3:
+            await asyncio.sleep(0.01)
+        assert record(store).owner == mine
+    assert not record(store).released, "who was robbed does not release what is not theirs"
+    await lease.release()
+
+
+async def test_a_holder_shows_that_it_lives(
+    store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
+    async with held(store, offload):
+        while record(store).beat < 4:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("age", "free"), [(LEASE_SECONDS - 2, False), (LEASE_SECONDS + 1, True)])
+async def test_age_is_told_by_the_stores_own_clock(offload: Offload, age: float, free: bool) -> None:
+    memory = AgedStore()
+    first = LeaseRecord(owner=far_away())
+    memory.put(KEY, first.model_dump_json().encode())
+    memory.ahead = age
+    lease = Lease(memory, offload, "b", mine := Owner.me())
+    if free:
+        await lease.take(wait=False)
+        assert record(memory).owner == mine
+        await lease.release()
+    else:
+        with pytest.raises(BatchBusyError):
+            await lease.take(wait=False)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"owner": 7}'])
+async def test_a_lease_that_nobody_can_read_ends_like_any_other(offload: Offload, data: bytes) -> None:
+    memory = AgedStore()
+    memory.put(KEY, data)
+    with pytest.raises(BatchBusyError):
+        await Lease(memory, offload, "b", Owner.me()).take(wait=False)
+    memory.ahead = LEASE_SECONDS + 1
+    async with held(memory, offload):
+        pass
+
+
+async def test_a_write_that_met_itself_is_a_success(
+    offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket answers a repeated write with "exists"; the lease must not take itself for another."""
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
+    memory = InterferedStore()
+    memory.deny = lambda key: True
+    async with asyncio.timeout(5), held(memory, offload):
+        while record(memory).beat < 4:
+            await asyncio.sleep(0.01)
+
+
+CHILD = """
+import sys
+from prefect_imagine.batches.lease import LeaseRecord
+from prefect_imagine.batches.owner import Owner
+from prefect_imagine.stores import open_store
+
+record = LeaseRecord(owner=Owner.me())
+assert open_store(sys.argv[1]).swap("b/lease.json", record.model_dump_json().encode(), None)
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(store: Store) -> Iterator[subprocess.Popen[bytes]]:
+    """A real process that holds the lease until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, store.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"taken\n"
+        yield child
+        child.kill()
+
+
+@pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
+@pytest.mark.parametrize("reaped", [True, False])
+async def test_a_dead_process_of_this_host_is_taken_over_at_once(
+    store: Store, offload: Offload, holder: subprocess.Popen[bytes], reaped: bool
+) -> None:
+    with pytest.raises(BatchBusyError):
+        await Lease(store, offload, "b", Owner.me()).take(wait=False)
+    holder.kill()
+    if reaped:
+        holder.wait()
+    async with asyncio.timeout(5), held(store, offload):
+        assert record(store).owner.pid != holder.pid
+
+
+@pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
+async def test_a_stopped_process_lives(
+    store: Store, offload: Offload, holder: subprocess.Popen[bytes]
+) -> None:
+    holder.send_signal(signal.SIGSTOP)
+    with pytest.raises(BatchBusyError):
+        await Lease(store, offload, "b", Owner.me()).take(wait=False)
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_the_holder() -> None:
+    mine = Owner.me()
+    assert not mine.surely_dead
+    assert mine.model_copy(update={"started": "1"}).surely_dead
+    assert not mine.model_copy(update={"started": "1", "boot": "another"}).surely_dead
+    assert not mine.model_copy(update={"started": "1", "boot": ""}).surely_dead
+
+
+def test_two_attempts_of_one_process_are_two_owners() -> None:
+    assert Owner.me().token != Owner.me().token
+
+

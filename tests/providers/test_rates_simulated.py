@@ -1,0 +1,92 @@
+"""The pace against simulated servers, on a clock of their own: no 429 at all, and nearly the whole limit."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_imagine.providers import rates
+from prefect_imagine.providers.rates import Pace, RateHeaders
+from prefect_imagine.sandbox.clock import Clock
+from prefect_imagine.sandbox.ratelimit import limit_headers, make_limiter
+from prefect_imagine.sandbox.settings import LimitKind, RateLimit
+
+from .properties import relaxed
+
+START = 1_750_000_000.0
+BOOT = 5_000.0
+CONCURRENT = 16
+
+
+@dataclass
+class Run:
+    """One key's requests against one limiter. Boot seconds are the server's less an offset."""
+
+    rule: RateLimit
+    latencies: list[float]
+    pace: Pace = field(default_factory=Pace)
+    refusals: int = 0
+    landed: list[float] = field(default_factory=list)
+
+    def send(self, number: int) -> float:
+        """Send this many requests; the seconds until the last answer."""
+        limiter, now, granted = make_limiter(self.rule), 0.0, 0
+        arrivals: list[tuple[float, int, float]] = []
+        answers: list[tuple[float, int, bool, float, dict[str, str]]] = []
+        while len(self.landed) + self.refusals < number:
+            flying = len(arrivals) + len(answers)
+            wait = float("inf")
+            if granted < number and flying < CONCURRENT:
+                self.pace, wait = rates.reserve(self.pace, BOOT + now, demand=number - granted - 1)
+                if wait <= 0:
+                    trip = self.latencies[granted % len(self.latencies)]
+                    heapq.heappush(arrivals, (now + trip / 2, granted, now))
+                    granted += 1
+                    continue
+            events = [heap[0][0] for heap in (arrivals, answers) if heap]
+            now = min([now + wait, *events])
+            while arrivals and arrivals[0][0] <= now:
+                at, index, sent = heapq.heappop(arrivals)
+                verdict = limiter.take(START + at)
+                told = limit_headers(self.rule, verdict, START + at, 0.0)
+                told |= {"Date": Clock().http_date(START + at - Clock().now())}
+                heapq.heappush(answers, (at + (at - sent), index, verdict.allowed, sent, told))
+            while answers and answers[0][0] <= now:
+                at, _, allowed, sent, told = heapq.heappop(answers)
+                self.land(at, allowed, sent, {name.lower(): value for name, value in told.items()})
+        return max(self.landed)
+
+    def land(self, at: float, allowed: bool, sent: float, told: dict[str, str]) -> None:
+        headers = RateHeaders.of(told, START + at)
+        if allowed:
+            self.landed.append(at)
+            self.pace = rates.answered(self.pace, BOOT + at, headers)
+        else:
+            self.refusals += 1
+            self.pace = rates.refused(self.pace, BOOT + at, headers, granted_at=BOOT + sent)
+
+
+LATENCIES = st.lists(st.floats(0.01, 3.0), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+@relaxed
+@given(limit=st.integers(5, 80), seconds=st.floats(5, 90), latencies=LATENCIES)
+def test_headers_are_followed_without_a_single_429(
+    kind: LimitKind, limit: int, seconds: float, latencies: list[float]
+) -> None:
+    run = Run(RateLimit(limit, seconds, kind, headers=True), latencies)
+    run.send(3 * limit)
+    assert run.refusals == 0
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+def test_nearly_the_whole_limit_is_used(kind: LimitKind) -> None:
+    run = Run(RateLimit(60, 60.0, kind, headers=True), [0.2, 0.4, 1.0])
+    seconds = run.send(600)
+    assert run.refusals == 0
+    assert 600 / seconds > 0.95
