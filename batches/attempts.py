@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,10 @@ from enum import StrEnum
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.models import Generation, GenerationRequest, HistoryPage
 
+# No clock is off by more than the time zones are apart.
+LARGEST_SKEW = timedelta(hours=15)
+# Between an intent and its job's own time there may be a slow answer.
+USUAL_DELAY = timedelta(seconds=120)
 EchoClass = tuple[str, str | None, str, str | None]
 
 
@@ -53,13 +57,18 @@ class OpenAttempt:
         """The same, with so many ids known before it."""
         return replace(self, known_before=known)
 
-    def looked(self, *, covered: bool, absent_after: float) -> OpenAttempt:
-        """The same after one more read that did not show its job."""
+    def looked(self, *, covered: bool, late: bool) -> OpenAttempt:
+        """The same after one more read that did not show its job.
+
+        Args:
+            covered: whether the read would have shown a job accepted since the intent.
+            late: whether it was begun when every such job must have been in the history.
+        """
         return replace(
             self,
             looks=self.looks + 1,
             covering=self.covering + covered,
-            confirmed=covered and self.covering >= 1 and self.age >= absent_after,
+            confirmed=covered and late and self.covering >= 1,
         )
 
 
@@ -78,6 +87,43 @@ class Finding:
     attempt: OpenAttempt
     verdict: Verdict
     job: Generation | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """When the jobs of open attempts may have been created, by the clock of the provider's records.
+
+    Attributes:
+        begins: no job of theirs is older.
+        doubtful_from: from here to `begins` one might be, because nothing has shown yet that the records'
+            clock agrees with the provider's `Date`.
+    """
+
+    begins: datetime
+    doubtful_from: datetime
+
+
+def window_of(attempts: Sequence[OpenAttempt], skew: timedelta | None, margin: float) -> Window:
+    """The window of these attempts.
+
+    Args:
+        skew: by how much the records' clock is ahead of the provider's `Date`; `None` if that is unknown.
+        margin: seconds by which a job's own time may lie before its intent.
+    """
+    asked = min(attempt.provider_at for attempt in attempts)
+    begins = asked + (skew or timedelta()) - timedelta(seconds=margin)
+    return Window(begins, begins if skew is not None else begins - LARGEST_SKEW)
+
+
+def skew_of(seen: Iterable[Generation], asked_at: Mapping[str, datetime]) -> timedelta | None:
+    """By how much the records' clock is ahead, judged by our own jobs among those seen; `None` if none is."""
+    ahead = [
+        row.created_at - asked_at[row.id] for row in seen if row.created_at is not None and row.id in asked_at
+    ]
+    if not ahead:
+        return None
+    typical = sorted(ahead)[len(ahead) // 2]
+    return typical if abs(typical) > USUAL_DELAY else timedelta()
 
 
 def covers(pages: Sequence[HistoryPage], since: datetime, known_before: Collection[str]) -> bool:
@@ -100,7 +146,7 @@ def match(
     seen: Collection[Generation],
     *,
     taken: Collection[str],
-    margin: float,
+    window: Window,
     echoes_correlator: bool,
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
@@ -110,23 +156,17 @@ def match(
 
     Args:
         taken: ids that belong to other items or other batches.
-        margin: seconds by which a job's own time may lie before its intent.
     """
-    earliest = min(attempt.provider_at for attempt in attempts) - timedelta(seconds=margin)
-    candidates = [
-        row
-        for row in seen
-        if row.id not in taken
-        and _alike(row, attempts[0].echo)
-        and (row.created_at is None or row.created_at >= earliest)
-    ]
+    alike = [row for row in seen if row.id not in taken and _alike(row, attempts[0].echo)]
+    findings: list[Finding] = []
+    left = list(attempts)
     if echoes_correlator:
-        findings, left = _by_correlator(attempts, candidates)
-        candidates = [row for row in candidates if row.correlator is None]
-    else:
-        findings, left = [], list(attempts)
-    if not left:
-        return findings
+        findings, left = _by_correlator(attempts, alike)
+        alike = [row for row in alike if row.correlator is None]
+    candidates = [row for row in alike if row.created_at is None or row.created_at >= window.begins]
+    doubtful = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
+    if doubtful and not candidates:
+        return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
     return findings + _by_count(left, candidates)
 
 
@@ -141,6 +181,8 @@ def _by_correlator(
 
 
 def _by_count(attempts: Sequence[OpenAttempt], candidates: Sequence[Generation]) -> list[Finding]:
+    if not attempts:
+        return []
     if len(candidates) > len(attempts):
         return [Finding(each, Verdict.AMBIGUOUS) for each in attempts]
     oldest_first = sorted(attempts, key=lambda each: each.provider_at)

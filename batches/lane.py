@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from prefect_imagine.batches.attempts import EchoClass, OpenAttempt, echo_class
@@ -143,6 +144,15 @@ class Lane:
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""
         return self.journal.state[index]
+
+    def owned_ids(self) -> set[str]:
+        """The provider's ids of all jobs of this lane's items."""
+        return {charge.id for item in self.items for charge in self.state(item.index).charges}
+
+    def asked_at(self) -> dict[str, datetime]:
+        """The provider's time at which each known job was asked for."""
+        states = (self.state(item.index) for item in self.items)
+        return {state.id: state.asked_at for state in states if state.id and state.asked_at}
 
     def echo(self, item: BatchItem) -> EchoClass:
         """What the provider's history will show of an item."""
@@ -281,10 +291,10 @@ class Lane:
         task = asyncio.ensure_future(work)
         assert isinstance(task, asyncio.Task)
         self.sends.add(task)
-        task.add_done_callback(self.sends.discard)
+        task.add_done_callback(self._sent)
         return task
 
-
-def known_before(order: dict[str, int], rank: int) -> Iterable[str]:
-    """The ids that were known before a rank in the journal's order."""
-    return {job for job, place in order.items() if place < rank}
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self.sends.discard(task)
+        if not task.cancelled():
+            task.exception()  # its wave has it, unless the wave was cancelled: then the run's end has

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
+LOOK_SECONDS = 0.5
 
 
 class LeaseRecord(Frozen):
@@ -45,20 +46,23 @@ class Lease:
 
         A dead process on this host is taken over at once; any other when its lease has not been renewed
         for 15 seconds by the store's own clock. `force` does not ask: the other one is fenced off by the
-        journal. Raises `BatchBusyError` while another process lives, unless `wait`.
+        journal. Raises `BatchBusyError` when another process is seen to live, unless `wait`.
         """
+        seen: str | None = None
         while True:
             holder, version, age = await self._offload(self._look)
             free = holder is None or holder.released or holder.owner.surely_dead or age > LEASE_SECONDS
             if (free or force) and await self._write(version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
                 return
-            if not free and not wait and holder is not None:
+            # A lease that is renewed while one watches is held by somebody who lives.
+            if holder is not None and not (free or wait) and seen not in (None, version):
                 raise BatchBusyError(
-                    f"the batch is being run by process {holder.owner.pid} on {holder.owner.host} "
-                    f"(renewed {age:.0f} s ago): wait for it, or run again with --wait"
+                    f"the batch is being run by process {holder.owner.pid} on {holder.owner.host}: "
+                    "wait for it to end, or run again with --wait"
                 )
-            await asyncio.sleep(1.0)
+            seen = version
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def release(self) -> None:
         """Say that this process runs the batch no longer."""

@@ -181,6 +181,7 @@ class Session:
         for task in sends:
             task.cancel()
         await asyncio.gather(*sends, return_exceptions=True)
+        await self.journal.flush()
         self.downloader.close()
 
     def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:

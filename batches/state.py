@@ -57,6 +57,7 @@ class ItemState:
 
     Attributes:
         charges: one a job, in order; a retried item has several.
+        asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
     """
@@ -71,6 +72,7 @@ class ItemState:
     reason: str | None = None
     error: str | None = None
     intent_at: datetime | None = None
+    asked_at: datetime | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
     stored_at: datetime | None = None
@@ -103,10 +105,6 @@ class BatchState:
         else:
             self.items[record.item] = _apply(record, self[record.item])
 
-    def owned_ids(self) -> set[str]:
-        """The provider ids of all jobs of this batch."""
-        return {charge.id for item in self.items.values() for charge in item.charges}
-
 
 _FRESH = ItemState()
 
@@ -124,6 +122,7 @@ def _(record: Intent, item: ItemState) -> ItemState:
         attempt=record.attempt,
         intent=record,
         intent_at=record.at,
+        asked_at=record.provider_at,
         id=None,
         status=None,
         outputs=(),

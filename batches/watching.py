@@ -6,13 +6,22 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
-from prefect_imagine.batches.attempts import EchoClass, Finding, OpenAttempt, Verdict, covers, match
+from prefect_imagine.batches.attempts import (
+    EchoClass,
+    Finding,
+    OpenAttempt,
+    Verdict,
+    Window,
+    covers,
+    match,
+    skew_of,
+    window_of,
+)
 from prefect_imagine.batches.failpoints import resolving_is_off
-from prefect_imagine.batches.lane import Lane, StopReason, known_before
+from prefect_imagine.batches.lane import Lane, StopReason
 from prefect_imagine.batches.offload import Offload
-from prefect_imagine.batches.ownership import Claims
 from prefect_imagine.batches.records import Absent, Adopted, AnyItemRecord, Failed, Finished, Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import (
@@ -30,7 +39,19 @@ from prefect_imagine.providers.models import Generation, GenerationStatus, Histo
 logger = logging.getLogger(__name__)
 
 MISSES = 5
+# A contested or ambiguous class gets this many times the proof's wait to clear up.
+GIVE_UP = 1.5
 UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One read of the history. `begun`: boot clock; `covered`: whether it shows all jobs of its window."""
+
+    begun: float
+    rows: tuple[Generation, ...]
+    window: Window
+    covered: bool
 
 
 class Watcher:
@@ -175,15 +196,15 @@ class Watcher:
                 await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
                 lane.again(attempt.item)
             return
-        claims = await self._offload(lane.neighbours.claims, lane.provider)
         classes: dict[EchoClass, list[OpenAttempt]] = {}
         for attempt in attempts:
             classes.setdefault(attempt.echo, []).append(attempt)
         try:
-            pages = {} if lane.client.capabilities.correlator else {None: await self._read(attempts, None)}
-            for echo, group in classes.items():
-                shown = pages[None] if pages else await self._read(group, echo[2])
-                await self._conclude(group, shown, claims)
+            if lane.client.capabilities.correlator:
+                for echo, group in classes.items():
+                    await self._settle_classes([group], await self._read(group, echo[2]))
+            else:
+                await self._settle_classes(list(classes.values()), await self._read(attempts, None))
         except UNUSABLE as error:
             await self._history_unusable(attempts, error)
 
@@ -192,56 +213,61 @@ class Watcher:
         at the moment when it can prove absence."""
         proof = self._lane.timing.absent_after
         ages = [each.age for each in attempts]
-        step = min(proof / 4, max(proof / 30, min(ages, default=0.0)))
+        step = min(proof / 4, max(proof / 30, min(1.0, proof / 6), min(ages, default=0.0)))
         to_proof = min((proof - age for age in ages if age < proof), default=step)
         return max(0.05, min(step, to_proof))
 
-    async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> list[HistoryPage]:
+    async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
+        """The history from its newest page back to where it covers all of these attempts."""
         lane = self._lane
-        since = self._window(attempts)
-        rank = min(attempt.known_before for attempt in attempts)
-        anchors = set(known_before(lane.order, rank))
+        begun = boot_seconds()
+        known = min(attempt.known_before for attempt in attempts)
+        anchors = {job for job, place in lane.order.items() if place < known}
+        asked_at = lane.asked_at()
         pages: list[HistoryPage] = []
-        async for page in lane.client.history(since=since, prompt=prompt):
+        covered = False
+        window = window_of(attempts, None, lane.timing.margin)
+        async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
             pages.append(page)
-            if covers(pages, since, anchors):
+            rows = [row for each in pages for row in each.generations]
+            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin)
+            covered = covers(pages, window.begins, anchors)
+            if covered:
                 break
-        return pages
+        return _Reading(begun, tuple(row for page in pages for row in page.generations), window, covered)
 
-    def _window(self, attempts: Sequence[OpenAttempt]) -> datetime:
-        margin = timedelta(seconds=self._lane.timing.margin)
-        return min(attempt.provider_at for attempt in attempts) - margin
-
-    async def _conclude(
-        self, group: Sequence[OpenAttempt], pages: Sequence[HistoryPage], claims: Claims
-    ) -> None:
+    async def _settle_classes(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
         lane = self._lane
-        rank = min(attempt.known_before for attempt in group)
-        covered = covers(pages, self._window(group), set(known_before(lane.order, rank)))
-        contested = group[0].echo in claims.open_classes and not lane.client.capabilities.correlator
-        findings = match(
-            group,
-            [row for page in pages for row in page.generations],
-            taken=lane.journal.state.owned_ids() | claims.ids,
-            margin=lane.timing.margin,
-            echoes_correlator=lane.client.capabilities.correlator,
-        )
-        for finding in findings:
-            await self._settle(finding, covered=covered, contested=contested)
+        # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
+        claims = await self._offload(lane.neighbours.claims, lane.provider)
+        by_mark = lane.client.capabilities.correlator
+        for group in groups:
+            findings = match(
+                group,
+                reading.rows,
+                taken=lane.owned_ids() | claims.ids,
+                window=reading.window,
+                echoes_correlator=by_mark,
+            )
+            contested = group[0].echo in claims.open_classes and not by_mark
+            for finding in findings:
+                await self._settle(finding, reading, contested=contested)
 
-    async def _settle(self, finding: Finding, *, covered: bool, contested: bool) -> None:
+    async def _settle(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
         lane = self._lane
         attempt = finding.attempt
-        late = attempt.age >= lane.timing.absent_after
         if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
             await self._adopt(attempt, finding.job)
             return
-        looked = attempt.looked(covered=covered, absent_after=lane.timing.absent_after)
+        age = reading.begun - attempt.since
+        proof = lane.timing.absent_after
+        looked = attempt.looked(covered=reading.covered, late=age >= proof)
         lane.open[attempt.item] = looked
-        if finding.verdict is Verdict.NOT_SEEN and looked.confirmed:
+        not_seen = finding.verdict is Verdict.NOT_SEEN
+        if not_seen and looked.confirmed:
             await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
             lane.again(attempt.item)
-        elif late and (finding.verdict is not Verdict.NOT_SEEN or not covered):
+        elif age >= proof * GIVE_UP or (age >= proof and not_seen and not reading.covered):
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
 
     async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
@@ -263,7 +289,7 @@ class Watcher:
             if attempt.looks >= 2:
                 await self._unknown(attempt, f"the history cannot be used: {error}")
             else:
-                lane.open[attempt.item] = attempt.looked(covered=False, absent_after=float("inf"))
+                lane.open[attempt.item] = attempt.looked(covered=False, late=False)
 
     async def _unknown(self, attempt: OpenAttempt, message: str) -> None:
         lane = self._lane
