@@ -18,6 +18,7 @@ from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.providers.http import Timeouts
 from prefect_imagine.providers.models import Balance
+from prefect_imagine.providers.pacing import SharedLimit
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.rates import Rate
@@ -29,6 +30,9 @@ STORE_SECONDS = 10.0
 
 Accounts = Callable[[Sequence[str]], Awaitable[Mapping[str, Account]]]
 """Finds the accounts of some providers. Raises `ConfigurationError` with everything that is missing."""
+
+Shared = Callable[[Account], SharedLimit | None]
+"""Finds the limit that an account's key shares with other machines, if any."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,14 @@ async def open_batch(
     asked: Sequence[Asked] | None,
     accounts: Accounts,
     options: BatchOptions,
+    shared: Shared = lambda account: None,
 ) -> AsyncIterator[Opened]:
     """Read the batch's plan, or make one of what is asked, and open the clients that it needs.
 
     Spends nothing and writes nothing: `keep` writes a fresh plan.
+
+    Args:
+        shared: finds the limit that an account's key shares with other machines, if any.
 
     Raises:
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
@@ -87,7 +95,8 @@ async def open_batch(
     if plan is not None:
         check_priced(plan, options)
     wanted = _unsettled(plan, state, options) if plan is not None else _asked_providers(asked or ())
-    async with _reached(wanted, accounts, options, models=plan is None) as (found, clients, inspection):
+    reached = _reached(wanted, accounts, options, shared, models=plan is None)
+    async with reached as (found, clients, inspection):
         fresh = plan is None
         if plan is None:
             prices = _prices(found, options)
@@ -140,13 +149,18 @@ async def keep(store: Store, opened: Opened) -> None:
 
 @asynccontextmanager
 async def _reached(
-    providers: Sequence[str], accounts: Accounts, options: BatchOptions, *, models: bool
+    providers: Sequence[str],
+    accounts: Accounts,
+    options: BatchOptions,
+    shared: Shared = lambda account: None,
+    *,
+    models: bool,
 ) -> AsyncIterator[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]:
     found = {name: _tuned(each, options) for name, each in (await accounts(providers)).items()}
     async with AsyncExitStack() as stack:
         clients: dict[str, ProviderClient] = {}
         for name, account in found.items():
-            clients[name] = open_client(account)
+            clients[name] = open_client(account, shared=shared(account))
             stack.push_async_callback(clients[name].aclose)
         yield found, clients, await inspect(clients, models=models) if clients else Inspection()
 

@@ -26,6 +26,7 @@ from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import publish
+from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.waves import PrefectStages
 
@@ -88,7 +89,8 @@ async def _run(
     if opened is not None:
         return await _generate(store, opened, options)
     batch_id = options.batch_id or str(flow_run.id)
-    async with open_batch(store, batch_id, _asked(prompts, defaults), find, options) as opened:
+    asked = _asked(prompts, defaults)
+    async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
         await keep(store, opened)
         return await _generate(store, opened, options)
 

@@ -1,0 +1,72 @@
+"""Rate limits shared through Prefect's global concurrency limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.providers.pacing import MemoryCell, Pacer, Urgency
+from prefect_imagine.providers.rates import Rate
+from prefect_imagine.tasks.limits import PrefectSharedLimit
+
+
+@pytest.fixture
+def no_server() -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        yield
+
+
+async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) -> None:
+    rate = Rate(24, 6.0)
+    name = f"test-{uuid4().hex[:8]}"
+    limits = [PrefectSharedLimit(name, rate) for _ in range(2)]
+    taken: list[float] = []
+
+    async def use(limit: PrefectSharedLimit) -> None:
+        for _ in range(20):
+            await limit.acquire(Urgency.CREATE)
+            taken.append(boot_seconds())
+
+    await asyncio.gather(*(use(limit) for limit in limits))
+    taken.sort()
+    busiest = max(sum(start <= other < start + rate.seconds for other in taken) for start in taken)
+    # What has been taken but not used by the end of a block may be used in the next window.
+    assert busiest <= rate.limit + 2 * limits[0].block
+    async with get_client() as client:
+        made = await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
+    assert made.limit + made.slot_decay_per_second * rate.seconds <= rate.limit
+
+
+async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
+    no_server: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    pacer = Pacer(MemoryCell(), shared=PrefectSharedLimit("nobody", Rate(1000, 1.0)))
+    for _ in range(3):
+        permit = await pacer.acquire(Urgency.READ)
+        pacer.answered(permit, 200, {})
+    assert caplog.text.count("not shared with other machines") == 1
+
+
+class _Counted:
+    """A shared limit that counts how often it is asked."""
+
+    asked = 0
+
+    async def acquire(self, urgency: Urgency) -> None:
+        self.asked += 1
+
+
+async def test_headers_beat_the_shared_limit() -> None:
+    shared = _Counted()
+    pacer = Pacer(MemoryCell(), shared=shared)
+    first = await pacer.acquire(Urgency.READ)
+    headers = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "59", "x-ratelimit-reset": "30"}
+    pacer.answered(first, 200, headers)
+    await pacer.acquire(Urgency.READ)
+    assert shared.asked == 1
