@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from prefect_imagine.errors import BudgetExceededError
-from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.credits import Credits, add_credits
 
 
 class Budget:
@@ -21,6 +21,11 @@ class Budget:
         self._limits = {provider: _decimal(limit) for provider, limit in by_provider.items()}
         self._spent: dict[str, Decimal] = defaultdict(Decimal)
         self._items: dict[int, Decimal] = {}
+
+    @property
+    def spent(self) -> int | float:
+        """Credits charged, estimated, or set aside, in all."""
+        return add_credits(self._spent.values())
 
     def reserve(self, provider: str, item: int, estimate: Credits) -> None:
         """Set the price of one more job aside. Raises `BudgetExceededError` if that would pass a limit."""

@@ -45,15 +45,14 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: items by where they stand, and credits so far."""
+    """How far a run is: items by where they stand, and the credits they have or may have cost so far."""
 
     total: int
     stored: int
     failed: int
     unknown: int
     flying: int
-    charged: int | float
-    estimated: int | float
+    credits: int | float
 
 
 class Observer(Protocol):
@@ -140,16 +139,13 @@ class Session:
     def progress(self) -> Progress:
         """How far the run is."""
         outcomes = Counter(outcome(self.journal.state[item.index]) for item in self.plan.items)
-        usage_lines = [self.lanes[provider] for provider in self.lanes]
-        costs = self.usage()
         return Progress(
             total=len(self.plan.items),
             stored=outcomes["stored"],
             failed=outcomes["failed"],
             unknown=outcomes["unknown"],
-            flying=sum(len(lane.flying) for lane in usage_lines),
-            charged=costs.charged,
-            estimated=costs.estimated,
+            flying=sum(len(lane.flying) for lane in self.lanes.values()),
+            credits=self.budget.spent,
         )
 
     def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
@@ -181,6 +177,9 @@ class Session:
         for task in sends:
             task.cancel()
         await asyncio.gather(*sends, return_exceptions=True)
+        if self.stopped.is_set() and self.options.cancel_in_flight:
+            for provider in self.lanes:
+                await self.cancel_in_flight(provider)
         await self.journal.flush()
         self.downloader.close()
 
@@ -283,6 +282,9 @@ async def open_session(
             watcher.opened(session)
         try:
             yield session
+        except asyncio.CancelledError:
+            session.stopped.set()
+            raise
         finally:
             await session.close()
     finally:

@@ -20,7 +20,7 @@ def credits_or_none(value: Any) -> int | float | None:
     return _plain(amount) if amount.is_finite() else None
 
 
-def add_credits(amounts: Iterable[int | float]) -> int | float:
+def add_credits(amounts: Iterable[int | float | Decimal]) -> int | float:
     """The exact decimal sum; a whole number where it is one."""
     return _plain(sum((Decimal(str(amount)) for amount in amounts), Decimal(0)))
 

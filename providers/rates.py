@@ -7,6 +7,7 @@ slow it down multiplicatively. Times are seconds on the boot clock.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Mapping
@@ -142,7 +143,8 @@ def answered(pace: Pace, now: float, headers: RateHeaders) -> Pace:
 def _follow(pace: Pace, now: float, limit: int | None, remaining: int, reset_in: float) -> Pace:
     reset_at = now + reset_in
     left = remaining - pace.in_flight
-    if pace.by_headers and abs(reset_at - pace.window_reset) <= 1.5:
+    # `Date` and the reset have whole seconds: until a window's reset has come, it is that window.
+    if pace.by_headers and (abs(reset_at - pace.window_reset) <= 1.5 or now < pace.window_reset):
         return replace(pace, left=min(pace.left, left), reset_at=reset_at)
     return replace(
         pace,
@@ -188,7 +190,8 @@ def _slower(pace: Pace, now: float) -> float:
 
 def lost(pace: Pace) -> Pace:
     """A permit was used but nothing came back, or it was not used after all."""
-    return replace(_landed(pace), probe_until=0.0)
+    landed = _landed(pace)
+    return replace(landed, probe_until=pace.probe_until if landed.in_flight else 0.0)
 
 
 def _landed(pace: Pace) -> Pace:
@@ -224,7 +227,7 @@ def _reset_in(value: str | None, now: float) -> float | None:
         number = float(value) if value is not None else None
     except ValueError:
         return None
-    if number is None:
+    if number is None or not math.isfinite(number):
         return None
     if number > 1e11:  # milliseconds since the epoch
         number /= 1000

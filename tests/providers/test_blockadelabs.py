@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_imagine.errors import (
+    AuthenticationError,
     InsufficientCreditsError,
     InvalidRequestError,
     ModerationError,
@@ -98,10 +99,14 @@ async def test_a_record_beside_an_error_is_a_record(
     assert (await open_client("blockadelabs", api.url).fetch("7")).id == "7"
 
 
-@pytest.mark.parametrize("status", [400, 403, 404])
-async def test_errors_in_words_of_their_own(api: ScriptedApi, open_client: OpenClient, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, InvalidRequestError), (403, AuthenticationError), (404, NotFoundError)]
+)
+async def test_errors_in_words_of_their_own(
+    api: ScriptedApi, open_client: OpenClient, status: int, error: type[Exception]
+) -> None:
     api.on(READ, answer({"error": {"message": "Not this time"}}, status))
-    with pytest.raises((InvalidRequestError, NotFoundError, Exception), match="Not this time"):
+    with pytest.raises(error, match="Not this time"):
         await open_client("blockadelabs", api.url).fetch("7")
 
 

@@ -29,9 +29,11 @@ MODULES = {
     "aivisualstudio": aivisualstudio,
 }
 NAMES = st.sampled_from(
-    ["id", "status", "data", "response", "request", "prompt", "created_at", "generator_data", "ref", "type"]
-    + ["error", "errors", "detail", "message", "code", "extensions", "loc", "msg", "model"]
-    + ["outputs", "url", "text", "upscaled_urls", "credit_cost", "credits_charged"]
+    (
+        *("id", "status", "data", "response", "request", "prompt", "created_at", "generator_data", "ref"),
+        *("error", "errors", "detail", "message", "code", "extensions", "loc", "msg", "model", "type"),
+        *("outputs", "url", "text", "upscaled_urls", "credit_cost", "credits_charged"),
+    )
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
