@@ -78,6 +78,5 @@ class Cadence:
         age = max(now - flight.since for flight in flights)
         patience = max(CLOSEST, min(FARTHEST, 0.15 * age))
         wait = min(FARTHEST, typical) if typical > CLOSEST else patience
-        if not scarce:  # then an early look costs nobody anything
-            wait = min(wait, CLOSEST + 0.4 * age)
-        return max(CLOSEST, wait) * random.uniform(0.9, 1.1)
+        # With no creates to come a look costs nobody anything: begin early, and grow with the wait.
+        return max(CLOSEST, min(wait, CLOSEST + 0.4 * age)) * random.uniform(0.9, 1.1)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.session import GRACE_SECONDS, Session
+from prefect_imagine.errors import FencedError
 
 WAVES = 100
 CREATES_AT_ONCE = 16
@@ -33,15 +34,19 @@ async def run(session: Session, stages: Stages | None = None) -> None:
     """Run a session's batch as far as it goes: all providers side by side."""
     running = asyncio.ensure_future(_run_all(session, stages or session))
     stopped = asyncio.ensure_future(session.stopped.wait())
+    fenced = asyncio.ensure_future(session.fenced.wait())
     try:
-        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((running,), timeout=GRACE_SECONDS)
+        await asyncio.wait((running, stopped, fenced), return_when=asyncio.FIRST_COMPLETED)
+        if not fenced.done():
+            await asyncio.wait((running, fenced), timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopped.cancel()
-        running.cancel()
-        await asyncio.gather(running, stopped, return_exceptions=True)
-    if not running.cancelled():
-        running.result()
+        for each in (running, stopped, fenced):
+            each.cancel()
+        ended = await asyncio.gather(running, stopped, fenced, return_exceptions=True)
+    if isinstance(ended[0], Exception):
+        raise ended[0]
+    if session.fenced.is_set():
+        raise FencedError(f"batch {session.plan.batch_id!r} has been taken over by another process")
 
 
 async def _run_all(session: Session, stages: Stages) -> None:

@@ -30,7 +30,11 @@ class LeaseRecord(Frozen):
 
 
 class Lease:
-    """Keeps `lease.json` fresh while this process runs a batch."""
+    """Keeps `lease.json` fresh while this process runs a batch.
+
+    Attributes:
+        lost: set when somebody else is seen to hold it.
+    """
 
     def __init__(self, store: Store, offload: Offload, batch_id: str, owner: Owner) -> None:
         self._store = store
@@ -40,6 +44,7 @@ class Lease:
         self._version: str | None = None
         self._beat = 0
         self._renewing: asyncio.Task[None] | None = None
+        self.lost = asyncio.Event()
 
     async def take(self, *, wait: bool, force: bool = False) -> None:
         """Become the one who runs the batch.
@@ -100,11 +105,18 @@ class Lease:
             self._version = found[1] if found is not None else None
         return done
 
+    async def _still_mine(self) -> bool:
+        """After a renewal that met another version: whether that was our own, written twice."""
+        holder, version, _ = await self._offload(self._look)
+        self._version = version
+        return holder is not None and holder.owner == self._owner
+
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
-                if not await self._write(self._version, released=False):
-                    return  # somebody else holds it: the journal will say so at the next record
+                if not await self._write(self._version, released=False) and not await self._still_mine():
+                    self.lost.set()
+                    return
             except ImagineError as error:
                 logger.warning("the lease could not be renewed: %s", error)

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
-from prefect_imagine.batches.prompts import Asked, Problems
+from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.errors import AuthenticationError, ConfigurationError, ProviderError
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.credits import add_credits

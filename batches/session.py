@@ -98,6 +98,7 @@ class Session:
         self._creates = create
         self.lanes = {name: self._lane(name) for name in plan.providers if name in clients}
         self.stopped = asyncio.Event()
+        self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._balances = balances
         self._charged_before = {line.name: line.charged for line in self.usage().by_provider}
@@ -277,6 +278,7 @@ async def open_session(
         if create:
             await _amend(plan, journal, options)
         session = Session(plan, clients, store, offload, journal, options, balances or {}, create=create)
+        session.fenced = lease.lost
         watcher = observer.get()
         if watcher is not None:
             watcher.opened(session)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from prefect_imagine.batches.prompts import Asked, Defaults, Problems, format_of, read_prompts
+from prefect_imagine.batches.formats import Problems, format_of
+from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import open_store
 

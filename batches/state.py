@@ -57,6 +57,7 @@ class ItemState:
 
     Attributes:
         charges: one a job, in order; a retried item has several.
+        possible_jobs: earlier attempts whose fate stayed unknown and that were created again.
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
@@ -67,6 +68,7 @@ class ItemState:
     intent: Intent | None = None
     id: str | None = None
     charges: tuple[Charge, ...] = ()
+    possible_jobs: int = 0
     outputs: tuple[Output, ...] = ()
     status: GenerationStatus | None = None
     reason: str | None = None
@@ -190,4 +192,7 @@ def _(record: Failed, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Retry, item: ItemState) -> ItemState:
-    return replace(item, phase=Phase.PLANNED, intent=None, id=None, status=None, outputs=())
+    possible = item.possible_jobs + (item.phase is Phase.UNKNOWN)
+    return replace(
+        item, phase=Phase.PLANNED, intent=None, id=None, status=None, outputs=(), possible_jobs=possible
+    )

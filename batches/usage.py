@@ -84,11 +84,11 @@ def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
     charged = [charge.credits for charge in state.charges if charge.credits is not None]
     silent = [charge for charge in state.charges if charge.credits is None]
     price = item.estimate.credits
-    possible = state.phase in (Phase.UNKNOWN, Phase.OPEN)
+    possible = state.possible_jobs + (state.phase in (Phase.UNKNOWN, Phase.OPEN))
     return ItemCost(
         charged=add_credits(charged),
         estimated=add_credits([price] * len(silent)) if price is not None else 0,
-        possible=price if possible and price is not None else 0,
+        possible=add_credits([price] * possible) if price is not None else 0,
         unpriced=(len(silent) + possible) if price is None else 0,
         refund_unknown=any(_refund_unknown(charge) for charge in state.charges),
     )

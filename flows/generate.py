@@ -13,7 +13,8 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.opening import Accounts, Opened, handed_over, keep, open_batch
+from prefect_imagine.batches.formats import Problems
+from prefect_imagine.batches.opening import Accounts, Opened, handed_over, keep, open_batch, raise_problems
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.prompts import Asked, Defaults, Prompt, ask, prompts_to_rows
 from prefect_imagine.batches.results import standing
@@ -89,7 +90,10 @@ async def _run(
     if opened is not None:
         return await _generate(store, opened, options)
     batch_id = options.batch_id or str(flow_run.id)
-    asked = _asked(prompts, defaults)
+    problems = Problems()
+    asked = _asked(prompts, defaults, problems)
+    if problems.found:
+        await raise_problems(asked or (), find, options, problems)
     async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
         await keep(store, opened)
         return await _generate(store, opened, options)
@@ -109,12 +113,14 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
     return flow_state(summary, options.allowed_failures)
 
 
-def _asked(prompts: Sequence[Prompt] | str | None, defaults: Defaults) -> list[Asked] | None:
+def _asked(
+    prompts: Sequence[Prompt] | str | None, defaults: Defaults, problems: Problems
+) -> list[Asked] | None:
     if prompts is None:
         return None
     if isinstance(prompts, str):
-        return asked_in(prompts, None, defaults, utc_now())
-    return ask(prompts_to_rows(prompts), defaults, variables(utc_now()))
+        return asked_in(prompts, None, defaults, utc_now(), problems)
+    return ask(prompts_to_rows(prompts), defaults, variables(utc_now()), problems)
 
 
 def report_link(store: Store, usage: Usage) -> str:

@@ -123,6 +123,8 @@ CLIENTS: dict[str, Callable[[Api], ProviderClient]] = {
 
 
 def _auth(account: Account) -> Auth:
+    if account.key is not None and not account.key.get_secret_value().isascii():
+        raise ConfigurationError(f"{account.provider}: the key has characters that no key has; set it again")
     if account.key is not None:
         blockade = account.provider == "blockadelabs"
         return HeaderAuth(account.key, header="x-api-key", scheme="") if blockade else HeaderAuth(account.key)

@@ -7,6 +7,7 @@ A create has no retries, because repeating it may pay twice; what a wave must no
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
@@ -17,72 +18,93 @@ from prefect.states import Completed, Failed
 from prefect_imagine.batches.session import Session
 from prefect_imagine.errors import ImagineError
 
-_sessions: dict[str, Session] = {}
+
+@dataclass
+class _Run:
+    """A session whose stages are run as tasks, and the error that ended it, for the engine to raise."""
+
+    session: Session
+    error: ImagineError | None = None
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+_runs: dict[str, _Run] = {}
 
 
 class PrefectStages:
     """Runs a session's stages as task runs in the flow's own loop."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._run = _Run(session)
         self._batch = session.plan.batch_id
 
     def __enter__(self) -> PrefectStages:
-        _sessions[self._batch] = self._session
+        _runs[self._batch] = self._run
         return self
 
     def __exit__(self, *reason: object) -> None:
-        _sessions.pop(self._batch, None)
+        _runs.pop(self._batch, None)
 
-    async def create(self, provider: str, items: list[int]) -> object:
+    async def create(self, provider: str, items: list[int]) -> None:
         """A wave of creates as a task run."""
-        return await create_wave(self._batch, provider, items, self._title(items))
+        await create_wave(self._batch, provider, items, self._title(items))
+        self._run.check()
 
-    async def poll(self, provider: str) -> object:
+    async def poll(self, provider: str) -> None:
         """One long task run that follows all of a provider's jobs."""
-        return await poll_provider(self._batch, provider)
+        await poll_provider(self._batch, provider)
+        self._run.check()
 
-    async def store_outputs(self, provider: str, items: list[int]) -> object:
+    async def store_outputs(self, provider: str, items: list[int]) -> None:
         """A wave of stores as a task run."""
-        return await store_wave(self._batch, provider, items, self._title(items))
+        await store_wave(self._batch, provider, items, self._title(items))
+        self._run.check()
 
     def _title(self, items: list[int]) -> str:
-        first = self._session.plan.item(items[0]).title
+        first = self._run.session.plan.item(items[0]).title
         return first if len(items) == 1 else f"{first} and {len(items) - 1} more"
 
 
 _OPTIONS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 0}
 
 
-@task(name="create", task_run_name="create {provider} {title}", tags=["imagine:create"], **_OPTIONS)
+@task(name="create", task_run_name="create {provider} {title}", **_OPTIONS)
 async def create_wave(batch: str, provider: str, items: list[int], title: str) -> State[Any]:
     """Create a wave of a batch's items, each at most once."""
-    return await _wave(_sessions[batch].create(provider, items), items, "created")
+    return await _wave(_runs[batch], _runs[batch].session.create(provider, items), items, "created")
 
 
 @task(name="poll", task_run_name="poll {provider}", **_OPTIONS)
 async def poll_provider(batch: str, provider: str) -> State[Any]:
     """Follow all of a provider's jobs until they have landed."""
     try:
-        await _sessions[batch].poll(provider)
+        await _runs[batch].session.poll(provider)
     except ImagineError as error:
-        return Failed(message=str(error), data=error)
-    return Completed(message="all have landed")
+        return _ended(_runs[batch], error)
+    return Completed(message="nothing is left to follow")
 
 
-@task(name="store", task_run_name="store {provider} {title}", tags=["imagine:store"], **_OPTIONS)
+@task(name="store", task_run_name="store {provider} {title}", **_OPTIONS)
 async def store_wave(batch: str, provider: str, items: list[int], title: str) -> State[Any]:
     """Store a wave of a batch's finished items."""
-    return await _wave(_sessions[batch].store_outputs(provider, items), items, "stored")
+    return await _wave(_runs[batch], _runs[batch].session.store_outputs(provider, items), items, "stored")
 
 
-async def _wave(work: Awaitable[list[int]], items: list[int], done: str) -> State[Any]:
+async def _wave(run: _Run, work: Awaitable[list[int]], items: list[int], done: str) -> State[Any]:
     try:
         failed = await work
     except ImagineError as error:
-        # As a state, so that the engine gets the error and the log no traceback of what is explained.
-        return Failed(message=str(error), data=error)
+        return _ended(run, error)
     if not failed:
         return Completed(message=f"{len(items)} {done}")
     listed = ", ".join(str(index) for index in failed[:20])
     return Completed(name="Partial", message=f"{len(failed)} of {len(items)} not {done}: {listed}")
+
+
+def _ended(run: _Run, error: ImagineError) -> State[Any]:
+    """A state instead of an exception: the log gets a sentence and no traceback of what is explained."""
+    run.error = run.error or error
+    return Failed(message=str(error))

@@ -129,9 +129,7 @@ def prefect_server(prefect_environment: dict[str, str]) -> Iterator[str]:
     )
 
     api_url = prefect_environment["PREFECT_API_URL"]
-    with temporary_settings(
-        {PREFECT_API_URL: api_url, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}
-    ):
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
         yield api_url
         EventsWorker.drain_all()
         APILogWorker.drain_all()

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from prefect_imagine.batches.formats import FORMATS
 from prefect_imagine.batches.options import Timing
-from prefect_imagine.batches.prompts import FORMATS
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.models import GenerationKind

@@ -9,11 +9,12 @@ import sys
 import uuid
 from pathlib import Path
 
+from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import BatchItem, asked_hash, check_batch_id
 from prefect_imagine.batches.preflight import estimate_lines
-from prefect_imagine.batches.prompts import Asked, Defaults, Problems, read_prompts
+from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.session import observer
 from prefect_imagine.batches.source import asked_in, variables
@@ -45,13 +46,13 @@ def generate(arguments: argparse.Namespace) -> Summary:
         accounts = accounts_for(dict(arguments.credentials))
         asyncio.run(raise_problems(asked, accounts, options_of(arguments), problems))
     batch_id = arguments.batch_id or default_batch_id(arguments, asked)
-    return asyncio.run(_run(arguments, absolute(arguments.output), check_batch_id(batch_id), asked))
+    return _to_its_end(arguments, absolute(arguments.output), check_batch_id(batch_id), asked)
 
 
 def resume(arguments: argparse.Namespace) -> Summary:
     """Go on with a batch."""
     root, batch_id = split_batch(arguments.batch, arguments.output)
-    return asyncio.run(_run(arguments, root, batch_id, None))
+    return _to_its_end(arguments, root, batch_id, None)
 
 
 def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]:
@@ -94,9 +95,26 @@ def options_of(arguments: argparse.Namespace, batch_id: str | None = None) -> Ba
     )
 
 
-async def _run(arguments: argparse.Namespace, root: str, batch_id: str, asked: list[Asked] | None) -> Summary:
-    options = options_of(arguments, batch_id)
+def _to_its_end(
+    arguments: argparse.Namespace, root: str, batch_id: str, asked: list[Asked] | None
+) -> Summary:
     watcher = TerminalObserver()
+    try:
+        return asyncio.run(_run(arguments, root, batch_id, asked, watcher))
+    except BaseException:  # a cancellation, or what Prefect makes of a signal
+        if watcher.stop is None:
+            raise
+        return output.nothing_done(f"{watcher.stop}; resume it any time", STOPPED[watcher.stop], batch_id)
+
+
+async def _run(
+    arguments: argparse.Namespace,
+    root: str,
+    batch_id: str,
+    asked: list[Asked] | None,
+    watcher: TerminalObserver,
+) -> Summary:
+    options = options_of(arguments, batch_id)
     watcher.listen()
     observer.set(watcher)
     store = open_store(root)
@@ -116,10 +134,6 @@ async def _run(arguments: argparse.Namespace, root: str, batch_id: str, asked: l
         if usage is not None:
             output.show_usage(usage, summary, to_stderr=arguments.json)
         return summary
-    except asyncio.CancelledError:
-        if watcher.stop is None:
-            raise
-        return output.nothing_done(f"{watcher.stop} before anything began", STOPPED[watcher.stop], batch_id)
     finally:
         store.close()
 
@@ -188,6 +202,10 @@ def _as_error(state: object) -> Exception:
     return ImagineError(f"the flow run ended as {state}")
 
 
+def _hint(failure: Exception) -> str:
+    return "" if isinstance(failure, ImagineError) else " (Prefect's server: check PREFECT_API_URL)"
+
+
 def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalObserver) -> Summary:
     """A run that could not close its books: what is durable is in the journal."""
     message = str(failure) or type(failure).__name__
@@ -197,7 +215,7 @@ def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalO
         code = BUSY
     elif isinstance(failure, ConfigurationError) or watcher.session is None:
         code = BAD_INPUT
-        message = f"nothing was created: {message}"
+        message = f"nothing was created: {message}{_hint(failure)}"
     else:
         code = INFRASTRUCTURE
     output.complain(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -34,8 +35,12 @@ def complain(message: str) -> None:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One object, on one line of stdout; in ASCII, which every terminal and pipe takes."""
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(value, default=str) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough; nothing is left for the interpreter to write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def contract(summary: Summary) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
         table.add_row(*_cells(line))
     _print(console, f"Batch {usage.batch_id}", table)
     items = summary.items
-    counts = {"failed": items.failed, "unknown": items.unknown, "not created": items.planned}
+    counts = {"failed": items.failed, "unknown": items.unknown, "unfinished": items.planned}
     missing = "".join(f", {count} {name}" for name, count in counts.items() if count)
     lines = [f"{items.stored} of {items.total} stored{missing}"]
     if usage.unpriced_items:
@@ -77,8 +82,8 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
         lines.append(
             f"{change.provider}: {change.before} credits before, {change.after} after: {change.note}"
         )
-    for line in lines:
-        console.print(escape(line), soft_wrap=True)
+    for said in lines:
+        console.print(escape(said), soft_wrap=True)
     if summary.error:
         console.print(f"[bold red]stopped:[/] {escape(summary.error)}", soft_wrap=True)
     console.print(f"report: {escape(summary.report)}", soft_wrap=True)

@@ -37,6 +37,7 @@ class TerminalObserver:
     def opened(self, session: Session) -> None:
         """Begin to show progress."""
         self.session = session
+        self.listen()  # Prefect has put its own SIGTERM handler in place, which would tear the loop down
         if self.stop is not None:
             session.stop(self.stop, "stopped before it began")
         if sys.stderr.isatty():
@@ -62,15 +63,17 @@ class TerminalObserver:
         loop.add_signal_handler(signal.SIGINT, self._asked, StopReason.INTERRUPTED, main)
         loop.add_signal_handler(signal.SIGTERM, self._asked, StopReason.TERMINATED, main)
 
-    def _asked(self, reason: StopReason, main: asyncio.Task[Any]) -> None:
-        if self.stop is not None:
+    def _asked(self, reason: StopReason, main: asyncio.Task[Any] | None) -> None:
+        if self.stop is not None and (self.session is not None or reason is StopReason.INTERRUPTED):
             # Whatever is under way is in the journal: leaving it loses nothing and pays nothing twice.
             os._exit(STOPPED[self.stop])
+        if self.stop is not None:
+            return  # Prefect repeats a SIGTERM that it has seen
         self.stop = reason
         say("stopping: nothing more is created; again to leave at once")
         if self.session is not None:
             self.session.stop(reason, f"{reason}; resume it any time")
-        else:
+        elif main is not None:
             main.cancel()
 
     async def _show(self, session: Session) -> None:
@@ -87,7 +90,7 @@ class TerminalObserver:
                 while True:
                     now = session.progress()
                     lost = now.failed + now.unknown
-                    note = f"{now.flying} under way, {lost} failed, {now.charged} credits charged"
+                    note = f"{now.flying} under way, {lost} failed, {now.credits} credits"
                     bar.update(shown, completed=now.stored, note=note)
                     await asyncio.sleep(REFRESH_SECONDS)
             finally:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     ConnectionFailedError,
@@ -33,7 +34,6 @@ from prefect_imagine.providers.models import (
     Output,
 )
 from prefect_imagine.providers.pacing import Permit, Urgency
-from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
 
 PROVIDER = "aivisualstudio"
 BEGAN = datetime(2025, 3, 1, tzinfo=UTC)

@@ -15,6 +15,8 @@ from prefect_imagine.batches.attempts import (
     covers,
     echo_class,
     match,
+    skew_of,
+    window_of,
 )
 from prefect_imagine.providers.models import (
     Generation,
@@ -51,9 +53,14 @@ def job(name: str, created: float | None = 1.0, **more: object) -> Generation:
 
 
 def find(
-    attempts: Sequence[OpenAttempt], *seen: Generation, taken: Sequence[str] = (), marks: bool = False
+    attempts: Sequence[OpenAttempt],
+    *seen: Generation,
+    taken: Sequence[str] = (),
+    marks: bool = False,
+    skew: timedelta | None = timedelta(),
 ) -> list[Finding]:
-    return match(attempts, seen, taken=taken, margin=MARGIN, echoes_correlator=marks)
+    window = window_of(attempts, skew, MARGIN)
+    return match(attempts, seen, taken=taken, window=window, echoes_correlator=marks)
 
 
 def adopted(findings: Sequence[Finding]) -> dict[int, str | None]:
@@ -197,20 +204,39 @@ class TestAbsence:
     """Two reads that cover the window, the second of them late enough."""
 
     def test_it_takes_a_second_read_and_time(self) -> None:
-        with moved_time() as time:
-            seen = attempt()
-            assert seen.age == time.now
-            early = seen.looked(covered=True, absent_after=time.now + 1)
-            assert not early.confirmed
-            assert not early.looked(covered=True, absent_after=time.now + 1).confirmed
-            assert not seen.looked(covered=True, absent_after=1).confirmed, "the first read"
-            assert early.looked(covered=True, absent_after=1).confirmed
+        seen = attempt()
+        early = seen.looked(covered=True, late=False)
+        assert not early.confirmed
+        assert not early.looked(covered=True, late=False).confirmed
+        assert not seen.looked(covered=True, late=True).confirmed, "the first read"
+        assert early.looked(covered=True, late=True).confirmed
+        assert seen.looked(covered=True, late=True).looked(covered=True, late=True).confirmed
 
     def test_a_read_that_does_not_cover_proves_nothing(self) -> None:
-        with moved_time():
-            once = attempt().looked(covered=True, absent_after=1)
-            assert not once.looked(covered=False, absent_after=1).confirmed
-            assert once.looked(covered=False, absent_after=1).looked(covered=True, absent_after=1).confirmed
+        once = attempt().looked(covered=True, late=True)
+        assert not once.looked(covered=False, late=True).confirmed
+        assert once.looked(covered=False, late=True).looked(covered=True, late=True).confirmed
+
+    def test_age_is_told_by_a_clock_that_nobody_sets(self) -> None:
+        with moved_time() as time:
+            assert attempt().age == time.now
+
+
+class TestSkew:
+    """A provider whose records have another clock than its `Date`."""
+
+    def test_our_own_jobs_tell_it(self) -> None:
+        asked_at = {"known": T}
+        assert skew_of([job("known", 1)], asked_at) == timedelta()
+        assert skew_of([job("known", 3600)], asked_at) == timedelta(hours=1)
+        assert skew_of([job("known", -3600)], asked_at) == timedelta(hours=-1)
+        assert skew_of([job("other", 3600)], asked_at) is None
+
+    def test_a_job_is_found_where_the_records_clock_is_behind(self) -> None:
+        assert adopted(find([attempt()], job("j", -3600), skew=timedelta(hours=-1))) == {1: "j"}
+
+    def test_a_job_that_might_be_ours_is_no_proof_of_absence(self) -> None:
+        assert verdicts(find([attempt()], job("j", -3600), skew=None)) == {Verdict.AMBIGUOUS}
 
 
 def test_requests_that_the_history_shows_alike_are_one_class() -> None:

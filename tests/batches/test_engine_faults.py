@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prefect_imagine.batches.options import Timing
-from prefect_imagine.sandbox import FaultRule, RunningSandbox
+from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.batches.engine_runs import Runs, hurried, numbered, rows_of
 
@@ -19,6 +19,7 @@ __all__ = ["hurried"]
 
 @pytest.fixture
 def runs(sandbox: RunningSandbox, tmp_path: Path) -> Runs:
+    sandbox.configure(rate_limits={"aivisualstudio": RateLimit()})  # its window of a minute
     return Runs(sandbox, open_store(str(tmp_path / "root")))
 
 

@@ -6,7 +6,7 @@ The provider is in memory; the journal, the stages and the neighbouring batches 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -38,6 +38,7 @@ from tests.batches.fake_provider import (
 )
 from tests.batches.memory_store import InterferedStore
 from tests.batches.one_process import TIMING, Process
+from tests.batches.waiting import until
 
 
 class World:
@@ -139,6 +140,20 @@ async def test_a_job_created_after_the_intent_is_no_anchor_for_who_takes_over(
     assert world.server.accepted() == {"a": 1, "b": 1}
 
 
+@pytest.mark.parametrize("fate", [LOST, LOST_BEFORE], ids=["accepted", "not accepted"])
+async def test_a_batch_that_lay_for_a_day_is_resolved_like_any_other(world: World, fate: Fate) -> None:
+    """However old an intent is, two reads of a history that covers it settle it."""
+    plan = plan_of("a")
+    process = await world.process(plan)
+    world.server.fates.append(fate)
+    await process.create(1)
+    world.time.now += 24 * 3600
+    taken_over = await world.process(plan)
+    await world.finish(taken_over)
+    assert taken_over.phases == [Phase.STORED]
+    assert world.server.accepted() == {"a": 1}
+
+
 class SlowPacer(FreePacer):
     """Gives the first permit at once, and the others when told to."""
 
@@ -171,8 +186,7 @@ async def test_a_twin_created_while_the_history_is_read_is_not_adopted(world: Wo
     process.client.while_answering = answer_later
     process.client.before_page = twin_is_created
     creating_both = asyncio.ensure_future(process.create(1, 2))
-    while not process.lane.open:
-        await asyncio.sleep(0)
+    await until(lambda: bool(process.lane.open))
     await process.look_back()
     process.client.before_page = lambda: None
     answered.set()
@@ -246,9 +260,7 @@ class TestDamagedJournal:
         assert world.server.accepted() == {"a": 1}
 
     @pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
-    async def test_a_lost_create_is_found_although_our_clock_is_wrong(
-        self, world: World, hours: int
-    ) -> None:
+    async def test_a_lost_create_is_found_although_our_clock_is_wrong(self, world: World, hours: int) -> None:
         """The plan's time is this machine's: it must not be held against the provider's."""
         plan = plan_of("a")
         planned_at = moment(boot_seconds()) + timedelta(hours=hours)
@@ -293,8 +305,7 @@ async def test_what_a_frozen_process_was_about_to_send_is_not_sent(world: World)
 
     process.client.while_creating = freeze
     frozen = asyncio.ensure_future(process.create(1))
-    while process.phases != [Phase.OPEN]:
-        await asyncio.sleep(0)
+    await until(lambda: process.phases == [Phase.OPEN])
     taken_over = await world.process(plan)
     await world.finish(taken_over)
     go_on.set()
@@ -317,5 +328,3 @@ async def test_a_crash_after_acceptance_is_no_reason_to_pay_again(world: World, 
     await world.finish(taken_over)
     assert world.server.accepted().total() == 2
     assert taken_over.phases == [Phase.STORED, Phase.STORED]
-
-

@@ -20,6 +20,7 @@ from prefect_imagine.batches.owner import Owner, boot_id
 from prefect_imagine.errors import BatchBusyError
 from prefect_imagine.stores import Store, open_store
 from tests.batches.memory_store import InterferedStore, MemoryStore
+from tests.batches.waiting import until
 
 KEY = "b/lease.json"
 
@@ -75,6 +76,13 @@ class AgedStore(MemoryStore):
         return super().now() + self.ahead
 
 
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renewals, and looks for them, in hundredths of a second."""
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.1)
+
+
 async def test_a_living_holder_keeps_everybody_else_off(store: Store, offload: Offload) -> None:
     async with held(store, offload):
         with pytest.raises(BatchBusyError, match=r"process \d+ on .*--wait"):
@@ -115,66 +123,60 @@ async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Of
 
 
 async def test_force_takes_it_from_the_living_who_does_not_take_it_back(
-    store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch
+    store: Store, offload: Offload
 ) -> None:
-    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
     async with held(store, offload, far_away()):
         lease = Lease(store, offload, "b", mine := Owner.me())
         await lease.take(wait=False, force=True)
         beat = record(store).beat
-        while record(store).beat < beat + 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: record(store).beat >= beat + 3)
         assert record(store).owner == mine
     assert not record(store).released, "who was robbed does not release what is not theirs"
     await lease.release()
 
 
-async def test_a_holder_shows_that_it_lives(
-    store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
+async def test_a_holder_shows_that_it_lives(store: Store, offload: Offload) -> None:
     async with held(store, offload):
-        while record(store).beat < 4:
-            await asyncio.sleep(0.01)
+        await until(lambda: record(store).beat >= 4)
 
 
-@pytest.mark.parametrize(("age", "free"), [(LEASE_SECONDS - 2, False), (LEASE_SECONDS + 1, True)])
-async def test_age_is_told_by_the_stores_own_clock(offload: Offload, age: float, free: bool) -> None:
+async def still_waits(lease: Lease) -> asyncio.Task[None]:
+    """A task that takes the lease, and has not got it yet."""
+    taking = asyncio.create_task(lease.take(wait=False))
+    done, _ = await asyncio.wait([taking], timeout=0.5)
+    assert not done
+    return taking
+
+
+async def test_age_is_told_by_the_stores_own_clock(offload: Offload) -> None:
     memory = AgedStore()
-    first = LeaseRecord(owner=far_away())
-    memory.put(KEY, first.model_dump_json().encode())
-    memory.ahead = age
+    memory.put(KEY, LeaseRecord(owner=far_away()).model_dump_json().encode())
+    memory.ahead = LEASE_SECONDS - 5
     lease = Lease(memory, offload, "b", mine := Owner.me())
-    if free:
-        await lease.take(wait=False)
-        assert record(memory).owner == mine
-        await lease.release()
-    else:
-        with pytest.raises(BatchBusyError):
-            await lease.take(wait=False)
+    taking = await still_waits(lease)
+    memory.ahead = LEASE_SECONDS + 1
+    await taking
+    assert record(memory).owner == mine
+    await lease.release()
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"owner": 7}'])
 async def test_a_lease_that_nobody_can_read_ends_like_any_other(offload: Offload, data: bytes) -> None:
     memory = AgedStore()
     memory.put(KEY, data)
-    with pytest.raises(BatchBusyError):
-        await Lease(memory, offload, "b", Owner.me()).take(wait=False)
+    lease = Lease(memory, offload, "b", Owner.me())
+    taking = await still_waits(lease)
     memory.ahead = LEASE_SECONDS + 1
-    async with held(memory, offload):
-        pass
+    await taking
+    await lease.release()
 
 
-async def test_a_write_that_met_itself_is_a_success(
-    offload: Offload, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_write_that_met_itself_is_a_success(offload: Offload) -> None:
     """A bucket answers a repeated write with "exists"; the lease must not take itself for another."""
-    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
     memory = InterferedStore()
     memory.deny = lambda key: True
     async with asyncio.timeout(5), held(memory, offload):
-        while record(memory).beat < 4:
-            await asyncio.sleep(0.01)
+        await until(lambda: record(memory).beat >= 4)
 
 
 CHILD = """
@@ -207,22 +209,25 @@ def holder(store: Store) -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     store: Store, offload: Offload, holder: subprocess.Popen[bytes], reaped: bool
 ) -> None:
-    with pytest.raises(BatchBusyError):
-        await Lease(store, offload, "b", Owner.me()).take(wait=False)
+    lease = Lease(store, offload, "b", Owner.me())
+    taking = await still_waits(lease)
     holder.kill()
     if reaped:
         holder.wait()
-    async with asyncio.timeout(5), held(store, offload):
-        assert record(store).owner.pid != holder.pid
+    async with asyncio.timeout(5):
+        await taking
+    assert record(store).owner.pid != holder.pid
+    await lease.release()
 
 
 @pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
-async def test_a_stopped_process_lives(
+async def test_a_stopped_process_is_not_dead(
     store: Store, offload: Offload, holder: subprocess.Popen[bytes]
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
-    with pytest.raises(BatchBusyError):
-        await Lease(store, offload, "b", Owner.me()).take(wait=False)
+    taking = await still_waits(Lease(store, offload, "b", Owner.me()))
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_holder() -> None:
@@ -235,5 +240,3 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_holder() -> None:
 
 def test_two_attempts_of_one_process_are_two_owners() -> None:
     assert Owner.me().token != Owner.me().token
-
-

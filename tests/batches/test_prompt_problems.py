@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from prefect_imagine.batches.prompts import Defaults, Problems, read_prompts
+from prefect_imagine.batches.formats import Problems
+from prefect_imagine.batches.prompts import Defaults, read_prompts
 from prefect_imagine.errors import InvalidPromptsError
 
 DEFAULTS = Defaults(provider="aivisualstudio")

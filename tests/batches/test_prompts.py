@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from prefect_imagine.batches.formats import format_of
 from prefect_imagine.batches.prompts import (
     Asked,
     Defaults,
     Prompt,
     ask,
-    format_of,
     prompts_to_rows,
     read_prompts,
 )

@@ -231,8 +231,8 @@ class NeverTwice(RuleBasedStateMachine):
 
 TestNeverTwice = NeverTwice.TestCase
 TestNeverTwice.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=25,
-    deadline=None, phases=(__import__("hypothesis").Phase.generate,),
+    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -42,10 +42,10 @@ def plans_for(seed: str, kills: int, providers: tuple[str, ...]) -> list[Plan]:
     """Batches of ten kills each, or the one that a seed names."""
     number, _, single = seed.partition(".")
     each = 16 * len(PROVIDERS) // len(providers)
-    counts = [KILLS_A_BATCH] * (kills // KILLS_A_BATCH) + [kills % KILLS_A_BATCH] * bool(kills % KILLS_A_BATCH)
-    plans = [
-        Plan(f"{number}.{place}", count, providers, each) for place, count in enumerate(counts, start=1)
-    ]
+    counts = [KILLS_A_BATCH] * (kills // KILLS_A_BATCH) + [kills % KILLS_A_BATCH] * bool(
+        kills % KILLS_A_BATCH
+    )
+    plans = [Plan(f"{number}.{place}", count, providers, each) for place, count in enumerate(counts, start=1)]
     if not single:
         return plans
     known = next((plan for plan in plans if plan.seed == seed), Plan(seed, KILLS_A_BATCH, providers, each))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 120.0
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
 TIMING = "deadline=2,create=3,settle=1"
@@ -37,7 +38,9 @@ class Prompts:
 def write_prompts(path: Path, each: int, providers: Sequence[str] = PROVIDERS) -> Prompts:
     """So many prompts a provider, the first of them three times over."""
     rows = [
-        (provider, f"{provider} picture {max(0, number - 2)}") for number in range(each) for provider in providers
+        (provider, f"{provider} picture {max(0, number - 2)}")
+        for number in range(each)
+        for provider in providers
     ]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -47,16 +50,23 @@ def write_prompts(path: Path, each: int, providers: Sequence[str] = PROVIDERS) -
 
 
 class Run:
-    """One run of `prefect-imagine`, in a process group of its own."""
+    """One run of a module, the command line's unless said otherwise, in a process group of its own."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        module: str = "prefect_imagine",
+    ) -> None:
         self._out = log.with_suffix(".out")
         self._err = log.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("ab") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect_imagine", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **environment},
-                cwd=log.parent,
+                cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -88,6 +98,11 @@ class Run:
         """End it as a power cut would."""
         self.signal(signal.SIGKILL)
         self._process.wait()
+
+    def end(self) -> None:
+        """Kill it if it still runs."""
+        if self._process.poll() is None:
+            self.kill()
 
     def wait(self) -> int:
         """The exit code."""

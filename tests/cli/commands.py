@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,18 @@ class Shell:
         process = self.start(*words, **environment)
         return self.end(process, stdin)
 
-    def start(self, *words: str | Path, **environment: str | None) -> subprocess.Popen[bytes]:
+    def watch(self, *words: str | Path) -> Ended:
+        """Run a command whose stderr is a terminal of 80 columns."""
+        ours, theirs = pty.openpty()
+        process = self.start(*words, stderr=theirs, COLUMNS="80", TERM="xterm")
+        os.close(theirs)
+        seen = read_terminal(ours)
+        stdout, _ = process.communicate(timeout=END_SECONDS)
+        return Ended(process.returncode, stdout.decode(), seen.decode())
+
+    def start(
+        self, *words: str | Path, stderr: int = subprocess.PIPE, **environment: str | None
+    ) -> subprocess.Popen[bytes]:
         """Start a command in a process group of its own."""
         variables = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
         changed = {**self.environment, **environment}
@@ -63,7 +76,7 @@ class Shell:
             env={**variables, **{name: value for name, value in changed.items() if value is not None}},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
 
@@ -85,6 +98,18 @@ class Shell:
         path = self.folder / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
+
+
+def read_terminal(descriptor: int) -> bytes:
+    """What is written to a terminal until nobody has it open any more."""
+    seen = b""
+    with (
+        os.fdopen(descriptor, "rb", buffering=0) as terminal,
+        suppress(OSError),
+    ):  # that is Linux's end of file
+        while piece := terminal.read(65536):
+            seen += piece
+    return seen
 
 
 CONTRACT: Mapping[str, object] = {

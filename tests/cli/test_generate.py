@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
 from pathlib import Path
 
 import pytest
@@ -12,47 +12,57 @@ from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Ended, Shell, assert_contract, requests
 
 FORMATS = {
-    "csv": "prompt,name\na {name} in snow,fox\nan owl,\n",
-    "jsonl": '{"prompt": "a {name} in snow", "name": "fox"}\n"an owl"\n',
-    "yaml": "- prompt: a {name} in snow\n  name: fox\n- an owl\n",
+    "csv": "prompt,animal\na {animal} in snow,fox\nan owl,\n",
+    "jsonl": '{"prompt": "a {animal} in snow", "animal": "fox"}\n"an owl"\n',
+    "yaml": "- prompt: a {animal} in snow\n  animal: fox\n- an owl\n",
     "txt": "a fox in snow\nan owl\n",
 }
+ONE_BATCH = ("--provider", "aivisualstudio", "--batch-id", "formats", "--json")
 
 
-@pytest.fixture(scope="module", params=[*FORMATS, "-"])
-def run(request: pytest.FixtureRequest, shell: Shell, providers: RunningSandbox) -> Ended:
-    """A small run of a file in each format, and of standard input."""
+@pytest.fixture(scope="module")
+def from_csv(shell: Shell, providers: RunningSandbox) -> Ended:
     providers.reset()
-    words: Sequence[str | Path] = ("--provider", "aivisualstudio", "--json")
-    if request.param == "-":
-        ended = shell.run("generate", "-", "--format", "jsonl", *words, stdin=FORMATS["jsonl"])
-    else:
-        file = shell.write(f"two prompts.{request.param}", FORMATS[request.param])
-        ended = shell.run("generate", file, *words)
-    assert ended.code == 0, ended.stderr
-    return ended
+    return shell.run("generate", shell.write("two.csv", FORMATS["csv"]), *ONE_BATCH)
 
 
-def test_each_format_is_generated(run: Ended, providers: RunningSandbox, shell: Shell) -> None:
-    found = assert_contract(run)
-    jobs = providers.report()["jobs"]
-    assert sorted(job["prompt"] for job in jobs) == ["a fox in snow", "an owl"]
+def test_a_file_is_generated(from_csv: Ended, providers: RunningSandbox) -> None:
+    assert from_csv.code == 0, from_csv.stderr
+    found = assert_contract(from_csv)
+    assert sorted(job["prompt"] for job in providers.report()["jobs"]) == ["a fox in snow", "an owl"]
     assert found["items"]["stored"] == found["requests"]["create"] == 2
     assert found["credits"] == {"charged": 10, "estimated": 0}
-    outputs = shell.folder / "outputs" / found["batch_id"] / "outputs"
-    assert len(list(outputs.glob("*.png"))) + len(list(outputs.glob("*.webp"))) == 2
+    outputs = list((Path(found["manifest"]).parent / "outputs").iterdir())
+    assert {file.suffix for file in outputs} <= {".png", ".webp"}
+    assert len(outputs) == 2
 
 
-def test_the_batch_is_named_after_the_file(run: Ended) -> None:
-    stem, _, hashed = run.last["batch_id"].rpartition("-")
-    assert stem in ("two-prompts", "stdin")
-    assert len(hashed) == 12
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_same_prompts_in_any_format_are_the_same_batch(
+    from_csv: Ended, shell: Shell, file_format: str
+) -> None:
+    file = shell.write(f"two.{file_format}", FORMATS[file_format])
+    piped = shell.run("generate", "-", "--format", file_format, *ONE_BATCH, stdin=FORMATS[file_format])
+    for ended in (shell.run("generate", file, *ONE_BATCH), piped):
+        assert ended.code == 0, ended.stderr
+        assert ended.last["items"] == from_csv.last["items"]
+        assert ended.last["requests"]["create"] == 0
+        assert "batch formats has nothing left to do" in ended.stderr
 
 
-def test_stdout_is_for_the_script_and_stderr_for_people(run: Ended) -> None:
-    assert run.stdout.count("\n") == 1
-    assert "2 of 2 stored" in run.stderr
-    assert run.last["report"] in run.stderr
+def test_stdout_is_for_the_script_and_stderr_for_people(from_csv: Ended) -> None:
+    assert from_csv.stdout.count("\n") == 1
+    assert "2 of 2 stored" in from_csv.stderr
+    assert from_csv.last["report"] in from_csv.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"), [("my file.v2.txt", "my-file.v2"), ("größe.txt", "gr-e"), ("-.txt", "batch")]
+)
+def test_a_batch_is_named_after_its_file(bare_shell: Shell, name: str, stem: str) -> None:
+    file = bare_shell.write(name, "an owl\n")
+    ended = bare_shell.run("generate", file, "--provider", "imaginelab", "--dry-run", "--json")
+    assert re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{12}}", assert_contract(ended)["batch_id"])
 
 
 MIXED = """\
@@ -60,13 +70,20 @@ prompt,provider,kind,model
 its own,imaginelab,text,scribe-3-mini
 the flags',,,
 """
+FLAGS = ("--provider", "imagineapi", "--kind", "image", "--model", "midjourney")
 
 
 @pytest.fixture(scope="module")
 def mixed(shell: Shell, providers: RunningSandbox) -> Ended:
     providers.reset()
-    flags = ("--provider", "aivisualstudio", "--kind", "video", "--model", "minimax/hailuo-2.3-fast")
-    return shell.run("generate", shell.write("mixed.csv", MIXED), *flags, "--batch-id", "my.batch_1")
+    file = shell.write("mixed.csv", MIXED)
+    return shell.watch("generate", file, *FLAGS, "--price", "imagineapi=0.5", "--batch-id", "my.batch_1")
+
+
+def test_a_person_sees_progress(mixed: Ended) -> None:
+    assert "Traceback" not in mixed.stderr
+    assert "stored" in mixed.stderr
+    assert "2/2" in mixed.stderr
 
 
 def test_a_row_s_own_column_beats_the_flag(mixed: Ended, providers: RunningSandbox) -> None:
@@ -74,7 +91,7 @@ def test_a_row_s_own_column_beats_the_flag(mixed: Ended, providers: RunningSandb
     jobs = {job["prompt"]: (job["provider"], job["kind"], job["model"]) for job in providers.report()["jobs"]}
     assert jobs == {
         "its own": ("imaginelab", "text", "scribe-3-mini"),
-        "the flags'": ("aivisualstudio", "video", "minimax/hailuo-2.3-fast"),
+        "the flags'": ("imagineapi", "image", "midjourney"),
     }
 
 
@@ -85,7 +102,7 @@ def test_a_person_gets_a_table_and_the_way_to_the_report(mixed: Ended, shell: Sh
     cells = [line.split() for line in lines[3:5]]
     assert [row[:5] for row in cells] == [
         ["imaginelab", "text", "scribe-3-mini", "1", "2"],
-        ["aivisualstudio", "video", "minimax/hailuo-2.3-fast", "1", "450"],
+        ["imagineapi", "image", "midjourney", "1", "0.5"],
     ]
     assert "2 of 2 stored" in lines
     assert "imaginelab: 100000 credits before, 99998 after" in mixed.stdout
@@ -142,17 +159,8 @@ def test_a_dry_run_estimates_and_creates_nothing(
 
 
 def test_a_dry_run_of_a_batch_that_exists_estimates_what_is_left(shell: Shell, mixed: Ended) -> None:
-    flags = ("--provider", "aivisualstudio", "--kind", "video", "--model", "minimax/hailuo-2.3-fast")
-    words = (
-        "generate",
-        shell.folder / "mixed.csv",
-        *flags,
-        "--batch-id",
-        "my.batch_1",
-        "--dry-run",
-        "--json",
-    )
-    ended = shell.run(*words)
+    words = ("generate", shell.folder / "mixed.csv", *FLAGS, "--batch-id", "my.batch_1")
+    ended = shell.run(*words, "--dry-run", "--json")
     assert ended.code == 0
     assert ended.last["items"]["stored"] == 2
     assert ended.last["credits"]["estimated"] == 0
@@ -171,15 +179,7 @@ def test_prompts_and_output_may_lie_in_a_bucket(shell: Shell, bucket: str) -> No
     )
     client.put_object(Bucket=bucket, Key="in/some.txt", Body=b"a heron\n")
     client.close()
-    words = (
-        "--provider",
-        "imagineapi",
-        "--price",
-        "imagineapi=1",
-        "--output",
-        f"s3://{bucket}/out/",
-        "--json",
-    )
+    words = ("--provider", "imagineapi", "--output", f"s3://{bucket}/out/", "--dry-run", "--json")
     ended = shell.run("generate", f"s3://{bucket}/in/some.txt", *words)
     assert ended.code == 0, ended.stderr
     batch_id = ended.last["batch_id"]

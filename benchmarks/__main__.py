@@ -1,0 +1,51 @@
+"""`python -m benchmarks [--quick] [--only NAME …] [--write]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from benchmarks.machine import described
+from benchmarks.report import write
+from benchmarks.rig import open_rig
+from benchmarks.tables import Table
+
+CASES = (
+    "makespan",
+    "requests",
+    "processes",
+    "pending",
+    "overhead",
+    "memory",
+    "resume",
+    "events",
+)
+
+
+def main() -> None:
+    """Measure, print each table as it comes, and write them down when asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller numbers, fewer repeats")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plot")
+    arguments = parser.parse_args()
+    header = described(["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"])
+    print(header, flush=True)
+    tables: list[Table] = []
+    with open_rig(quick=arguments.quick) as rig:
+        for name in arguments.only:
+            tables.append(_measured(name, rig))
+            print(tables[-1].markdown(), flush=True)
+    if arguments.write:
+        write(header, tables)
+
+
+def _measured(name: str, rig: object) -> Table:
+    module = importlib.import_module(f"benchmarks.cases.{name}")
+    table: Table = module.measure(rig)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A bare asyncio and httpx script that makes the calls of AI Visual Studio: what no orchestration costs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.runs import Job
+from benchmarks.wire import Wire, wire_of
+
+AT_ONCE = 16
+PAGE = 100
+LOOK_SECONDS = 2.0
+
+
+async def generate(job: Job) -> tuple[int, dict[str, Any]]:
+    """Create everything, look at lists of a hundred, download what has landed."""
+    wire = wire_of(job.provider)
+    script = _Script(wire, Path(job.output))
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32)) as client:
+        await script.run(client, job.prompts)
+    return script.stored, {}
+
+
+class _Script:
+    def __init__(self, wire: Wire, folder: Path) -> None:
+        self._wire, self._folder = wire, folder
+        self._flying: set[str] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._downloads = asyncio.Semaphore(AT_ONCE)
+        self.stored = 0
+
+    async def run(self, client: httpx.AsyncClient, prompts: list[str]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        async with asyncio.TaskGroup() as group:
+            creating = group.create_task(self._create_all(client, prompts))
+            while not creating.done() or self._flying:
+                await asyncio.wait([creating], timeout=LOOK_SECONDS)
+                for record in await self._landed(client):
+                    group.create_task(self._store(client, record))
+
+    async def _create_all(self, client: httpx.AsyncClient, prompts: list[str]) -> None:
+        await asyncio.gather(*(self._create(client, prompt) for prompt in prompts))
+
+    async def _create(self, client: httpx.AsyncClient, prompt: str) -> None:
+        async with self._slots:
+            url = self._wire.base + self._wire.create
+            answer = await client.post(url, headers=self._wire.headers, json=self._wire.body(prompt))
+        answer.raise_for_status()
+        self._flying.add(self._wire.unwrapped(answer.json())["id"])
+
+    async def _landed(self, client: httpx.AsyncClient) -> list[dict[str, Any]]:
+        """The records that have ended since the last look, by newest pages while these show any."""
+        landed: list[dict[str, Any]] = []
+        offset = 0
+        while self._flying:
+            query = {"limit": PAGE, "offset": offset}
+            url = f"{self._wire.base}/generations"
+            answer = await client.get(url, headers=self._wire.headers, params=query)
+            rows = [row for row in answer.json()["data"] if row["id"] in self._flying]
+            ended = [row for row in rows if row["status"] == self._wire.done]
+            self._flying -= {row["id"] for row in ended}
+            landed += ended
+            if not rows:
+                break
+            offset += PAGE
+        return landed
+
+    async def _store(self, client: httpx.AsyncClient, record: dict[str, Any]) -> None:
+        async with self._downloads:
+            answer = await client.get(self._wire.urls(record)[0])
+        answer.raise_for_status()
+        (self._folder / f"{record['id']}.webp").write_bytes(answer.content)
+        self.stored += 1

@@ -1,0 +1,43 @@
+"""The engine by itself, without Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.runs import Job
+from prefect_imagine.batches.engine import run
+from prefect_imagine.batches.opening import keep, open_batch
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.prompts import Defaults, ask
+from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.session import open_session
+from prefect_imagine.batches.summary import Summary
+from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.stores import open_store
+
+
+async def generate(job: Job) -> tuple[int, dict[str, Any]]:
+    """Make or resume the batch."""
+    rows = [(number, {"prompt": prompt}) for number, prompt in enumerate(job.prompts, start=1)]
+    asked = ask(rows, Defaults(job.provider, job.kind, None), {})
+    options = BatchOptions(batch_id=job.batch_id, rates=job.rates)
+    store = open_store(job.output)
+    async with open_batch(store, job.batch_id, asked, _accounts, options) as opened:
+        await keep(store, opened)
+        if opened.settled:
+            return _told(standing(opened.plan, opened.state, store.address)[0])
+        async with open_session(
+            opened.plan, opened.clients, store, options, balances=opened.balances
+        ) as session:
+            await run(session)
+            summary, _ = await session.close_books()
+    return _told(summary)
+
+
+async def _accounts(providers: Sequence[str]) -> Mapping[str, Account]:
+    return {name: account_from_environment(name) for name in providers}
+
+
+def _told(summary: Summary) -> tuple[int, dict[str, Any]]:
+    return summary.items.stored, summary.model_dump(mode="json")
