@@ -21,7 +21,8 @@ def echo_class(request: GenerationRequest, wire_prompt: str) -> EchoClass:
     """What a provider's history shows of a request: kind, model, prompt, and a seed where there is one.
     Requests of one class cannot be told apart there."""
     seed = request.settings.get("seed")
-    return (request.kind, request.model, wire_prompt.strip(), None if seed is None else str(seed))
+    prompt = " ".join(wire_prompt.split())  # some providers echo white space as they please
+    return (request.kind, request.model, prompt, None if seed is None else str(seed))
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class OpenAttempt:
     Attributes:
         provider_at: the provider's time of the intent.
         since: boot clock of the intent, or of the moment this process learned of it if it cannot tell.
+        looking_since: boot clock of the moment from which this process has looked for it.
         known_before: how many ids the journal held before the intent.
         covering: how many reads of the history have covered its window without showing its job.
         looks: how many reads were made in all.
@@ -43,6 +45,7 @@ class OpenAttempt:
     correlator: str
     provider_at: datetime
     since: float
+    looking_since: float = 0.0
     known_before: int = 0
     covering: int = 0
     looks: int = 0
@@ -173,11 +176,15 @@ def match(
 def _by_correlator(
     attempts: Sequence[OpenAttempt], candidates: Sequence[Generation]
 ) -> tuple[list[Finding], list[OpenAttempt]]:
-    jobs = {row.correlator: row for row in candidates if row.correlator is not None}
-    found = [
-        Finding(each, Verdict.ADOPT, jobs[each.correlator]) for each in attempts if each.correlator in jobs
-    ]
-    return found, [each for each in attempts if each.correlator not in jobs]
+    """By the item's mark, whichever attempt it names: a damaged journal may have lost a later one."""
+    jobs = {_item_mark(row.correlator): row for row in candidates if row.correlator is not None}
+    found = {each.item: jobs.get(_item_mark(each.correlator)) for each in attempts}
+    adopted = [Finding(each, Verdict.ADOPT, found[each.item]) for each in attempts if found[each.item]]
+    return adopted, [each for each in attempts if not found[each.item]]
+
+
+def _item_mark(correlator: str) -> str:
+    return correlator.rpartition(":")[0]
 
 
 def _by_count(attempts: Sequence[OpenAttempt], candidates: Sequence[Generation]) -> list[Finding]:
@@ -197,7 +204,7 @@ def _alike(row: Generation, echo: EchoClass) -> bool:
     """Whether a job may answer a request of this class. What the provider does not echo cannot differ."""
     kind, model, prompt, seed = echo
     return (
-        (row.prompt is None or " ".join(row.prompt.split()) == " ".join(prompt.split()))
+        (row.prompt is None or " ".join(row.prompt.split()) == prompt)
         and (row.model is None or model is None or row.model == model)
         and (row.kind is None or row.kind == kind)
         and (row.echoed_seed is None or seed is None or row.echoed_seed == seed)

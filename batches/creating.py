@@ -76,7 +76,7 @@ class Creator:
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         lane = self._lane
-        lane.in_air.add(item.index)
+        lane.take_off(item)
         try:
             if lane.history_usable:
                 await self._send_one(item, permit)
@@ -85,8 +85,7 @@ class Creator:
                 async with self._one_by_one:
                     await self._send_one(item, permit)
         finally:
-            lane.in_air.discard(item.index)
-            lane.hurry() if not lane.creating else lane.tell()
+            lane.touch_down(item)
 
     async def _send_one(self, item: BatchItem, permit: Permit) -> None:
         lane = self._lane

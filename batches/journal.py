@@ -23,13 +23,14 @@ from prefect_imagine.batches.records import (
     unwrap_line,
 )
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.errors import FencedError, ImagineError, StoreError
+from prefect_imagine.errors import FencedError, StoreError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_EVERY = 200
 MOST_RECORDS = 1000
+CLAIMS = 20
 LINES = "application/jsonl"
 Entry = Claim | AnyItemRecord
 
@@ -74,7 +75,7 @@ def read_journal(store: Store, batch_id: str) -> Reading:
             continue
         if seq != reading.seq + 1:
             reading.damaged.append(f"segments {reading.seq + 1} to {seq - 1} are missing")
-        _read_segment(store, found.key, reading)
+        _read_segment(store, found.key, seq, reading)
         reading.seq = seq
     for damage in reading.damaged:
         logger.error("journal of %s: %s; what it says is used as far as it reads", batch_id, damage)
@@ -85,7 +86,7 @@ def _from_snapshot(store: Store, batch_id: str) -> Reading:
     keys = [found.key for found in store.list(f"{batch_id}/snapshots/")]
     for key in reversed(keys):
         reading = Reading(seq=_sequence(key) or 0)
-        _read_segment(store, key, reading)
+        _read_segment(store, key, reading.seq, reading)
         if not reading.damaged:
             return reading
         logger.warning("%s is damaged; an older one, or the whole journal, is read instead", key)
@@ -97,7 +98,7 @@ def _sequence(key: str) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def _read_segment(store: Store, key: str, reading: Reading) -> None:
+def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> None:
     data = store.read(key)
     if data is None:
         reading.damaged.append(f"{key} is gone")
@@ -106,7 +107,7 @@ def _read_segment(store: Store, key: str, reading: Reading) -> None:
     for entry in entries:
         reading.history.append(entry)
         reading.state.apply(entry)
-    if not whole or header is None or header.lines != len(entries):
+    if not whole or header is None or (header.seq, header.lines) != (seq, len(entries)):
         reading.damaged.append(f"{key} is torn or altered")
 
 
@@ -150,18 +151,26 @@ class Journal:
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
-        self._broken: ImagineError | None = None
+        self._broken: Exception | None = None
 
     @classmethod
     async def open(cls, store: Store, offload: Offload, batch_id: str, claim: Claim) -> Journal:
         """Read the journal and take the next place in its sequence with a claim.
 
-        Raises `FencedError` if another process took that place in the same moment.
+        Raises `FencedError` if other processes keep taking that place.
         """
-        reading = await offload(read_journal, store, batch_id)
-        journal = cls(store, offload, batch_id, claim.owner, reading)
-        await journal.append(claim)
-        return journal
+        for attempt in range(1, CLAIMS + 1):
+            reading = await offload(read_journal, store, batch_id)
+            journal = cls(store, offload, batch_id, claim.owner, reading)
+            try:
+                await journal.append(claim)
+            except FencedError:
+                # Whoever is being taken over has written on: what it wrote has to be known first.
+                if attempt == CLAIMS:
+                    raise
+            else:
+                return journal
+        raise AssertionError("the last attempt returns or raises")
 
     async def append(self, *entries: Entry) -> None:
         """Make records durable. Raises `FencedError` when another process has taken over, and
@@ -176,19 +185,22 @@ class Journal:
         await asyncio.shield(done)
 
     async def flush(self) -> None:
-        """Wait until everything appended so far is durable."""
-        async with self._writing:
-            return
+        """Wait until everything appended so far is durable, or cannot be any more."""
+        while self._waiting or self._writing.locked():
+            async with self._writing:
+                await asyncio.sleep(0)
 
     async def snapshot(self, *, force: bool = False) -> None:
         """Compact what is known, if enough has come since the last time."""
         if self._broken is not None or (self._seq - self._snapshot < SNAPSHOT_EVERY and not force):
             return
+        seq, known = self._seq, len(self._past)
         entries = list(_compacted(self._past))
-        seq = self._seq
         data = _segment(seq, self._token, entries)
         await self._offload(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
-        self._past, self._snapshot = entries, seq
+        # More has become durable meanwhile.
+        self._past = entries + self._past[known:]
+        self._snapshot = seq
 
     async def _drain(self) -> None:
         async with self._writing:
@@ -197,7 +209,7 @@ class Journal:
                 entries = [entry for part, _ in batch for entry in part]
                 try:
                     await self._write(entries)
-                except ImagineError as error:
+                except Exception as error:  # whatever it is, nobody may wait for ever
                     self._broken = error
                     for _, done in [*batch, *self._waiting]:
                         _fail(done, error)
@@ -227,7 +239,7 @@ class Journal:
             self.state.apply(entry)
 
 
-def _fail(done: asyncio.Future[None], error: ImagineError) -> None:
+def _fail(done: asyncio.Future[None], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
         done.exception()  # an append that was cancelled has nobody left to retrieve it

@@ -80,6 +80,7 @@ class Lane:
         ready: items to store, in the order of their completion.
         cap: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
+        last_sent: boot clock of the last moment when a create of a class was begun or ended.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Lane:
         self.cap: float | None = None
         self.order: dict[str, int] = {}
         self.history_usable = True
+        self.last_sent: dict[EchoClass, float] = {}
         self.sends: set[asyncio.Task[None]] = set()
         self._classes: Counter[tuple[EchoClass, str]] = Counter()
         self._news = asyncio.Event()
@@ -177,7 +179,7 @@ class Lane:
             correlator=self.correlator(item, intent.attempt),
             provider_at=intent.provider_at,
             since=min(intent.boot_at, boot_seconds()) if same_boot else boot_seconds(),
-            known_before=len(self.order),
+            looking_since=boot_seconds(),
         )
 
     def committed(self, index: int) -> int | float:
@@ -252,9 +254,24 @@ class Lane:
             del self._classes[key]
         self.tell()
 
-    def airborne(self, echo: EchoClass) -> bool:
-        """Whether a create of this class is being sent right now."""
-        return any(self.echo(self.plan.item(index)) == echo for index in self.in_air)
+    def take_off(self, item: BatchItem) -> None:
+        """A create of this item is being sent from now on."""
+        self.in_air.add(item.index)
+        self.last_sent[self.echo(item)] = boot_seconds()
+
+    def touch_down(self, item: BatchItem) -> None:
+        """It is no longer."""
+        self.in_air.discard(item.index)
+        self.last_sent[self.echo(item)] = boot_seconds()
+        if self.creating:
+            self.tell()
+        else:
+            self.hurry()
+
+    def quiet_since(self, echo: EchoClass, moment: float) -> bool:
+        """Whether no create of this class has been under way at any time from then on."""
+        airborne = any(self.echo(self.plan.item(index)) == echo for index in self.in_air)
+        return not airborne and self.last_sent.get(echo, 0.0) < moment
 
     def again(self, index: int) -> None:
         """An item turned out not to have been created: create it, if this run creates."""

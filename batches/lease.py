@@ -97,25 +97,23 @@ class Lease:
         return await self._offload(self._swap, version, released)
 
     def _swap(self, version: str | None, released: bool) -> bool:
+        """Write the next record in the place of this version; whether it is the one that stands now. A write
+        that the store's client repeated has met itself."""
         self._beat += 1
         record = LeaseRecord(owner=self._owner, beat=self._beat, released=released)
-        done = self._store.swap(self._key, record.model_dump_json().encode(), version)
-        if done:
-            found = self._store.read_version(self._key)
-            self._version = found[1] if found is not None else None
-        return done
-
-    async def _still_mine(self) -> bool:
-        """After a renewal that met another version: whether that was our own, written twice."""
-        holder, version, _ = await self._offload(self._look)
-        self._version = version
-        return holder is not None and holder.owner == self._owner
+        data = record.model_dump_json().encode()
+        self._store.swap(self._key, data, version)
+        found = self._store.read_version(self._key)
+        if found is None or found[0] != data:
+            return False
+        self._version = found[1]
+        return True
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
-                if not await self._write(self._version, released=False) and not await self._still_mine():
+                if not await self._write(self._version, released=False):
                     self.lost.set()
                     return
             except ImagineError as error:

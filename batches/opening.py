@@ -123,29 +123,29 @@ async def raise_problems(
     problems.check()
 
 
-async def keep(store: Store, opened: Opened) -> None:
-    """Write a fresh plan, after making sure that the store takes what is going to be paid for.
+async def keep(store: Store, opened: Opened) -> Opened:
+    """Write a fresh plan, after making sure that the store takes what is going to be paid for; returns the
+    batch with the plan that stands.
 
     Raises:
         ConfigurationError: the store cannot be written.
     """
     if opened.settled:
-        return
+        return opened
     offload = Offload(patience=STORE_SECONDS)
     try:
-        try:
-            await offload(store.check_writable)
-        except StoreError as error:
-            raise ConfigurationError(f"nothing was created: {error}") from error
-        if opened.fresh and not await offload(write_plan, store, opened.plan):
-            # Somebody made the same batch in this moment.
-            known = await offload(read_plan, store, opened.plan.batch_id)
-            if known is None or known.asked != opened.plan.asked:
-                raise ConfigurationError(
-                    f"batch {opened.plan.batch_id!r} has just been made with other prompts"
-                )
+        await offload(store.check_writable)
+        if not opened.fresh or await offload(write_plan, store, opened.plan):
+            return opened
+        # Somebody made the same batch in this moment: theirs stands, with the seeds that they drew.
+        known = await offload(read_plan, store, opened.plan.batch_id)
+    except StoreError as error:
+        raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
         offload.close()
+    if known is None or known.asked != opened.plan.asked:
+        raise ConfigurationError(f"batch {opened.plan.batch_id!r} has just been made with other prompts")
+    return replace(opened, plan=known)
 
 
 @asynccontextmanager

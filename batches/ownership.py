@@ -56,15 +56,16 @@ class Neighbours:
     def _look(self, batch_id: str, provider: str) -> Claims:
         try:
             plan = read_plan(self._store, batch_id)
+            state = read_journal(self._store, batch_id).state
         except ConfigurationError:
             return Claims()  # a folder that is no batch
+        except StoreError as error:
+            if error.retryable:
+                raise
+            logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
+            return Claims()
         if plan is None:
             return Claims()
-        try:
-            state = read_journal(self._store, batch_id).state
-        except StoreError as error:
-            logger.warning("the journal of the neighbouring batch %s cannot be read: %s", batch_id, error)
-            raise
         items = plan.of(provider)
         return Claims(
             ids={charge.id for item in items for charge in state[item.index].charges},

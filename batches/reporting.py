@@ -14,6 +14,11 @@ from prefect_imagine.stores import Store
 MOST_TEXTS = 500
 
 
+def report_key(batch_id: str) -> str:
+    """Where the report lies below the root."""
+    return f"{batch_id}/report.html"
+
+
 def write_report(store: Store, plan: Plan, state: BatchState, usage: Usage, *, presign: bool = False) -> None:
     """Put `report.html`, replacing an older one.
 
@@ -24,7 +29,7 @@ def write_report(store: Store, plan: Plan, state: BatchState, usage: Usage, *, p
     keys = [output.key for item in items for output in item.outputs if output.key is not None]
     links = {key: store.link(f"{plan.batch_id}/{key}") for key in keys} if presign else None
     page = render_report(items, usage, links=links, texts=_texts(store, plan.batch_id, items))
-    store.put(f"{plan.batch_id}/report.html", page.encode(), "text/html; charset=utf-8")
+    store.put(report_key(plan.batch_id), page.encode(), "text/html; charset=utf-8")
 
 
 def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:

@@ -14,18 +14,16 @@ from typing import Protocol
 from prefect_imagine.batches.attempts import EchoClass
 from prefect_imagine.batches.budget import Budget
 from prefect_imagine.batches.creating import Creator
-from prefect_imagine.batches.failpoints import reach
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lane import Lane, Stop, StopReason
 from prefect_imagine.batches.lease import Lease
-from prefect_imagine.batches.manifest import make_manifest, write_manifest
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.owner import Owner, boot_id
 from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
-from prefect_imagine.batches.reporting import write_report
+from prefect_imagine.batches.results import write_books
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.storing import Storer
 from prefect_imagine.batches.summary import RequestCounts, Summary, summarize
@@ -156,13 +154,7 @@ class Session:
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
         usage = self.usage(await self._balance_changes())
-        items = make_manifest(self.plan, self.journal.state)
-        batch_id = self.plan.batch_id
-        await self.offload(write_manifest, self.store, batch_id, items)
-        reach("mid_manifest")
-        bill = usage.model_dump_json(indent=2).encode()
-        await self.offload(self.store.put, f"{batch_id}/usage.json", bill, "application/json")
-        await self.offload(write_report, self.store, self.plan, self.journal.state, usage)
+        await self.offload(write_books, self.store, self.plan, self.journal.state, usage)
         stops = [lane.stop for lane in self.lanes.values() if lane.stop is not None]
         summary = self._summary(usage, stops)
         watcher = observer.get()

@@ -128,6 +128,8 @@ def _(record: Intent, item: ItemState) -> ItemState:
         id=None,
         status=None,
         outputs=(),
+        reason=None,
+        error=None,
     )
 
 

@@ -39,8 +39,8 @@ from prefect_imagine.providers.models import Generation, GenerationStatus, Histo
 logger = logging.getLogger(__name__)
 
 MISSES = 5
-# A contested or ambiguous class gets this many times the proof's wait to clear up.
-GIVE_UP = 1.5
+# What one read cannot tell gets this part of the proof's wait to clear up.
+GIVE_UP = 0.5
 UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
 
 
@@ -187,7 +187,7 @@ class Watcher:
 
     async def _settle_open(self) -> None:
         lane = self._lane
-        attempts = [each for each in lane.open.values() if not lane.airborne(each.echo)]
+        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, float("inf"))]
         self._next_history = boot_seconds() + self._until_next_read(attempts)
         if not attempts:
             return
@@ -242,6 +242,8 @@ class Watcher:
         claims = await self._offload(lane.neighbours.claims, lane.provider)
         by_mark = lane.client.capabilities.correlator
         for group in groups:
+            if not lane.quiet_since(group[0].echo, reading.begun):
+                continue  # a job that was seen may be that of a create sent meanwhile
             findings = match(
                 group,
                 reading.rows,
@@ -259,15 +261,16 @@ class Watcher:
         if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
             await self._adopt(attempt, finding.job)
             return
-        age = reading.begun - attempt.since
         proof = lane.timing.absent_after
-        looked = attempt.looked(covered=reading.covered, late=age >= proof)
+        late = reading.begun - attempt.since >= proof
+        looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
+        looked = attempt.looked(covered=reading.covered, late=late)
         lane.open[attempt.item] = looked
         not_seen = finding.verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
             await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
             lane.again(attempt.item)
-        elif age >= proof * GIVE_UP or (age >= proof and not_seen and not reading.covered):
+        elif late and looked_long and not (not_seen and reading.covered):
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
 
     async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:

@@ -9,18 +9,18 @@ from benchmarks.runs import Job
 from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.opening import keep, open_batch
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.prompts import Defaults, ask
+from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.session import open_session
 from prefect_imagine.batches.summary import Summary
+from prefect_imagine.providers.models import GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import Account, account_from_environment
 from prefect_imagine.stores import open_store
 
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Make or resume the batch."""
-    rows = [(number, {"prompt": prompt}) for number, prompt in enumerate(job.prompts, start=1)]
-    asked = ask(rows, Defaults(job.provider, job.kind, None), {})
+    asked = [Asked(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)]
     options = BatchOptions(batch_id=job.batch_id, rates=job.rates)
     store = open_store(job.output)
     async with open_batch(store, job.batch_id, asked, _accounts, options) as opened:
@@ -37,6 +37,10 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
 
 async def _accounts(providers: Sequence[str]) -> Mapping[str, Account]:
     return {name: account_from_environment(name) for name in providers}
+
+
+def _request(job: Job, prompt: str) -> GenerationRequest:
+    return GenerationRequest(provider=job.provider, kind=GenerationKind(job.kind), prompt=prompt)
 
 
 def _told(summary: Summary) -> tuple[int, dict[str, Any]]:

@@ -17,7 +17,7 @@ from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.opening import Accounts, Opened, handed_over, keep, open_batch, raise_problems
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.prompts import Asked, Defaults, Prompt, ask, prompts_to_rows
-from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer, open_session
 from prefect_imagine.batches.source import asked_in, variables
 from prefect_imagine.batches.summary import Summary
@@ -95,13 +95,13 @@ async def _run(
     if problems.found:
         await raise_problems(asked or (), find, options, problems)
     async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
-        await keep(store, opened)
-        return await _generate(store, opened, options)
+        return await _generate(store, await keep(store, opened), options)
 
 
 async def _generate(store: Store, opened: Opened, options: BatchOptions) -> State[Any]:
     if opened.settled:
         summary, usage = standing(opened.plan, opened.state, store.address)
+        settle_books(store, opened.plan, opened.state, usage)
     else:
         async with open_session(
             opened.plan, opened.clients, store, options, balances=opened.balances

@@ -118,7 +118,8 @@ class _Sending:
         self.sent = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
+        # The body too: a process may be frozen between the two, and without it nothing is accepted.
+        if event.endswith(("send_request_headers.started", "send_request_body.started")):
             if self._deadline is not None and self._deadline.passed:
                 raise _TooLateError
             self.sent = True
@@ -314,8 +315,9 @@ class Api:
         return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
-        reason = "the deadline had passed" if isinstance(error, _TooLateError) else _reason(error)
-        if sent:
+        too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept
+        reason = "the deadline had passed" if too_late else _reason(error)
+        if sent and not too_late:
             return self._ambiguous(f"a create got no answer ({reason})", None)
         if isinstance(error, ProviderError):
             return error

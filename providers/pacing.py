@@ -22,6 +22,8 @@ from prefect_imagine.providers.rates import Pace, Rate, RateHeaders
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _FORGET_AFTER = 600.0
+_LOCK_SECONDS = 0.25
+_ALONE_SECONDS = 10.0
 
 
 class Urgency(StrEnum):
@@ -66,21 +68,42 @@ class MemoryCell:
 
 
 class FileCell:
-    """The pace of a key in a locked file, exact for all processes of a machine."""
+    """The pace of a key in a locked file, exact for all processes of a machine.
+
+    A process that was stopped while it held the lock must not stop the others: for a while they pace
+    themselves alone.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._alone = MemoryCell()
+        self._alone_until = 0.0
 
     def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
         """Apply a change under the file's lock."""
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        if boot_seconds() < self._alone_until or not self._lock():
+            return self._alone.update(change)
         try:
             pace, result = change(self._read())
             self._write(pace)
+            self._alone.update(lambda _: (pace, None))
             return result
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        tried_until = boot_seconds() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if boot_seconds() > tried_until:
+                    self._alone_until = boot_seconds() + _ALONE_SECONDS
+                    return False
+                time.sleep(0.0005)  # it is held for microseconds, by whoever runs
+            else:
+                return True
 
     def _read(self) -> Pace:
         # A reboot restarts the boot clock and a long silence outdates what was learned: both start afresh.

@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from prefect_imagine.stores.protocol import StoredObject, StoredOutput
 from prefect_imagine.stores.source import MediaSource
 
 COPY_BYTES = 1024 * 1024
+_LOCK_SECONDS = 2.0
 _PARTIAL = ".partial"
 
 
@@ -163,9 +165,22 @@ class FolderStore:
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """One swap of a batch at a time, on all processes that see this file system."""
-        with (self._partial(key) / "lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        """One swap of a batch at a time, on all processes that see this file system.
+
+        A process that was stopped in the middle of a swap is not waited for: if it goes on later, its swap
+        may replace a newer one. What is swapped says who lives, and nothing rests on it.
+        """
+        path = self._partial(key) / "lock"
+        with path.open("ab") as file:
+            tried_until = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > tried_until:
+                        break
+                    time.sleep(0.005)
             yield
 
     def _entries(self, below: str) -> Sequence[tuple[str, bool]]:

@@ -15,7 +15,7 @@ from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import BatchItem, asked_hash, check_batch_id
 from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
-from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer
 from prefect_imagine.batches.source import asked_in, variables
 from prefect_imagine.batches.state import Phase
@@ -127,9 +127,10 @@ async def _run(
             if opened.settled:
                 output.say(f"batch {batch_id} has nothing left to do")
                 summary, usage = standing(opened.plan, opened.state, store.address)
+                settle_books(store, opened.plan, opened.state, usage)
             else:
                 _announce(opened, options)
-                await keep(store, opened)
+                opened = await keep(store, opened)
                 summary, usage = await _run_flow(arguments, opened, root, options, watcher)
         if usage is not None:
             output.show_usage(usage, summary, to_stderr=arguments.json)

@@ -153,9 +153,9 @@ class TestCorrelators:
         seen = [job(f"x{number}", correlator=f"9:{number}") for number in range(5)]
         assert verdicts(find([attempt()], *seen, marks=True)) == {Verdict.NOT_SEEN}
 
-    def test_a_second_attempt_does_not_adopt_the_first_ones_job_by_count(self) -> None:
+    def test_a_mark_names_the_item_whichever_attempt_it_was(self) -> None:
         found = find([attempt(number=2)], job("old", correlator="1:1"), marks=True)
-        assert Verdict.ADOPT not in verdicts(found)
+        assert adopted(found) == {1: "old"}
 
     def test_jobs_without_a_mark_are_matched_by_count(self) -> None:
         both = [attempt(1, sent=0), attempt(2, sent=1)]

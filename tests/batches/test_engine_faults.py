@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.options import Timing
+from prefect_imagine.providers import http
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.batches.engine_runs import Runs, hurried, numbered, rows_of
@@ -154,4 +158,25 @@ async def test_a_history_that_cannot_tell_leaves_the_item_unknown(runs: Runs, mo
     assert accepted.get("a", 0) + accepted.get("b", 0) == 1
     final = await runs.run(rows, recreate_unknown=True)
     assert final.summary.exit_code == 0
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_process_that_freezes_between_head_and_body_sends_nothing_late(
+    runs: Runs, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request is two writes: the deadline must hold for the one that completes it."""
+    ask, frozen = http._Sending.__call__, []
+
+    async def freeze(self: http._Sending, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_body.started") and self._deadline is not None and not frozen:
+            frozen.append(event)
+            time.sleep(1.2)  # noqa: ASYNC251 the whole process stands still
+        await ask(self, event, info)
+
+    monkeypatch.setattr(http._Sending, "__call__", freeze)
+    await runs.run(numbered(provider, 1))
+    kinds = [entry.kind for entry in read_journal(runs.store, "batch").history]
+    assert frozen
+    assert "not_sent" in kinds, "it was sent after its deadline, when another process may have sent it again"
     runs.check()

@@ -104,10 +104,10 @@ class Run:
         if self._process.poll() is None:
             self.kill()
 
-    def wait(self) -> int:
+    def wait(self, patience: float = PATIENCE) -> int:
         """The exit code."""
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(patience)
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise TimeoutError(f"a run takes too long:\n{self.errors}") from error

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -171,4 +173,22 @@ def test_killed_again_and_again_without_prefect(bench: Bench) -> None:
             run.kill()
     last = bench.plain()
     assert last.wait() == 0, last.errors
+    assert bench.problems() == []
+
+
+@pytest.mark.parametrize("where", ["cache/**/*.json", "outputs/**/lock"], ids=["pace", "lease"])
+def test_a_stopped_process_that_holds_a_lock_holds_nobody_up(
+    bench: Bench, tmp_path: Path, where: str
+) -> None:
+    """Stopped at the wrong moment it keeps the lock of a file until it goes on, or for ever."""
+    first = bench.plain()
+    assert first.until(lambda: bench.accepted >= 2), first.errors
+    first.kill()
+    files = list(tmp_path.glob(where))
+    assert files
+    with ExitStack() as held:
+        for path in files:
+            fcntl.flock(held.enter_context(path.open("r+b")), fcntl.LOCK_EX)
+        second = bench.plain()
+        assert second.wait(45) == 0, second.errors
     assert bench.problems() == []
