@@ -48,22 +48,30 @@ class Cadence:
     def __init__(self) -> None:
         self._seen: dict[tuple[GenerationKind, str | None], deque[float]] = {}
 
-    def learn(self, flight: Flight) -> None:
-        """A job has been seen to have ended by now."""
+    def learn(self, flight: Flight, lasted: float | None = None) -> None:
+        """A job has been seen to have ended by now.
+
+        Args:
+            lasted: seconds from its creation to its end, where the record tells both.
+        """
         latencies = self._seen.setdefault((flight.kind, flight.model), deque(maxlen=50))
-        latencies.append(boot_seconds() - flight.since)
+        by_now = boot_seconds() - flight.since
+        latencies.append(by_now if lasted is None or lasted <= 0 else min(by_now, lasted))
 
     def expected(self, flight: Flight) -> float:
         """Seconds that a job like this is expected to last."""
         seen = self._seen.get((flight.kind, flight.model))
         return median(seen) if seen else FIRST_GUESS[flight.kind]
 
-    def wait(self, flights: Iterable[Flight], *, creating: bool, scarce: bool) -> float:
+    def wait(
+        self, flights: Iterable[Flight], *, creating: bool, scarce: bool, queue_full: bool = False
+    ) -> float:
         """Seconds until the next look.
 
         Args:
             creating: more creates are to come.
             scarce: requests are limited, so that each look costs a create.
+            queue_full: creates wait for a job to end.
         """
         now = boot_seconds()
         flights = list(flights)
@@ -71,12 +79,13 @@ class Cadence:
             return FARTHEST
         if creating and scarce:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
-        left = [flight.since + self.expected(flight) - now for flight in flights]
-        # A look is worth most when about half of what flies has landed; overdue jobs are looked for at
-        # intervals that grow with their age.
-        typical = median(left)
-        age = max(now - flight.since for flight in flights)
-        patience = max(CLOSEST, min(FARTHEST, 0.15 * age))
-        wait = min(FARTHEST, typical) if typical > CLOSEST else patience
-        # With no creates to come a look costs nobody anything: begin early, and grow with the wait.
-        return max(CLOSEST, min(wait, CLOSEST + 0.4 * age)) * random.uniform(0.9, 1.1)
+        # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
+        age = min(now - flight.since for flight in flights)
+        if any((flight.kind, flight.model) not in self._seen for flight in flights):
+            return max(CLOSEST, min(FARTHEST, 0.4 * age)) * random.uniform(0.9, 1.1)
+        left = sorted(flight.since + self.expected(flight) - now for flight in flights)
+        landing = [wait for wait in left if wait > 0]
+        overdue = max(CLOSEST, min(FARTHEST, 0.15 * age))
+        # What is worth waiting for: the next landing where a full queue waits for it, else most of them.
+        wait = landing[0 if queue_full else len(landing) * 3 // 4] if landing else overdue
+        return max(CLOSEST, min(FARTHEST, wait)) * random.uniform(0.95, 1.05)

@@ -60,8 +60,9 @@ class Lease:
             if (free or force) and await self._write(version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
                 return
-            # A lease that is renewed while one watches is held by somebody who lives.
-            if holder is not None and not (free or wait) and seen not in (None, version):
+            # Of a process elsewhere one sees that it lives by its renewing the lease.
+            lives = holder is not None and (holder.owner.surely_running or seen not in (None, version))
+            if holder is not None and lives and not (free or wait):
                 raise BatchBusyError(
                     f"the batch is being run by process {holder.owner.pid} on {holder.owner.host}: "
                     "wait for it to end, or run again with --wait"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -70,8 +71,10 @@ def make_manifest(plan: Plan, state: BatchState) -> list[ManifestItem]:
 
 def write_manifest(store: Store, batch_id: str, items: Iterable[ManifestItem]) -> None:
     """Put the manifest, replacing an older one."""
-    data = "".join(f"{item.model_dump_json()}\n" for item in items).encode()
-    store.put(manifest_key(batch_id), data, "application/jsonl")
+    data = io.BytesIO()
+    for item in items:
+        data.write(item.model_dump_json().encode() + b"\n")
+    store.put(manifest_key(batch_id), data.getvalue(), "application/jsonl")
 
 
 def read_manifest(store: Store, batch_id: str) -> list[ManifestItem]:

@@ -36,7 +36,16 @@ class Owner(Frozen):
     def surely_dead(self) -> bool:
         """Whether this process is known to be gone: it ran on this boot of this host, and its pid is free
         or belongs to a process that started at another time."""
-        return bool(self.boot) and self.boot == boot_id() and _started(self.pid) != self.started
+        return self._here and _started(self.pid) != self.started
+
+    @property
+    def surely_running(self) -> bool:
+        """Whether this process is known to run: on this boot of this host, and not stopped by a signal."""
+        return self._here and _started(self.pid) == self.started and _stat(self.pid)[0] not in ("T", "t")
+
+    @property
+    def _here(self) -> bool:
+        return bool(self.boot) and self.boot == boot_id()
 
 
 @cache
@@ -56,10 +65,15 @@ def boot_id() -> str:
 
 
 def _started(pid: int) -> str | None:
+    stat = _stat(pid)
+    # A zombie writes nothing any more.
+    return None if stat[0] in ("", "Z", "X") else stat[19]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; one empty field if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    # A zombie writes nothing any more.
-    return None if fields[0] in ("Z", "X") else fields[19]
+        return [""]
+    return stat.rpartition(")")[2].split()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_imagine.batches.manifest import ManifestItem, make_manifest
-from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.report import EXCERPT, render_report
-from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.usage import Usage
 from prefect_imagine.stores import Store
 
@@ -19,17 +17,18 @@ def report_key(batch_id: str) -> str:
     return f"{batch_id}/report.html"
 
 
-def write_report(store: Store, plan: Plan, state: BatchState, usage: Usage, *, presign: bool = False) -> None:
+def write_report(
+    store: Store, batch_id: str, items: Sequence[ManifestItem], usage: Usage, *, presign: bool = False
+) -> None:
     """Put `report.html`, replacing an older one.
 
     Args:
         presign: link outputs by signed addresses, which work wherever the page is opened and expire.
     """
-    items = make_manifest(plan, state)
     keys = [output.key for item in items for output in item.outputs if output.key is not None]
-    links = {key: store.link(f"{plan.batch_id}/{key}") for key in keys} if presign else None
-    page = render_report(items, usage, links=links, texts=_texts(store, plan.batch_id, items))
-    store.put(report_key(plan.batch_id), page.encode(), "text/html; charset=utf-8")
+    links = {key: store.link(f"{batch_id}/{key}") for key in keys} if presign else None
+    page = render_report(items, usage, links=links, texts=_texts(store, batch_id, items))
+    store.put(report_key(batch_id), page.encode(), "text/html; charset=utf-8")
 
 
 def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:

@@ -28,11 +28,12 @@ def usage_key(batch_id: str) -> str:
 
 def write_books(store: Store, plan: Plan, state: BatchState, usage: Usage) -> None:
     """Put manifest, bill and report, replacing older ones."""
-    write_manifest(store, plan.batch_id, make_manifest(plan, state))
+    items = make_manifest(plan, state)
+    write_manifest(store, plan.batch_id, items)
     reach("mid_manifest")
     bill = usage.model_dump_json(indent=2).encode()
     store.put(usage_key(plan.batch_id), bill, "application/json")
-    write_report(store, plan, state, usage)
+    write_report(store, plan.batch_id, items, usage)
 
 
 def settle_books(store: Store, plan: Plan, state: BatchState, usage: Usage) -> None:

@@ -87,7 +87,12 @@ class Watcher:
         lane = self._lane
         now = boot_seconds()
         in_tail = not lane.creating or lane.full()
-        wait = lane.cadence.wait(lane.flying.values(), creating=not in_tail, scarce=lane.client.pacer.limited)
+        wait = lane.cadence.wait(
+            lane.flying.values(),
+            creating=not in_tail,
+            scarce=lane.client.pacer.limited,
+            queue_full=lane.full(),
+        )
         self._next_look = now + wait
         if lane.open:
             wait = min(wait, max(0.0, self._next_history - now))
@@ -128,7 +133,7 @@ class Watcher:
         landed = [row for job, row in seen.items() if job in flying and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._finished(flying[row.id].item, row) for row in landed]
         for row in landed:
-            lane.cadence.learn(flying[row.id])
+            lane.cadence.learn(flying[row.id], row.lasted)
         entries += self._given_up(set(flying) - seen.keys())
         if not entries:
             return

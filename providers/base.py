@@ -120,16 +120,19 @@ class BaseClient:
     async def poll_newest_pages(self, ids: Collection[str]) -> dict[str, Generation]:
         """Look at many by the newest pages of the list, and by id at those the pages do not show.
 
-        A page is worth its request while it shows more than one of the generations that are looked for.
+        Pages are read while more is looked for than it would take requests by id, in the light of how many
+        pages in a row have shown none of it.
         """
         wanted = set(ids)
         found: dict[str, Generation] = {}
+        in_vain = 0
         if len(wanted) > STRAGGLERS:
             async for page in self.history_pages():
                 seen = {row.id: row for row in page.generations if row.id in wanted}
                 found.update(seen)
                 wanted -= seen.keys()
-                if len(seen) <= 1 or len(wanted) <= STRAGGLERS or page.end:
+                in_vain = 0 if seen else in_vain + 1
+                if len(wanted) <= max(STRAGGLERS, in_vain) or page.end:
                     break
         return found | await self.poll_one_by_one(wanted)
 

@@ -122,6 +122,13 @@ class Generation(Frozen):
     provider_status: str = ""
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
+    @property
+    def lasted(self) -> float | None:
+        """Seconds from creation to end, where the record tells both."""
+        if self.created_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.created_at).total_seconds()
+
 
 class HistoryPage(Frozen):
     """One page of a provider's history, newest first where the provider keeps an order.

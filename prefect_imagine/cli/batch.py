@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.journal import read_journal
+from prefect_imagine.batches.manifest import make_manifest
 from prefect_imagine.batches.opening import open_batch
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import Plan, read_plan
@@ -36,7 +37,8 @@ def report(arguments: argparse.Namespace) -> Summary:
     """Write the report page again from the journal."""
     with _stored(arguments) as (store, plan, state):
         summary, usage = standing(plan, state, store.address)
-        write_report(store, plan, state, usage, presign=arguments.presign)
+        items = make_manifest(plan, state)
+        write_report(store, plan.batch_id, items, usage, presign=arguments.presign)
         where = store.link(f"{plan.batch_id}/report.html") if arguments.presign else summary.report
         output.say(f"report: {where}")
         return summary.model_copy(update={"report": where, "exit_code": 0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -210,12 +211,14 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     store: Store, offload: Offload, holder: subprocess.Popen[bytes], reaped: bool
 ) -> None:
     lease = Lease(store, offload, "b", Owner.me())
-    taking = await still_waits(lease)
+    with pytest.raises(BatchBusyError, match=f"process {holder.pid}"):
+        await lease.take(wait=False)
     holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
     if reaped:
         holder.wait()
     async with asyncio.timeout(5):
-        await taking
+        await lease.take(wait=False)
     assert record(store).owner.pid != holder.pid
     await lease.release()
 
