@@ -214,7 +214,7 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     with pytest.raises(BatchBusyError, match=f"process {holder.pid}"):
         await lease.take(wait=False)
     holder.kill()
-    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 it is being killed
     if reaped:
         holder.wait()
     async with asyncio.timeout(5):
