@@ -14,15 +14,6 @@ from prefect_imagine.providers.models import GenerationKind
 WHILE_CREATING = 30.0
 CLOSEST = 2.0
 FARTHEST = 30.0
-# Seconds that a first job of a kind is taken to last, before any was seen.
-FIRST_GUESS = {
-    GenerationKind.IMAGE: 8.0,
-    GenerationKind.VIDEO: 60.0,
-    GenerationKind.VOICE: 5.0,
-    GenerationKind.MUSIC: 20.0,
-    GenerationKind.INFOGRAPHIC: 10.0,
-    GenerationKind.TEXT: 4.0,
-}
 LONGEST = {GenerationKind.VIDEO: 7200.0}
 LONGEST_OTHERWISE = 3600.0
 
@@ -58,10 +49,9 @@ class Cadence:
         by_now = boot_seconds() - flight.since
         latencies.append(by_now if lasted is None or lasted <= 0 else min(by_now, lasted))
 
-    def expected(self, flight: Flight) -> float:
-        """Seconds that a job like this is expected to last."""
-        seen = self._seen.get((flight.kind, flight.model))
-        return median(seen) if seen else FIRST_GUESS[flight.kind]
+    def _left(self, flight: Flight, now: float) -> float:
+        """Seconds until a job like those that were seen is expected to end."""
+        return flight.since + median(self._seen[flight.kind, flight.model]) - now
 
     def wait(
         self, flights: Iterable[Flight], *, creating: bool, scarce: bool, queue_full: bool = False
@@ -83,7 +73,7 @@ class Cadence:
         age = min(now - flight.since for flight in flights)
         if any((flight.kind, flight.model) not in self._seen for flight in flights):
             return max(CLOSEST, min(FARTHEST, 0.4 * age)) * random.uniform(0.9, 1.1)
-        left = sorted(flight.since + self.expected(flight) - now for flight in flights)
+        left = sorted(self._left(flight, now) for flight in flights)
         landing = [wait for wait in left if wait > 0]
         overdue = max(CLOSEST, min(FARTHEST, 0.15 * age))
         # What is worth waiting for: the next landing where a full queue waits for it, else most of them.

@@ -33,7 +33,6 @@ Row = Mapping[str, Any]
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of tenths of a second are looked for as often."""
     monkeypatch.setattr(cadence, "CLOSEST", 0.2)
-    monkeypatch.setattr(cadence, "FIRST_GUESS", dict.fromkeys(cadence.FIRST_GUESS, 0.3))
     for module in (creating, storing, watching, offload):
         monkeypatch.setattr(module, "backoff", lambda attempt: 0.05 * attempt)
 

@@ -11,6 +11,7 @@ import pytest
 
 from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.journal import read_journal, segment_key
+from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.opening import keep, open_batch
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import read_plan
@@ -179,6 +180,18 @@ class TestSecondThoughts:
             await until(lambda: len(session.lanes["imaginelab"].open) >= 2)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+async def test_what_is_under_way_is_cancelled_only_where_asked(runs: Runs, asked_for: bool) -> None:
+    runs.sandbox.configure(latency={"image": (3600.0, 3600.0)})
+    async with runs.session(numbered("blockadelabs", 3), cancel_in_flight=asked_for) as session:
+        running = asyncio.create_task(run(session))
+        await until(lambda: len(session.lanes["blockadelabs"].flying) == 3)
+        session.stop(StopReason.TERMINATED, "by a test")
+        await running
+    states = Counter(job["status"] for job in runs.sandbox.report(sums=False)["jobs"])
+    assert states == Counter({"aborted" if asked_for else "running": 3})
 
 
 class TestNeighbours:
