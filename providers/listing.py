@@ -25,15 +25,20 @@ class Slice:
 async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[HistoryPage]:
     """Pages until the list ends. `read` is given the page's number and offset, both from 0.
 
-    A server that ignores paging repeats itself: the walk stops, and claims to have seen the end only
-    where the list is shorter than any page.
+    A server that ignores paging begins each page with the same row: the walk stops, and claims to have seen
+    the end only where the list is shorter than any page. In a list that grows while it is walked, a page
+    repeats the tail of the one before: that is walked over.
     """
     seen: set[str] = set()
+    heads: set[str] = set()
+    offset = 0
     for number in range(MOST_PAGES):
-        page = await read(number, len(seen))
+        page = await read(number, offset)
+        offset += len(page.rows)
         fresh = [row for row in page.rows if row.id not in seen]
         seen.update(row.id for row in fresh)
-        repeats = bool(page.rows) and not fresh
+        repeats = not fresh and any(row.id in heads for row in page.rows[:1])
+        heads.update(row.id for row in page.rows[:1])
         if repeats:
             end = len(seen) < SMALLEST_PAGE
         else:

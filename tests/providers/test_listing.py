@@ -88,6 +88,19 @@ async def test_rows_that_move_between_pages_are_seen_once() -> None:
     assert seen == [str(number) for number in range(40)]
 
 
+@pytest.mark.parametrize("told", ["nothing", "total"])
+async def test_the_end_of_a_list_that_grows_meanwhile_is_seen(told: str) -> None:
+    """Three newer rows come between two pages: the second page holds but the first one's tail."""
+
+    async def read(number: int, offset: int) -> Slice:
+        shown = rows(range(0 if number == 0 else -3, 50))
+        return Slice(shown[offset : offset + 100], len(shown) if told == "total" else None)
+
+    pages, seen = await walked(read)
+    assert pages[-1].end
+    assert len(seen) == 50
+
+
 async def test_pages_by_number_are_asked_for_in_order() -> None:
     asked: list[int] = []
 
