@@ -21,6 +21,16 @@ RENEW_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 
 
+_held: set[str] = set()
+"""The owners by which this process holds leases."""
+
+
+def _is_over(owner: Owner) -> bool:
+    """Whether this owner writes no more: its process is gone, or is this one and has let go, which a full
+    disk may have kept it from writing down."""
+    return owner.surely_dead or (owner.is_this_process and owner.token not in _held)
+
+
 class LeaseRecord(Frozen):
     """What stands in `lease.json`. `beat` makes each renewal a new version."""
 
@@ -56,9 +66,10 @@ class Lease:
         seen: str | None = None
         while True:
             holder, version, age = await self._offload(self._look)
-            free = holder is None or holder.released or holder.owner.surely_dead or age > LEASE_SECONDS
+            free = holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS
             if (free or force) and await self._write(version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
+                _held.add(self._owner.token)
                 return
             # Of a process elsewhere one sees that it lives by its renewing the lease.
             lives = holder is not None and (holder.owner.surely_running or seen not in (None, version))
@@ -74,6 +85,7 @@ class Lease:
         """Say that this process runs the batch no longer."""
         if self._renewing is None:
             return
+        _held.discard(self._owner.token)
         self._renewing.cancel()
         with suppress(asyncio.CancelledError):
             await self._renewing

@@ -44,6 +44,11 @@ class Owner(Frozen):
         return self._here and _started(self.pid) == self.started and _stat(self.pid)[0] not in ("T", "t")
 
     @property
+    def is_this_process(self) -> bool:
+        """Whether this is, under whatever token, the process that asks."""
+        return self._here and self.pid == os.getpid() and self.started == _started(self.pid)
+
+    @property
     def _here(self) -> bool:
         return bool(self.boot) and self.boot == boot_id()
 
