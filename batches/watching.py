@@ -33,7 +33,8 @@ from prefect_imagine.errors import (
     UnsupportedOperationError,
 )
 from prefect_imagine.providers.clock import boot_seconds, utc_now
-from prefect_imagine.providers.http import backoff, is_moderation
+from prefect_imagine.providers.failures import is_moderation
+from prefect_imagine.providers.http import backoff
 from prefect_imagine.providers.models import Generation, GenerationStatus, HistoryPage
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from prefect_imagine.providers.base import (
     setting_problems,
 )
 from prefect_imagine.providers.clock import Deadline
-from prefect_imagine.providers.http import ErrorDetail
+from prefect_imagine.providers.failures import ErrorDetail
 from prefect_imagine.providers.listing import Slice, count, walk
 from prefect_imagine.providers.models import (
     Capabilities,

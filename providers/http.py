@@ -12,27 +12,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import SecretStr
 
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
     ConfigurationError,
     ConnectionFailedError,
-    InsufficientCreditsError,
     InvalidRequestError,
-    ModerationError,
-    NotFoundError,
     ProviderError,
     RateLimitedError,
-    ServerError,
     UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
+from prefect_imagine.providers.auth import Auth
 from prefect_imagine.providers.clock import Deadline, ProviderClock
+from prefect_imagine.providers.failures import ErrorDetail, ErrorReader, kind_of
 from prefect_imagine.providers.pacing import Pacer, Permit, Urgency
 from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import guard_httpx_logs, without_query
@@ -50,55 +47,6 @@ class Timeouts:
     connect: float = 10.0
     read: float = 30.0
     create: float = 50.0
-
-
-@dataclass(frozen=True)
-class ErrorDetail:
-    """What an error body says."""
-
-    message: str
-    code: str | None = None
-
-
-class Auth(Protocol):
-    """Gives a request its credentials."""
-
-    async def headers(self) -> dict[str, str]:
-        """The headers to send."""
-
-    async def renew(self, used: Mapping[str, str]) -> bool:
-        """After a 401 to these headers: whether there are other ones now."""
-
-    def secrets(self) -> list[str]:
-        """What must never be printed."""
-
-
-class HeaderAuth:
-    """A key that goes into one header and never changes."""
-
-    def __init__(self, secret: SecretStr, *, header: str = "Authorization", scheme: str = "Bearer ") -> None:
-        self._secret = secret
-        self._header = header
-        self._scheme = scheme
-
-    async def headers(self) -> dict[str, str]:
-        """The header with the key."""
-        return {self._header: f"{self._scheme}{self._secret.get_secret_value()}"}
-
-    async def renew(self, used: Mapping[str, str]) -> bool:
-        """A key that is refused stays refused."""
-        return False
-
-    def secrets(self) -> list[str]:
-        """The key."""
-        return [self._secret.get_secret_value()]
-
-
-class ErrorReader(Protocol):
-    """What is particular about a provider's error bodies."""
-
-    def __call__(self, status: int, body: Any) -> ErrorDetail | None:
-        """The message and code of an error body, or `None` if this is not one."""
 
 
 @cache
@@ -348,7 +296,7 @@ class Api:
         detail = detail or ErrorDetail(
             _words(response, body) or f"HTTP {status} {response.reason_phrase}".strip()
         )
-        kind = self._codes.get(detail.code or "") or _kind_of(status, detail.message)
+        kind = self._codes.get(detail.code or "") or kind_of(status, detail.message)
         message = f"{self.provider}: {self._redacted(detail.message)}"
         error = kind(message, provider=self.provider, status_code=status, code=detail.code)
         if isinstance(error, RateLimitedError):
@@ -382,41 +330,6 @@ def _words(response: httpx.Response, body: Any) -> str | None:
     elif body is _UNREADABLE and response.headers.get("content-type", "").startswith("text/plain"):
         body = response.text
     return body.strip() or None if isinstance(body, str) else None
-
-
-_MODERATION = ("moderat", "content policy", "content_policy", "nsfw", "banned prompt", "safety", "prohibited")
-
-
-def is_moderation(message: str) -> bool:
-    """Whether a message speaks of refused content."""
-    lowered = message.lower()
-    return any(word in lowered for word in _MODERATION)
-
-
-def _speaks_of_credits(message: str) -> bool:
-    lowered = message.lower()
-    return any(word in lowered for word in ("credit", "quota", "balance", "insufficient funds"))
-
-
-def _kind_of(status: int, message: str) -> type[ProviderError]:
-    if (status < 300 or status in (400, 403, 409, 422)) and is_moderation(message):
-        return ModerationError
-    if status < 300:  # an error that only its words tell
-        return InsufficientCreditsError if _speaks_of_credits(message) else InvalidRequestError
-    known: dict[int, type[ProviderError]] = {
-        401: AuthenticationError,
-        402: InsufficientCreditsError,
-        403: InsufficientCreditsError if _speaks_of_credits(message) else AuthenticationError,
-        404: NotFoundError,
-        405: NotFoundError,
-        408: ConnectionFailedError,
-        429: RateLimitedError,
-    }
-    if status in known:
-        return known[status]
-    if status >= 500:
-        return ServerError
-    return UnexpectedResponseError if 300 <= status < 400 else InvalidRequestError
 
 
 def _reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from prefect_imagine.errors import (
 from prefect_imagine.providers import wire
 from prefect_imagine.providers.base import BaseClient, kind_problems, number_problem, setting_problems
 from prefect_imagine.providers.clock import Deadline
-from prefect_imagine.providers.http import ErrorDetail
+from prefect_imagine.providers.failures import ErrorDetail
 from prefect_imagine.providers.listing import Slice, walk
 from prefect_imagine.providers.models import (
     Capabilities,

@@ -24,7 +24,8 @@ from prefect_imagine.providers import wire
 from prefect_imagine.providers.base import STRAGGLERS, BaseClient, kind_problems, model_problems
 from prefect_imagine.providers.clock import Deadline
 from prefect_imagine.providers.credits import credits_or_none
-from prefect_imagine.providers.http import Api, ErrorDetail
+from prefect_imagine.providers.failures import ErrorDetail
+from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.listing import Slice, count, walk
 from prefect_imagine.providers.models import (
     Balance,

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab
-from prefect_imagine.providers.http import Api, Auth, HeaderAuth, Timeouts
+from prefect_imagine.providers.auth import Auth, HeaderAuth
+from prefect_imagine.providers.http import Api, Timeouts
 from prefect_imagine.providers.imaginelab import LoginAuth
 from prefect_imagine.providers.pacing import Pacer, SharedLimit, machine_cell
 from prefect_imagine.providers.prices import PriceList

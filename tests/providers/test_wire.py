@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from prefect_imagine.errors import UnexpectedResponseError
 from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab, wire
-from prefect_imagine.providers.http import ErrorDetail
+from prefect_imagine.providers.failures import ErrorDetail
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus
 from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
