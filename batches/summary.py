@@ -52,6 +52,7 @@ class Summary(Frozen):
 
     Attributes:
         error: why the run ended before everything was stored, where it did.
+        stopped_by: the same in stable words, such as budget, credits, key, gone, terminated.
         exit_code: as the command line's contract has it.
     """
 
@@ -63,6 +64,7 @@ class Summary(Frozen):
     manifest: str
     report: str
     error: str | None = None
+    stopped_by: tuple[str, ...] = ()
     exit_code: int = ALL_STORED
 
 
@@ -92,6 +94,7 @@ def summarize(
         manifest=f"{address}/{usage.batch_id}/manifest.jsonl",
         report=f"{address}/{usage.batch_id}/report.html",
         error="; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
+        stopped_by=tuple(dict.fromkeys(stop.reason.value for stop in stops)),
         exit_code=_exit_code(counts, stops, key_refused_first=key_refused_first),
     )
 

@@ -27,6 +27,7 @@ from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import publish
+from prefect_imagine.tasks.events import announce
 from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.waves import PrefectStages
@@ -109,6 +110,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
             with PrefectStages(session) as stages:
                 await run(session, stages)
             summary, usage = await session.close_books()
+    announce(summary)
     await publish(summary, usage, report_link(store, usage))
     return flow_state(summary, options.allowed_failures)
 

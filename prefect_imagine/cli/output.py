@@ -45,7 +45,9 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def contract(summary: Summary) -> dict[str, Any]:
     """A summary as `--json` gives it. Possibly charged credits are in `usage.json`."""
-    return summary.model_dump(mode="json", exclude={"exit_code": True, "credits": {"possible"}})
+    return summary.model_dump(
+        mode="json", exclude={"exit_code": True, "stopped_by": True, "credits": {"possible"}}
+    )
 
 
 def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:

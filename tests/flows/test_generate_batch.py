@@ -219,3 +219,29 @@ async def test_prompts_may_come_from_a_file_with_defaults(keys: RunningSandbox, 
     prompts = [line["request"]["prompt"] for line in manifest(open_store(str(tmp_path)), "batch")]
     assert prompts[0].startswith("A heron on 20")
     assert prompts[1] == "Two {braces}"
+
+
+async def test_a_reached_budget_is_an_event_and_names_the_reason(
+    keys: RunningSandbox, tmp_path: Path, prefect_server: str
+) -> None:
+    prompts = [Prompt(prompt="dear", provider="imaginelab", count=3)]
+    state = await _run(prompts, str(tmp_path), batch_id="within-budget", max_credits=11)
+    assert state.is_failed()
+    assert "max_credits" in (state.message or "")
+    assert keys.report(jobs=False)["charged"]["imaginelab"] == 10
+    wanted = {
+        "filter": {
+            "event": {"prefix": ["imagine."]},
+            "resource": {"id": ["imagine.batch.within-budget"]},
+        }
+    }
+    deadline = time.monotonic() + 60
+    async with httpx.AsyncClient(base_url=prefect_server) as http:
+        while True:
+            told = (await http.post("/events/filter", json=wanted)).json()["events"]
+            if {each["event"] for each in told} == {"imagine.batch.stopped", "imagine.budget.exceeded"}:
+                break
+            assert time.monotonic() < deadline, told
+            await asyncio.sleep(0.2)
+    assert told[0]["payload"]["stopped_by"] == ["budget"]
+    assert told[0]["payload"]["credits"]["charged"] == 10
