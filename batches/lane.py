@@ -114,7 +114,6 @@ class Lane:
         self.ready: deque[int] = deque()
         self.watching = True
         self.reads_pass = False
-        self.look_soon = False
         self.pending_waves = 0
         self.cap: float | None = None
         self.order: dict[str, int] = {}

@@ -100,12 +100,9 @@ class Watcher:
         elif not lane.flying:
             # Nothing to look at yet: whatever comes up hurries this along or is seen in a moment.
             wait = min(wait, 1.0)
-        if lane.look_soon:
-            lane.look_soon = False
-            self._next_look, wait = now, 0.0
         if wait > 0:
             await lane.pause(wait)
-            if boot_seconds() < now + wait and not lane.look_soon:
+            if boot_seconds() < now + wait:
                 return  # hurried: think again about when to look
 
     async def _patiently(self, work: Awaitable[None]) -> None:
