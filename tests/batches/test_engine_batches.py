@@ -241,7 +241,10 @@ class TestNeighbours:
 
     async def test_a_second_run_that_waits_finds_everything_done(self, runs: Runs) -> None:
         rows = numbered("imaginelab", 4)
-        first, second = await asyncio.gather(runs.run(rows), runs.run(rows, wait=True))
+        running = asyncio.ensure_future(runs.run(rows))
+        await until(lambda: sum(runs.sandbox.books.accepted.values()) >= 1)
+        second = await runs.run(rows, wait=True)
+        first = await running
         assert (first.summary.exit_code, second.summary.exit_code) == (0, 0)
         assert first.summary.requests.create + second.summary.requests.create == 4
         runs.check()
