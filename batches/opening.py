@@ -12,7 +12,7 @@ from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import Plan, check_same, read_plan, write_plan
+from prefect_imagine.batches.plan import BatchItem, Plan, check_same, read_plan, write_plan
 from prefect_imagine.batches.preflight import Inspection, check_priced, check_requests, inspect, make_plan
 from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.batches.state import BatchState, Phase
@@ -91,7 +91,8 @@ async def open_batch(
         offload.close()
     if plan is None and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
-    if plan is not None and asked is not None:
+    # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
+    if plan is not None and asked is not None and options.batch_id is not None:
         check_same(plan, [each.fingerprint for each in asked])
     if plan is not None:
         check_priced(plan, options)
@@ -103,6 +104,14 @@ async def open_batch(
             prices = _prices(found, options)
             plan = make_plan(batch_id, asked or (), clients, inspection, options, prices)
         yield Opened(plan, state, clients, inspection.balances, fresh)
+
+
+def to_create(opened: Opened, options: BatchOptions) -> list[BatchItem]:
+    """The items that a run with these options may create."""
+    wanted = {Phase.PLANNED}
+    wanted |= {Phase.FAILED} if options.retry_failed else set()
+    wanted |= {Phase.UNKNOWN} if options.recreate_unknown else set()
+    return [item for item in opened.plan.items if opened.state[item.index].phase in wanted]
 
 
 async def raise_problems(

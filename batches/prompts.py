@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from prefect_imagine.batches.formats import COLUMNS, SETTINGS, Problems, read_rows
+from prefect_imagine.batches.templates import fill, names_in
 from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import PROVIDERS
@@ -20,7 +21,6 @@ MOST_SECONDS = 24 * 3600
 LONGEST_NAME_BYTES = 160
 LARGEST_SEED = 2**63 - 1
 _DOTTED = re.compile(r"(labels|settings)\..+", re.DOTALL)
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class Prompt(Frozen):
@@ -165,12 +165,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _used_variables(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> set[str]:
-    return {
-        match[1].strip()
-        for _, values in rows
-        for match in _PLACEHOLDER.finditer(str(values.get("prompt", "")))
-        if match[1] is not None
-    }
+    return {name for _, values in rows for name in names_in(str(values.get("prompt", "")))}
 
 
 def _check_columns(rows: Iterable[tuple[int, Mapping[str, Any]]], used: set[str], problems: Problems) -> None:
@@ -227,32 +222,15 @@ def _prompt(
     if not isinstance(raw, str):
         problems.add("must be text", row=row, column="prompt")
         return ""
-    before = len(problems.found)
-    text = raw if variables is None else _filled(row, raw, {**variables, **values}, problems)
-    if not text.strip() and len(problems.found) == before:
+    text, wrong = raw, list[str]()
+    if variables is not None:
+        known = {name: each for name, each in {**variables, **values}.items() if name != "prompt"}
+        text, wrong = fill(raw, known, "in this row")
+    for message in wrong:
+        problems.add(message, row=row, column="prompt")
+    if not text.strip() and not wrong:
         problems.add("is empty", row=row, column="prompt")
     return text.strip()
-
-
-def _filled(row: int, template: str, values: Mapping[str, Any], problems: Problems) -> str:
-    def fill(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if match[1] is None:
-            problems.add(f"a lone {match[0]!r}: write {match[0] * 2!r} for a brace", row=row, column="prompt")
-            return match[0]
-        name = match[1].strip()
-        if name == "prompt" or name not in values:
-            known = sorted(each for each in values if each != "prompt")
-            problems.add(
-                f"{{{name}}} has no value in this row; {nearest(name, known)} (write {{{{ for a brace)",
-                row=row,
-                column="prompt",
-            )
-            return ""
-        return str(values[name])
-
-    return _PLACEHOLDER.sub(fill, template)
 
 
 def _choice(row: int, column: str, value: Any, choices: Sequence[str], problems: Problems) -> str | None:

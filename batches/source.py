@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect_imagine.batches.formats import Problems, format_of
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
+from prefect_imagine.batches.templates import variables
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import open_store
 
@@ -47,11 +48,3 @@ def asked_in(
     prompts goes to `problems`, where given."""
     known = file_format or format_of(source)
     return read_prompts(read_source(source), known, defaults, variables(at), problems)
-
-
-def variables(at: datetime) -> dict[str, str]:
-    """What `{date}` and its like stand for; frozen in the plan.
-
-    Nothing finer than a day: the same command again has to mean the same batch.
-    """
-    return {"date": at.date().isoformat(), "weekday": f"{at:%A}"}

@@ -1,5 +1,8 @@
 """What people deploy and schedule."""
 
+from prefect_imagine.flows.credits import credit_report
 from prefect_imagine.flows.generate import generate_batch
+from prefect_imagine.flows.resume import resume_crashed
+from prefect_imagine.flows.upkeep import cancel_batch, reconcile_batches
 
-__all__ = ["generate_batch"]
+__all__ = ["cancel_batch", "credit_report", "generate_batch", "reconcile_batches", "resume_crashed"]

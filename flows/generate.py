@@ -2,77 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
+from prefect_imagine.batches.asking import asked_for
 from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.formats import Problems
-from prefect_imagine.batches.opening import Accounts, Opened, handed_over, keep, open_batch, raise_problems
+from prefect_imagine.batches.failures import failure_lines
+from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, to_create
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.prompts import Asked, Defaults, Prompt, ask, prompts_to_rows
+from prefect_imagine.batches.preflight import estimate_lines
+from prefect_imagine.batches.prompts import Defaults
 from prefect_imagine.batches.results import settle_books, standing
+from prefect_imagine.batches.rotation import Rotation
 from prefect_imagine.batches.session import observer, open_session
-from prefect_imagine.batches.source import asked_in, variables
+from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.usage import Usage
-from prefect_imagine.errors import ImagineError
-from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.errors import BatchBusyError, ImagineError, InvalidPromptsError, NotApprovedError
+from prefect_imagine.flows.parameters import (
+    Bucket,
+    CredentialsBlocks,
+    KindName,
+    LowCredits,
+    Output,
+    Prompts,
+    ProviderName,
+    TimeZone,
+)
+from prefect_imagine.providers.credits import Credits
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
-from prefect_imagine.tasks.artifacts import publish
-from prefect_imagine.tasks.events import announce
+from prefect_imagine.tasks.approval import check_approved, total
+from prefect_imagine.tasks.artifacts import publish, publish_estimate, publish_problems
+from prefect_imagine.tasks.events import announce_break, announce_end, announce_low_credits, announce_start
 from prefect_imagine.tasks.limits import shared_limit
+from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.run_log import logs_in_run
+from prefect_imagine.tasks.schedule import batch_id_of, planned_time, run_name
 from prefect_imagine.tasks.waves import PrefectStages
 
 LINK_SECONDS = 7 * 24 * 3600
 
 
-def _run_name() -> str:
-    options = flow_run.parameters.get("options")
-    batch_id = options.get("batch_id") if isinstance(options, dict) else getattr(options, "batch_id", None)
-    return f"generate {batch_id or flow_run.id}"
-
-
-@flow(name="generate-batch", flow_run_name=_run_name, persist_result=False, retries=0)
+@flow(name="generate-batch", flow_run_name=run_name, persist_result=False, retries=0)
 async def generate_batch(
-    prompts: Annotated[
-        list[Prompt] | str | None,
-        Field(description="Prompts, or a file or s3:// address of them; empty to resume a batch."),
+    prompts: Prompts = None,
+    output: Output = "./outputs",
+    provider: Annotated[
+        ProviderName | None, Field(title="Provider", description="Of prompts that name none.")
     ] = None,
-    output: Annotated[
-        str, Field(description="Folder or s3://bucket/prefix that the batch is stored under.")
-    ] = "./outputs",
-    provider: Annotated[str | None, Field(description="Provider of prompts that name none.")] = None,
-    kind: Annotated[str | None, Field(description="Kind of prompts that name none.")] = None,
-    model: Annotated[str | None, Field(description="Model of prompts that name none.")] = None,
-    credentials: Annotated[
-        dict[str, str],
-        Field(description="Credentials block by provider; the environment's keys are taken otherwise."),
-    ] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: Annotated[
-        str | None,
-        Field(description="An S3Bucket block to store in; `output` is then the folder within it."),
+    kind: Annotated[KindName | None, Field(title="Kind", description="Of prompts that name none.")] = None,
+    model: Annotated[
+        str | None, Field(title="Model", description="Model or generator of prompts that name none.")
     ] = None,
-    options: Annotated[BatchOptions, Field(description="How the batch is to be run.")] = BatchOptions(),  # noqa: B008 frozen
+    credentials: CredentialsBlocks = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: Bucket = None,
+    options: Annotated[
+        BatchOptions, Field(title="Options", description="How the batch is to be run.")
+    ] = BatchOptions(),  # noqa: B008 frozen
+    rotation: Annotated[
+        Rotation | None,
+        Field(title="Rotation", description="Take only some rows of a long list, others each time."),
+    ] = None,
+    time_zone: TimeZone = "UTC",
+    validate_only: Annotated[
+        bool,
+        Field(
+            title="Dry run", description="Report the estimate and every problem; create and write nothing."
+        ),
+    ] = False,
+    approve_above: Annotated[
+        Credits | None,
+        Field(
+            ge=0,
+            title="Approve above",
+            description=(
+                "Pause until a person approves, when the run may cost more credits than this, or has items "
+                "without a price."
+            ),
+        ),
+    ] = None,
+    approval_minutes: Annotated[
+        float,
+        Field(gt=0, title="Approval minutes", description="How long to wait for it; no answer means no."),
+    ] = 60.0,
+    low_credits: LowCredits = {},  # noqa: B006
 ) -> State[Any]:
     """Generate a batch of prompts, store the outputs, and report what they cost.
 
     Running it again with the same batch id goes on where it stopped and creates nothing twice.
     """
-    with logs_in_run():
+    with logs_in_run() as log:
         try:
-            store = await open_output(output, bucket)
-            with closing(store):
+            find = accounts(credentials)
+            with closing(await open_output(output, bucket)) as store:
+                given = handed_over.get()
+                if given is not None:
+                    log.batch_id = given.plan.batch_id
+                    return await _generate(store, given, options)
+                at = planned_time(time_zone)
                 defaults = Defaults(provider, kind, model)
-                return await _run(store, prompts, defaults, accounts(credentials), options)
+                log.batch_id = batch_id = batch_id_of(options, time_zone)
+                asked = await asked_for(prompts, defaults, rotation, at, find, options)
+                async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
+                    announce_low_credits(opened.balances, low_credits)
+                    if validate_only:
+                        return await _estimated(opened, options)
+                    await check_approved(opened, options, approve_above, approval_minutes)
+                    return await _generate(store, await keep(store, opened), options)
+        except NotApprovedError as error:
+            return Cancelled(message=f"nothing was created: {error}")
+        except InvalidPromptsError as error:
+            await publish_problems(error)
+            return Failed(message=str(error), data=[str(problem) for problem in error.problems])
         except ImagineError as error:
             watcher = observer.get()
             if watcher is not None:
@@ -80,49 +127,40 @@ async def generate_batch(
             return Failed(message=str(error))
 
 
-async def _run(
-    store: Store,
-    prompts: Sequence[Prompt] | str | None,
-    defaults: Defaults,
-    find: Accounts,
-    options: BatchOptions,
-) -> State[Any]:
-    opened = handed_over.get()
-    if opened is not None:
-        return await _generate(store, opened, options)
-    batch_id = options.batch_id or str(flow_run.id)
-    problems = Problems()
-    asked = _asked(prompts, defaults, problems)
-    if problems.found:
-        await raise_problems(asked or (), find, options, problems)
-    async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
-        return await _generate(store, await keep(store, opened), options)
+async def _estimated(opened: Opened, options: BatchOptions) -> State[Any]:
+    lines = estimate_lines(to_create(opened, options))
+    await publish_estimate(opened.plan.batch_id, lines)
+    return Completed(message=f"{total(lines)}; nothing was created", data=lines)
 
 
 async def _generate(store: Store, opened: Opened, options: BatchOptions) -> State[Any]:
     if opened.settled:
-        summary, usage = standing(opened.plan, opened.state, store.address)
-        settle_books(store, opened.plan, opened.state, usage)
+        state = opened.state
+        summary, usage = standing(opened.plan, state, store.address)
+        settle_books(store, opened.plan, state, usage)
     else:
-        async with open_session(
-            opened.plan, opened.clients, store, options, balances=opened.balances
-        ) as session:
-            with PrefectStages(session) as stages:
-                await run(session, stages)
-            summary, usage = await session.close_books()
-    announce(summary)
-    await publish(summary, usage, report_link(store, usage))
+        summary, usage, state = await _run(store, opened, options)
+    announce_end(summary)
+    await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
     return flow_state(summary, options.allowed_failures)
 
 
-def _asked(
-    prompts: Sequence[Prompt] | str | None, defaults: Defaults, problems: Problems
-) -> list[Asked] | None:
-    if prompts is None:
-        return None
-    if isinstance(prompts, str):
-        return asked_in(prompts, None, defaults, utc_now(), problems)
-    return ask(prompts_to_rows(prompts), defaults, variables(utc_now()), problems)
+async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Summary, Usage, BatchState]:
+    plan = opened.plan
+    session_of = open_session(plan, opened.clients, store, options, balances=opened.balances)
+    try:
+        async with session_of as session:
+            announce_start(plan, len(to_create(opened, options)))
+            with PrefectStages(session) as stages:
+                async with watched(session):
+                    await run(session, stages)
+            summary, usage = await session.close_books()
+            return summary, usage, session.journal.state
+    except BatchBusyError:
+        raise  # it goes on elsewhere
+    except ImagineError as error:
+        announce_break(plan.batch_id, error)
+        raise
 
 
 def report_link(store: Store, usage: Usage) -> str:

@@ -21,6 +21,7 @@ ImagineError
 ├── GenerationTimeoutError        a generation did not end in time
 ├── OutputError                   what was downloaded is not the whole media (reason)
 ├── BudgetExceededError           the next create would pass max_credits
+├── NotApprovedError              a person was asked, and did not say yes
 ├── StoreError                    the bucket or folder failed
 ├── BatchBusyError                another process runs this batch
 └── FencedError                   another process has taken this batch over
@@ -47,6 +48,7 @@ class PromptFileError(ConfigurationError):
     """What is wrong in one place of a prompts file.
 
     Attributes:
+        message: what is wrong, without the place.
         row: the row, counted from 1 without the header; `None` for the file as a whole.
         column: the column's name, where one is to blame.
     """
@@ -56,6 +58,7 @@ class PromptFileError(ConfigurationError):
             part for part in (f"row {row}" if row else "", f"column {column!r}" if column else "") if part
         )
         super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
         self.row = row
         self.column = column
 
@@ -217,6 +220,10 @@ class OutputError(ImagineError):
 
 class BudgetExceededError(ImagineError):
     """The next create would pass `max_credits`."""
+
+
+class NotApprovedError(ImagineError):
+    """A person was asked whether to spend so much, and said no or nothing. Nothing was created."""
 
 
 class StoreError(ImagineError):

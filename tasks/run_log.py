@@ -5,30 +5,48 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from prefect.logging import get_run_logger
 
 
-class _Forward(logging.Handler):
-    def __init__(self, target: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+class RunLog(logging.Handler):
+    """Sends lines to a flow run's logger, each with the batch that it is about.
+
+    Attributes:
+        batch_id: named in lines that do not name it themselves.
+    """
+
+    def __init__(self) -> None:
         super().__init__(level=logging.INFO)
-        self._target = target
+        self._target = get_run_logger()
+        self.batch_id = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._target.log(record.levelno, "%s", record.getMessage())
+        # Flow runs side by side in one process: each gets its own lines, and those of no run's context.
+        if _present.get() not in (None, self):
+            return
+        line = record.getMessage()
+        line = line if self.batch_id in line else f"batch {self.batch_id}: {line}"
+        self._target.log(record.levelno, "%s", line)
+
+
+_present: ContextVar[RunLog | None] = ContextVar("prefect_imagine_run_log", default=None)
 
 
 @contextmanager
-def logs_in_run() -> Iterator[None]:
-    """Send what the package logs to the present flow run's logger."""
+def logs_in_run() -> Iterator[RunLog]:
+    """Send what the package logs in this context to the present flow run's logger."""
     package = logging.getLogger("prefect_imagine")
-    handler = _Forward(get_run_logger())
+    log = RunLog()
     before = package.level, package.propagate
-    package.addHandler(handler)
+    package.addHandler(log)
     package.setLevel(logging.INFO)
     package.propagate = False  # the run's logger prints it already
+    token = _present.set(log)
     try:
-        yield
+        yield log
     finally:
-        package.removeHandler(handler)
+        _present.reset(token)
+        package.removeHandler(log)
         package.level, package.propagate = before

@@ -17,7 +17,7 @@ from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer
-from prefect_imagine.batches.source import asked_in, variables
+from prefect_imagine.batches.source import asked_in
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.summary import (
     BAD_INPUT,
@@ -25,6 +25,7 @@ from prefect_imagine.batches.summary import (
     INFRASTRUCTURE,
     Summary,
 )
+from prefect_imagine.batches.templates import variables
 from prefect_imagine.batches.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch

@@ -138,7 +138,7 @@ async def test_the_bill_and_the_report_are_artifacts(
     async with httpx.AsyncClient(base_url=prefect_server) as http:
         only = {"flow_runs": {"id": {"any_": [run]}}}
         artifacts = {each["key"]: each for each in (await http.post("/artifacts/filter", json=only)).json()}
-    assert set(artifacts) >= {"imagine-usage", "imagine-report-batch"}
+    assert set(artifacts) >= {"imagine-usage", "imagine-failures", "imagine-progress", "imagine-report"}
     assert '"charged": 5' in str(artifacts["imagine-usage"]["data"])
 
 
@@ -239,9 +239,12 @@ async def test_a_reached_budget_is_an_event_and_names_the_reason(
     async with httpx.AsyncClient(base_url=prefect_server) as http:
         while True:
             told = (await http.post("/events/filter", json=wanted)).json()["events"]
-            if {each["event"] for each in told} == {"imagine.batch.stopped", "imagine.budget.exceeded"}:
+            payloads = {each["event"]: each["payload"] for each in told}
+            if len(payloads) == 3:
                 break
             assert time.monotonic() < deadline, told
             await asyncio.sleep(0.2)
-    assert told[0]["payload"]["stopped_by"] == ["budget"]
-    assert told[0]["payload"]["credits"]["charged"] == 10
+    assert payloads["imagine.batch.started"]["remaining"] == 3
+    for name in ("imagine.batch.stopped", "imagine.budget.exceeded"):
+        assert payloads[name]["stopped_by"] == ["budget"]
+        assert payloads[name]["credits"]["charged"] == 10

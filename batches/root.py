@@ -1,0 +1,55 @@
+"""The batches that lie under one root."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from prefect_imagine.batches.journal import folder, read_journal
+from prefect_imagine.batches.plan import Plan, read_plan
+from prefect_imagine.batches.state import BatchState, ItemState, Phase
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+DAY = 24 * 3600.0
+
+
+def batches_under(store: Store, days: float | None = None) -> Iterator[str]:
+    """The ids of the batches under a root, ascending; only those that were written to in the last days,
+    by the store's own clock. Raises `StoreError`."""
+    since = None if days is None else store.now() - days * DAY
+    for name in store.folders(""):
+        written = [found.modified for found in store.list(folder(name))]
+        if written and (since is None or max(written) >= since):
+            yield name
+
+
+def standings_under(store: Store, days: float | None = None) -> Iterator[tuple[Plan, BatchState]]:
+    """Plan and state of those batches, one after the other; a damaged one is told and left out. Raises
+    `StoreError` where the store itself fails."""
+    for batch_id in batches_under(store, days):
+        try:
+            plan = read_plan(store, batch_id)
+            state = read_journal(store, batch_id).state
+        except ConfigurationError:
+            continue  # a folder that is no batch
+        except StoreError as error:
+            if error.retryable:
+                raise
+            logger.warning("batch %s cannot be read and is left out: %s", batch_id, error)
+            continue
+        if plan is not None:
+            yield plan, state
+
+
+def unsettled_under(store: Store, days: float | None = None) -> Iterator[str]:
+    """The ids of those batches that have items to look at again: open, under way, to be stored, unknown."""
+    for plan, state in standings_under(store, days):
+        if any(_may_change(state[item.index]) for item in plan.items):
+            yield plan.batch_id
+
+
+def _may_change(item: ItemState) -> bool:
+    return item.phase in (Phase.OPEN, Phase.CREATED, Phase.FINISHED, Phase.UNKNOWN)

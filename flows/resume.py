@@ -1,0 +1,39 @@
+"""Going on with a flow run that crashed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry, Completed, Failed
+from pydantic import Field
+
+
+@flow(name="resume-crashed", flow_run_name="resume {flow_run_id}", persist_result=False, retries=0)
+async def resume_crashed(
+    flow_run_id: Annotated[UUID, Field(title="Flow run", description="A crashed run of generate-batch.")],
+    at_most: Annotated[
+        int, Field(ge=1, title="At most", description="Leave a run alone that has begun so many times.")
+    ] = 3,
+) -> State[Any]:
+    """Schedule a crashed flow run again: the same run, with the same batch, which goes on where it stopped.
+
+    Leaves alone what has not crashed, what belongs to no deployment, and what has begun too often.
+    """
+    async with get_client() as client:
+        try:
+            run = await client.read_flow_run(flow_run_id)
+        except ObjectNotFound:
+            return Failed(message=f"there is no flow run {flow_run_id}")
+        if run.state is None or not run.state.is_crashed():
+            return Completed(message=f"{run.name} has not crashed: it is {run.state_name}")
+        if run.deployment_id is None:
+            return Failed(message=f"{run.name} belongs to no deployment: resume its batch by hand")
+        if run.run_count >= at_most:
+            return Failed(message=f"{run.name} has begun {run.run_count} times: look into its logs")
+        await client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+    return Completed(message=f"{run.name} is scheduled again")

@@ -1,0 +1,100 @@
+"""Asking a person before much is spent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from uuid import uuid4
+
+from prefect.flow_runs import apause_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from prefect_imagine.batches.opening import Opened, to_create
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.preflight import EstimateLine, estimate_lines
+from prefect_imagine.errors import NotApprovedError
+from prefect_imagine.providers.credits import add_credits
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2
+EXAMPLES = 5
+GRACE_SECONDS = 300.0
+"""By how much longer Prefect would wait: of a run that outlasts its pause it says only that it failed."""
+
+
+class Approval(RunInput):
+    """A person's answer."""
+
+    approve: bool = Field(default=False, description="Create what is listed above, for these credits.")
+
+
+async def check_approved(
+    opened: Opened, options: BatchOptions, threshold: int | float | None, minutes: float
+) -> None:
+    """Pause the flow run until a person has said yes, where what it may create passes so many credits, or
+    has no price.
+
+    Raises:
+        NotApprovedError: a person said no, or nobody answered in time.
+    """
+    items = to_create(opened, options)
+    lines = estimate_lines(items)
+    if threshold is None or not _passes(lines, threshold):
+        return
+    logger.info("batch %s waits to be approved: %s", opened.plan.batch_id, total(lines))
+    question = Approval.with_initial_data(description=_question(opened.plan.batch_id, items, lines, minutes))
+    seconds = 60 * minutes
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await apause_flow_run(
+                wait_for_input=question,
+                timeout=round(seconds + GRACE_SECONDS),
+                poll_interval=LOOK_SECONDS,
+                key=str(uuid4()),  # each run asks for what it would create itself
+            )
+    except TimeoutError as error:
+        raise NotApprovedError(f"nobody approved it within {minutes:g} minutes: {total(lines)}") from error
+    if answer is None or not answer.approve:
+        raise NotApprovedError(f"a person said no: {total(lines)}")
+    logger.info("batch %s was approved: %s", opened.plan.batch_id, total(lines))
+
+
+def _passes(lines: Sequence[EstimateLine], threshold: int | float) -> bool:
+    priced = add_credits(line.credits for line in lines if line.credits is not None)
+    return priced > threshold or any(line.credits is None for line in lines)
+
+
+def total(lines: Sequence[EstimateLine]) -> str:
+    """What is to be created in one sentence; credits of different providers are not added up."""
+    items = sum(line.items for line in lines)
+    by_provider: dict[str, list[int | float | None]] = {}
+    for line in lines:
+        by_provider.setdefault(line.provider, []).append(line.credits)
+    return f"{items} items: " + "; ".join(_amount(name, each) for name, each in by_provider.items())
+
+
+def _amount(provider: str, amounts: Sequence[int | float | None]) -> str:
+    priced = add_credits(amount for amount in amounts if amount is not None)
+    unpriced = " and more without a price" if None in amounts else ""
+    return f"{provider} {priced} credits{unpriced}"
+
+
+def _question(
+    batch_id: str, items: Sequence[BatchItem], lines: Sequence[EstimateLine], minutes: float
+) -> str:
+    examples = "\n".join(f"- `{item.title.replace('`', ' ')}`" for item in items[:EXAMPLES])
+    rows = "\n".join(
+        f"| {line.provider} | {line.kind} | {line.model} | {line.items} | "
+        f"{'no price' if line.credits is None else line.credits} |"
+        for line in lines
+    )
+    return (
+        f"Batch **{batch_id}** would create {total(lines)}.\n\n"
+        f"| provider | kind | model | items | credits |\n|---|---|---|--:|--:|\n{rows}\n\n"
+        f"Such as:\n\n{examples}\n\n"
+        f"Nothing has been spent. No answer within {minutes:g} minutes means no."
+    )

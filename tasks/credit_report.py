@@ -1,0 +1,121 @@
+"""The credit report in the Prefect UI: a page to read, and tables that keep their history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+
+from prefect_imagine.batches.ledger import Ledger, LedgerLine, daily, provider_of
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.tasks.bookkeeping import AccountBalance
+
+REPORT_KEY = "imagine-credit-report"
+MODELS_KEY = "imagine-credits-by-model"
+LABELS_KEY = "imagine-credits-by-label"
+TREND_DAYS = 14
+WEEK = 7
+AMOUNTS = ("charged", "estimated", "possible")
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> None:
+    """Publish what was spent and what is left."""
+    await acreate_markdown_artifact(
+        markdown=render(ledger, balances, today), key=REPORT_KEY, description="Credits: spent, and left."
+    )
+    for key, lines, what in (
+        (MODELS_KEY, ledger.by_model, "by provider, kind and model"),
+        (LABELS_KEY, ledger.by_label, "by label; an item with two labels is in two lines"),
+    ):
+        await acreate_table_artifact(
+            table=table(lines), key=key, description=f"Credits a day since {ledger.first}, {what}."
+        )
+
+
+def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
+    """Lines as rows of a table."""
+    return [line.model_dump(mode="json") for line in lines]
+
+
+def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> str:
+    """The report as Markdown. Charged credits and estimates, and those of different providers, are
+    different things: nothing adds them up."""
+    return "\n".join(
+        [
+            f"# Credits, {ledger.first} to {today}",
+            f"{ledger.batches} batches. Charged: as the provider said. Estimated: by a price list, where it "
+            "is silent. Possible: creates whose fate is unknown.",
+            "## Left",
+            *_rows(("provider", "credits", "charged a day", "lasts"), _left(ledger, balances, today)),
+            "## Spent by provider",
+            *_rows(
+                ("provider", "credits", "today", "7 days", "the 7 before", "all", f"{TREND_DAYS} days"),
+                _spent(ledger, today),
+            ),
+            "## Spent by model",
+            *_rows(("model", "items", "stored", "failed", *AMOUNTS, "unpriced"), _sums(ledger.by_model)),
+            "## Spent by label",
+            *_rows(("label", "items", "stored", "failed", *AMOUNTS, "unpriced"), _sums(ledger.by_label)),
+        ]
+    )
+
+
+def _left(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for each in balances:
+        own = [line for line in ledger.by_model if provider_of(line) == each.provider]
+        a_day = sum(daily(own, "charged", today, WEEK)) / WEEK
+        if each.balance is None:
+            rows.append((each.provider, each.note, "", ""))
+        else:
+            lasts = f"{each.balance.credits / a_day:.0f} days" if a_day else ""
+            rows.append((each.provider, each.balance.credits, f"{a_day:.1f}", lasts))
+    return rows
+
+
+def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for provider in ledger.providers:
+        own = [line for line in ledger.by_model if provider_of(line) == provider]
+        for amount in AMOUNTS:
+            everything = add_credits(getattr(line, amount) for line in own)
+            days = daily(own, amount, today, TREND_DAYS)
+            if everything:
+                week, before = add_credits(days[-WEEK:]), add_credits(days[:-WEEK])
+                rows.append((provider, amount, days[-1], week, before, everything, sparkline(days)))
+    return rows
+
+
+def _sums(lines: Iterable[LedgerLine]) -> list[tuple[object, ...]]:
+    groups: dict[str, list[LedgerLine]] = {}
+    for line in lines:
+        groups.setdefault(line.name, []).append(line)
+    counted = ("items", "stored", "failed", *AMOUNTS, "unpriced")
+    return [
+        (name, *(add_credits(getattr(line, column) for line in group) for column in counted))
+        for name, group in sorted(groups.items())
+    ]
+
+
+def sparkline(amounts: Sequence[int | float]) -> str:
+    """Amounts as a row of bars."""
+    top = max(amounts, default=0)
+    if not top:
+        return _BARS[0] * len(amounts)
+    return "".join(_BARS[round(amount / top * (len(_BARS) - 1))] for amount in amounts)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    if not rows:
+        return ["Nothing.", ""]
+    lines = [head, ["---"] * len(head), *rows]
+    return ["", *(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines), ""]
+
+
+def _cell(value: object) -> str:
+    """A value as a cell: labels and models are other people's text."""
+    text = " ".join(str(value).split())
+    return "".join(f"\\{sign}" if sign in "\\|`*_<>[]" else sign for sign in text)

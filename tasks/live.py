@@ -1,0 +1,122 @@
+"""What people see of a run while it lasts: a progress artifact, and an event for each generation that
+fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+from prefect_imagine.batches.session import Progress, Session
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.tasks.artifacts import PROGRESS_KEY
+from prefect_imagine.tasks.events import announce_failure
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+LAST_SECONDS = 10.0
+RATE_SECONDS = 120.0
+MOST_EVENTS = 500
+"""Failures of one run that are told one by one; Prefect drops what comes too fast for it."""
+
+
+@asynccontextmanager
+async def watched(session: Session) -> AsyncIterator[None]:
+    """Keep the progress artifact of a run up to date, and tell its failures, while the context lasts.
+
+    Looks every five seconds, whatever the size of the batch. Prefect being away never stops a batch.
+    """
+    live = _Live(session)
+    watching = asyncio.create_task(live.keep_looking())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await live.look()
+
+
+class _Live:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._batch_id = session.plan.batch_id
+        self._told = self._failed()
+        self._left = MOST_EVENTS
+        self._seen: deque[tuple[float, int]] = deque()
+        self._artifact: UUID | None = None
+        self._complained = False
+
+    async def keep_looking(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def look(self) -> None:
+        self._tell_failures()
+        now = self._session.progress()
+        percent = 100.0 * _done(now) / max(1, now.total)
+        text = describe(self._batch_id, now, self._per_minute(now))
+        try:
+            if self._artifact is None:
+                self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
+            else:
+                await aupdate_progress_artifact(self._artifact, percent, text)
+        except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
+            if not self._complained:
+                logger.warning("batch %s: progress cannot be shown: %s", self._batch_id, error)
+            self._complained = True
+
+    def _failed(self) -> set[int]:
+        state = self._session.journal.state
+        return {item.index for item in self._session.plan.items if state[item.index].phase is Phase.FAILED}
+
+    def _tell_failures(self) -> None:
+        failed = self._failed()
+        for index in sorted(failed - self._told)[: self._left]:
+            announce_failure(
+                self._batch_id, self._session.plan.item(index), self._session.journal.state[index]
+            )
+            self._left -= 1
+        self._told = failed
+
+    def _per_minute(self, now: Progress) -> float:
+        """Items done a minute, over the last two minutes."""
+        self._seen.append((boot_seconds(), _done(now)))
+        while self._seen[-1][0] - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        seconds = self._seen[-1][0] - self._seen[0][0]
+        return 60 * (self._seen[-1][1] - self._seen[0][1]) / seconds if seconds > 0 else 0.0
+
+
+def _done(now: Progress) -> int:
+    return now.stored + now.failed + now.unknown
+
+
+def describe(batch_id: str, now: Progress, per_minute: float) -> str:
+    """A run's progress as Markdown: counts, rate, credits, and the time left at this rate."""
+    left = now.total - _done(now)
+    counts = {"under way": now.flying, "failed": now.failed, "unknown": now.unknown, "left": left}
+    told = [f"{count} {name}" for name, count in counts.items() if count]
+    lines = [
+        f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in told)}",
+        f"{now.credits} credits so far (charged, estimated and possibly charged)",
+    ]
+    if per_minute > 0 and left:
+        lines.append(f"{per_minute:.1f} a minute, about {_duration(60 * left / per_minute)} left")
+    return "\n\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

@@ -1,0 +1,45 @@
+"""The time that a flow run was meant for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from prefect.runtime import flow_run
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.templates import fill_id
+from prefect_imagine.errors import ConfigurationError
+
+
+def zone_of(time_zone: str) -> ZoneInfo:
+    """A time zone by its name. Raises `ConfigurationError`."""
+    try:
+        return ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"there is no time zone {time_zone!r}: use a name such as UTC or Europe/Berlin"
+        ) from error
+
+
+def planned_time(time_zone: str) -> datetime:
+    """When the present flow run was scheduled for, however late it runs and however often. Raises
+    `ConfigurationError`."""
+    planned: datetime = flow_run.scheduled_start_time
+    return planned.astimezone(zone_of(time_zone))
+
+
+def batch_id_of(options: BatchOptions, time_zone: str) -> str:
+    """The batch of the present flow run: as named, with `{date}` filled in, or the run's own id. Raises
+    `ConfigurationError`."""
+    return fill_id(options.batch_id, planned_time(time_zone)) if options.batch_id else str(flow_run.id)
+
+
+def run_name() -> str:
+    """The name of a run of `generate_batch`."""
+    given = flow_run.parameters
+    try:
+        options = BatchOptions.model_validate(given.get("options") or {})
+        return f"generate {batch_id_of(options, given.get('time_zone') or 'UTC')}"
+    except ConfigurationError:  # which the flow itself tells
+        return f"generate {flow_run.id}"
