@@ -35,6 +35,7 @@
   };
 
   const iconOf = (kind) => ({ voice: "audio", music: "audio", infographic: "image" })[kind] || kind;
+  const small = (output) => output.thumbnail || (output.as === "image" && !output.heavy && output.href) || "";
   const titleOf = (item) => item.name || item.prompt.trim().split(/\s+/).slice(0, 9).join(" ");
   const link = (output, text) =>
     output.href
@@ -47,6 +48,11 @@
   const picture = (output, source, alt, lazy) => {
     const image = make("img", { alt, decoding: "async", loading: lazy && "lazy" });
     image.addEventListener("error", () => {
+      const whole = small({ ...output, thumbnail: "" });
+      if (whole && image.getAttribute("src") !== whole) {
+        image.src = whole;
+        return;
+      }
       const host = image.closest("button") || image;
       host.replaceWith(placeholder(output, output.media || "no picture"));
     });
@@ -61,11 +67,33 @@
     });
     // Chromium's controls would go on showing a spinner although loading has paused.
     element.addEventListener("suspend", () => {
-      if (!element.paused) return;
+      if (!element.paused || !element.controls) return;
       element.controls = false;
       element.controls = true;
-    }, { once: true });
+    });
     return element;
+  };
+
+  // Without a picture of its own a video shows its first frame, which is fetched once it comes into view.
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      target.preload = "metadata";
+      seen.unobserve(target);
+    }
+  });
+
+  const clip = (output) => {
+    const video = player("video", output, "none");
+    video.controls = false;
+    if (!output.thumbnail) seen.observe(video);
+    const play = make("button", { type: "button", class: "play", tabindex: "-1", "aria-label": `Play ${output.file}` }, icon("play"));
+    play.addEventListener("click", () => {
+      play.remove();
+      video.controls = true;
+      video.focus();
+      video.play().catch(() => {});  // its own controls say why it does not
+    });
+    return make("div", { class: "tile" }, video, play);
   };
 
   const tile = (item, output, place, surplus) => {
@@ -74,8 +102,8 @@
     const button = (...children) =>
       make("button", { type: "button", class: "tile", tabindex: "-1", "aria-label": label, on: { click: open } }, ...children,
         surplus && make("span", { class: "surplus", text: `+${surplus}` }));
-    const source = output.thumbnail || (output.as === "image" ? output.href : "");
-    if (output.as === "video" && output.href) return make("div", { class: "tile" }, player("video", output, "none"));
+    const source = small(output);
+    if (output.as === "video" && output.href) return clip(output);
     if (output.as === "audio" && output.href) {
       return make("div", { class: "tile sound" }, source ? picture(output, source, "", true) : icon("audio"), player("audio", output, "none"));
     }
@@ -288,9 +316,18 @@
     for (const other of document.querySelectorAll("audio, video")) if (other !== event.target) other.pause();
   }, true);
 
+  const fullPicture = (item, output) => {
+    const image = picture(output, output.href, titleOf(item), false);
+    if (output.thumbnail) {
+      image.style.background = `center / contain no-repeat url(${JSON.stringify(output.thumbnail)})`;
+      image.addEventListener("load", () => { image.style.background = ""; });
+    }
+    return image;
+  };
+
   const large = (item, output) => {
     if (!output) return media(item);
-    if (output.as === "image" && output.href) return picture(output, output.href, titleOf(item), false);
+    if (output.as === "image" && output.href) return fullPicture(item, output);
     if (["video", "audio"].includes(output.as) && output.href) return player(output.as, output, "metadata");
     if (output.text) return make("pre", { text: output.text });
     return placeholder(output, output.media);
@@ -310,7 +347,7 @@
   const strip = (item, place) =>
     item.outputs.length > 1 && make("div", { class: "strip" }, ...item.outputs.map((output, at) =>
       make("button", { type: "button", "aria-label": `Output ${at + 1}`, "aria-current": at === place && "true", on: { click: () => openBox(item, at) } },
-        output.thumbnail || (output.as === "image" && output.href) ? picture(output, output.thumbnail || output.href, "", true) : icon(output.as))));
+        small(output) ? picture(output, small(output), "", true) : icon(output.as))));
 
   const fillBox = (item, place) => {
     const output = item.outputs[place];
@@ -360,12 +397,52 @@
   });
   box.addEventListener("click", (event) => event.target === box && box.close());
   box.addEventListener("close", () => {
+    if (box.open) return;  // the event comes late, and the next item may be there already
     const place = shown.indexOf(opened);
     opened = null;
     box.replaceChildren();
     writeHash();
     focusCard(place);
   });
+
+  const clock = new Intl.DateTimeFormat("en", {
+    timeZone: "UTC", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+  });
+
+  const readable = (figure) => {
+    const { begun, ended, bands } = JSON.parse(figure.dataset.chart);
+    const plot = figure.querySelector(".plot");
+    const cursor = make("i", { class: "cursor", hidden: true });
+    const tip = make("div", { class: "tip", role: "status", hidden: true });
+    const last = bands[0].sums.length - 1;
+    let column = last;
+    const hide = () => { cursor.hidden = tip.hidden = true; };
+    const read = (to) => {
+      column = Math.min(last, Math.max(0, Math.round(to)));
+      const list = make("dl", {});
+      for (const [place, band] of [...bands.entries()].reverse()) {
+        list.append(make("i", { class: `band-${place}` }), make("dt", { text: band.name }),
+          make("dd", { text: band.sums[column].toLocaleString("en") }));
+      }
+      tip.replaceChildren(make("b", { text: clock.format(begun + (ended - begun) * column / last) }), list);
+      tip.classList.toggle("flip", column > last / 2);
+      cursor.style.left = tip.style.left = `${100 * column / last}%`;
+      cursor.hidden = tip.hidden = false;
+    };
+    plot.append(cursor, tip);
+    plot.addEventListener("pointermove", (event) => {
+      const { left, width } = plot.getBoundingClientRect();
+      read(last * (event.clientX - left) / width);
+    });
+    plot.addEventListener("pointerleave", hide);
+    plot.addEventListener("blur", hide);
+    plot.addEventListener("keydown", (event) => {
+      const to = { ArrowLeft: column - 6, ArrowRight: column + 6, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      read(to);
+    });
+  };
 
   const THEMES = { auto: "light dark", light: "light", dark: "dark" };
   const remembered = (theme) => {
@@ -379,7 +456,7 @@
   };
   const fillFilm = () => {
     const pictures = items.flatMap((item) => {
-      const place = item.outputs.findIndex((output) => output.as === "image" && (output.thumbnail || output.href));
+      const place = item.outputs.findIndex((output) => output.as === "image" && small(output));
       return place < 0 ? [] : [[item, place]];
     });
     const step = Math.max(1, pictures.length / FILM);
@@ -408,6 +485,7 @@
 
   $("theme").hidden = false;
   $("keys").hidden = form.hidden = items.length === 0;
+  document.querySelectorAll("[data-chart]").forEach(readable);
   fillFilm();
   readHash();
   watcher.observe(more);

@@ -14,39 +14,59 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.filters import do_filesizeformat
 
+from prefect_imagine.batches.charts import HEIGHT, WIDTH, Chart, credit_chart
 from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.state import ItemState
-from prefect_imagine.batches.usage import ItemCost, Usage, outcome
-from prefect_imagine.providers.credits import Credits, add_credits
+from prefect_imagine.batches.usage import ItemCost, Usage, UsageLine, outcome
+from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import GenerationKind, Output
 
 EXCERPT = 4000
-CURVE_WIDTH, CURVE_HEIGHT = 240, 48
+# Pictures larger than this would fill a browser's memory: those without a thumbnail show on request.
+HEAVY_BYTES = 16 * 1024**2
 
 # Without a colon before the first slash there is no scheme, so nothing but http(s) and relative passes.
 _ADDRESS = re.compile(r"(?:https?://|(?!//)(?![^/?#]*:))[^\s\\\x00-\x1f\x7f]+", re.IGNORECASE)
-_DATA_PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif|avif);base64,[A-Za-z0-9+/=]+")
 _MEDIA = {"infographic": "image", "voice": "audio", "music": "audio"}
+_AMOUNTS = ("charged", "estimated", "possible")
 _SHOWN = ("image", "video", "audio", "text")
 _amount = "{:,}".format
 
 
 @dataclass(frozen=True)
 class _Media:
-    """Addresses, texts and smaller pictures by output key."""
+    """Addresses and texts by key."""
 
     links: Mapping[str, str]
     texts: Mapping[str, str]
-    thumbnails: Mapping[str, str]
+
+    def address(self, key: str | None) -> str:
+        """Where the page finds what lies under a key; nothing where that is not http(s) or relative."""
+        address = self.links.get(key or "") or quote(key or "")
+        return address if _ADDRESS.fullmatch(address) else ""
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """A provider's credits as they added up: an SVG path each for charged and estimated credits."""
+class _Bar:
+    """A model's credits of one kind, and their share of all its provider's credits of any kind.
 
-    begun: datetime
-    ended: datetime
-    paths: tuple[tuple[str, str], ...]
+    Attributes:
+        band: the place of its band in the provider's chart.
+    """
+
+    amount: str
+    value: Credits
+    percent: float
+    band: int
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What the page shows of one provider's credits: over time, and by model."""
+
+    line: UsageLine
+    charts: Sequence[Chart]
+    models: Sequence[tuple[str, Sequence[_Bar]]]
 
 
 def render_report(
@@ -55,23 +75,22 @@ def render_report(
     *,
     links: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
-    thumbnails: Mapping[str, str] | None = None,
 ) -> str:
     """The page, as HTML to be put as `report.html` beside the batch's outputs.
 
     Args:
-        links: http(s) or relative addresses by output key, used as they are; an output without one is
-            linked by its key, relative to the page. Any other address is left out.
+        links: http(s) or relative addresses by key of an output or thumbnail, used as they are; what has
+            none is linked by its key, relative to the page. Any other address is left out.
         texts: the content of text outputs by output key; the page carries the first 4,000 characters.
-        thumbnails: smaller pictures by output key, each a `data:image/…;base64,` URI or an address.
     """
-    media = _Media(links or {}, texts or {}, thumbnails or {})
+    media = _Media(links or {}, texts or {})
     times = [_utc(at) for item in items for at in (item.created_at, item.stored_at) if at]
+    span = (min(times), max(times)) if times else None
     return _template().render(
         usage=usage,
-        span=(min(times), max(times)) if times else None,
-        curves={line.name: _curve(items, line.name) for line in usage.by_provider},
-        curve_size=(CURVE_WIDTH, CURVE_HEIGHT),
+        span=span,
+        panels=[_panel(line, usage, items, span) for line in usage.by_provider],
+        chart_size=(WIDTH, HEIGHT),
         failures=_failures(items),
         cards=[_card(item, media) for item in items],
     )
@@ -103,35 +122,30 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{seconds:g} s"
 
 
-def _curve(items: Iterable[ManifestItem], provider: str) -> _Curve | None:
-    known = (
-        (item.stored_at or item.finished_at or item.created_at, item.credits)
-        for item in items
-        if item.request.provider == provider and (item.credits.charged or item.credits.estimated)
-    )
-    costs = sorted(((_utc(at), cost) for at, cost in known if at is not None), key=lambda pair: pair[0])
-    if not costs or costs[0][0] == costs[-1][0]:
-        return None
-    sums = {"charged": _sums(costs, "charged"), "estimated": _sums(costs, "estimated")}
-    top = max(max(steps.values()) for steps in sums.values())
-    paths = tuple((amount, _path(steps, top)) for amount, steps in sums.items() if any(steps.values()))
-    return _Curve(costs[0][0], costs[-1][0], paths)
+def _panel(
+    line: UsageLine, usage: Usage, items: Sequence[ManifestItem], span: tuple[datetime, datetime] | None
+) -> _Panel:
+    charts = {
+        amount: credit_chart(items, line.name, amount, *span) if span else None
+        for amount in ("charged", "estimated")
+    }
+    top = max(getattr(line, amount) for amount in _AMOUNTS)
 
+    def bars(model: UsageLine, name: str) -> list[_Bar]:
+        known = [(amount, getattr(model, amount), charts.get(amount)) for amount in _AMOUNTS]
+        return [
+            _Bar(amount, value, round(100 * value / top, 2), chart.band_of(name) if chart else 0)
+            for amount, value, chart in known
+            if value
+        ]
 
-def _sums(costs: Sequence[tuple[datetime, ItemCost]], amount: str) -> dict[int, Credits]:
-    """The sum so far, by column of the chart."""
-    begun, span = costs[0][0], costs[-1][0] - costs[0][0]
-    total: Credits = 0
-    steps = {}
-    for at, cost in costs:
-        total = add_credits([total, getattr(cost, amount)])
-        steps[round(CURVE_WIDTH * ((at - begun) / span))] = total
-    return steps
-
-
-def _path(steps: Mapping[int, Credits], top: Credits) -> str:
-    corners = [f"H{x}V{CURVE_HEIGHT * (1 - value / top):.2f}" for x, value in steps.items()]
-    return " ".join([f"M0 {CURVE_HEIGHT}", *corners])
+    prefix = f"{line.name}/"
+    named = [
+        (model.name.removeprefix(prefix), model) for model in usage.by_model if model.name.startswith(prefix)
+    ]
+    shown = [(name, bars(model, name)) for name, model in named]
+    shown.sort(key=lambda model: -max((bar.value for bar in model[1]), default=0))
+    return _Panel(line, [chart for chart in charts.values() if chart], [each for each in shown if each[1]])
 
 
 def _failures(items: Iterable[ManifestItem]) -> list[tuple[str, list[ManifestItem]]]:
@@ -173,8 +187,7 @@ def _setting(value: object) -> str:
 
 
 def _costs(cost: ItemCost) -> list[tuple[str, str]]:
-    amounts = ("charged", "estimated", "possible", "unpriced")
-    known = [(name, _amount(value)) for name in amounts if (value := getattr(cost, name))]
+    known = [(name, _amount(value)) for name in (*_AMOUNTS, "unpriced") if (value := getattr(cost, name))]
     return [*known, ("refund unknown", "")] if cost.refund_unknown else known
 
 
@@ -182,19 +195,14 @@ def _output(output: Output, kind: GenerationKind, media: _Media) -> dict[str, An
     key = output.key or ""
     shown_as = (output.media_type or _MEDIA.get(kind, kind)).partition("/")[0].lower()
     text = media.texts.get(key, output.text or "") if shown_as == "text" else ""
-    thumbnail = media.thumbnails.get(key, "")
     return {
         "file": key.rpartition("/")[2],
-        "href": _safe(media.links.get(key) or quote(key)),
-        "thumbnail": thumbnail if _DATA_PICTURE.fullmatch(thumbnail) else _safe(thumbnail),
+        "href": media.address(output.key),
+        "thumbnail": media.address(output.thumbnail),
+        "heavy": (output.bytes or 0) > HEAVY_BYTES,
         "as": shown_as if shown_as in _SHOWN else "file",
         "text": text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…",
         "media": output.media_type or "",
         "size": "" if output.bytes is None else do_filesizeformat(output.bytes),
         "sha256": output.sha256 or "",
     }
-
-
-def _safe(address: str) -> str:
-    """The address if it is http(s) or relative to the page, else nothing."""
-    return address if _ADDRESS.fullmatch(address) else ""

@@ -23,9 +23,10 @@ def write_report(
     """Put `report.html`, replacing an older one.
 
     Args:
-        presign: link outputs by signed addresses, which work wherever the page is opened and expire.
+        presign: link outputs and thumbnails by signed addresses, which work wherever the page is opened
+            and expire.
     """
-    keys = [output.key for item in items for output in item.outputs if output.key is not None]
+    keys = (key for item in items for output in item.outputs for key in (output.key, output.thumbnail) if key)
     links = {key: store.link(f"{batch_id}/{key}") for key in keys} if presign else None
     page = render_report(items, usage, links=links, texts=_texts(store, batch_id, items))
     store.put(report_key(batch_id), page.encode(), "text/html; charset=utf-8")

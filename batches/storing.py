@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from prefect_imagine.batches.failpoints import reach
 from prefect_imagine.batches.lane import Lane
@@ -17,6 +18,7 @@ from prefect_imagine.providers.clock import Deadline, utc_now
 from prefect_imagine.providers.http import backoff
 from prefect_imagine.providers.models import Output
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
+from prefect_imagine.stores.thumbnails import THUMBNAIL_TYPE, PictureCopy
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +111,14 @@ class Storer:
     def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
         metadata = {"item": item.item_id, "provider": item.request.provider}
         if output.url is None:
-            stored = self._store.put_output(stem, MediaSource.from_text(output.text or ""), metadata)
-        else:
+            text = MediaSource.from_text(output.text or "")
+            return self._described(self._store.put_output(stem, text, metadata))
+        with PictureCopy() as copy:
             with self._downloader.open(output.url, self._policy) as source:
                 reach("mid_upload")
-                stored = self._store.put_output(stem, source, metadata)
-        return self._described(stored)
+                stored = self._store.put_output(stem, copy.of(source), metadata)
+            output = self._described(stored)
+            return output.model_copy(update={"thumbnail": self._put_thumbnail(output, copy)})
 
     def _described(self, stored: StoredOutput) -> Output:
         return Output(
@@ -123,6 +127,20 @@ class Storer:
             bytes=stored.bytes,
             sha256=stored.sha256,
         )
+
+    def _put_thumbnail(self, output: Output, copy: PictureCopy) -> str | None:
+        """Put a stored picture's thumbnail, if there is one, and return its key. Without it the report
+        shows the picture itself: nothing that fails here is worth another download."""
+        small = copy.thumbnail()
+        if small is None:
+            return None
+        key = f"thumbnails/{PurePosixPath(output.key or '').stem}.webp"
+        try:
+            self._store.put(f"{self._lane.plan.batch_id}/{key}", small, THUMBNAIL_TYPE)
+        except StoreError as error:
+            logger.info("%s: its thumbnail could not be stored: %s", output.key, error)
+            return None
+        return key
 
     async def _failed(self, item: BatchItem, error: Exception) -> None:
         other = "store" if isinstance(error, StoreError) else "fetch"

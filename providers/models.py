@@ -85,6 +85,7 @@ class Output(Frozen):
         key: its place in the store, below the batch.
         bytes: its size.
         sha256: hex digest of its bytes.
+        thumbnail: a smaller picture's place in the store, below the batch, where a large one has such.
     """
 
     url: str | None = None
@@ -93,6 +94,7 @@ class Output(Frozen):
     key: str | None = None
     bytes: int | None = None
     sha256: str | None = None
+    thumbnail: str | None = None
 
 
 class Generation(Frozen):

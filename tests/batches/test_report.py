@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.report import EXCERPT, render_report
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.batches.usage import BalanceChange, ItemCost, Usage, UsageLine, balance_change
-from prefect_imagine.providers.models import GenerationKind, GenerationRequest, Output
-
-BEGUN = datetime(2025, 3, 1, 12, tzinfo=UTC)
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "</script><script>alert(2)</script>",
-    "</noscript><img src=x>",
-    "<!--<script>",
-    "{{ 7 * 7 }} {% include 'x' %}",
-    "' onmouseover='alert(1)",
-    "line\u2028separator\u2029 & \x00 end",
-]
+from prefect_imagine.batches.usage import BalanceChange, ItemCost, balance_change
+from prefect_imagine.providers.models import GenerationKind, Output
+from tests.batches.report_items import HOSTILE, make_item, make_line, make_usage, stored
 
 
 class Page(HTMLParser):
@@ -72,55 +59,6 @@ class Page(HTMLParser):
     def cards(self) -> list[dict[str, Any]]:
         cards: list[dict[str, Any]] = json.loads("".join(self._json))
         return cards
-
-
-def make_item(
-    index: int = 1,
-    prompt: str = "a fox",
-    *,
-    provider: str = "imaginelab",
-    kind: GenerationKind = GenerationKind.IMAGE,
-    model: str | None = "flux",
-    labels: dict[str, str] | None = None,
-    outputs: tuple[Output, ...] = (),
-    status: Phase = Phase.STORED,
-    cost: ItemCost | None = None,
-    **known: Any,
-) -> ManifestItem:
-    request = GenerationRequest(provider=provider, kind=kind, model=model, prompt=prompt, labels=labels or {})
-    fields: dict[str, Any] = {
-        "item_id": f"item-{index}", "name": None, "id": f"job-{index}", "attempts": 1, "created_at": BEGUN,
-        "finished_at": None, "stored_at": BEGUN + timedelta(seconds=index), "reason": None, "error": None,
-    }  # fmt: skip
-    return ManifestItem(
-        index=index,
-        request=request,
-        status=status,
-        credits=cost or ItemCost(),
-        outputs=outputs,
-        **(fields | known),
-    )
-
-
-def make_usage(items: int = 1, **known: Any) -> Usage:
-    fields: dict[str, Any] = {
-        "batch_id": "foxes-1", "as_of": BEGUN, "items": items, "stored": items, "failed": 0, "unknown": 0,
-        "planned": 0, "charged": 0, "estimated": 0, "possible": 0, "unpriced_items": 0,
-        "refund_unknown_items": 0, "by_provider": (), "by_model": (), "by_label": (),
-    }  # fmt: skip
-    return Usage(**(fields | known))
-
-
-def make_line(name: str, **known: Any) -> UsageLine:
-    fields: dict[str, Any] = {
-        "items": 3, "stored": 3, "failed": 0, "unknown": 0, "charged": 0, "estimated": 0, "possible": 0,
-        "unpriced": 0,
-    }  # fmt: skip
-    return UsageLine(name=name, **(fields | known))
-
-
-def stored(key: str, media_type: str = "image/png", **known: Any) -> Output:
-    return Output(key=key, media_type=media_type, bytes=2048, sha256="ab" * 32, **known)
 
 
 def output_of(page: Page, place: int = 0) -> dict[str, Any]:
@@ -212,19 +150,25 @@ def test_given_links_are_used_as_they_are() -> None:
     ],
 )
 def test_other_addresses_are_left_out(address: str) -> None:
-    key = "outputs/1.png"
+    output = stored("outputs/1.png", thumbnail="thumbnails/1.webp")
     html = render_report(
-        [make_item(outputs=(stored(key),))], make_usage(), links={key: address}, thumbnails={key: address}
+        [make_item(outputs=(output,))],
+        make_usage(),
+        links={"outputs/1.png": address, "thumbnails/1.webp": address},
     )
     assert output_of(Page(html))["href"] == ""
     assert output_of(Page(html))["thumbnail"] == ""
 
 
-@pytest.mark.parametrize("address", ["data:image/png;base64,iVBORw0K", "thumbs/1.jpg", "https://x.example/1"])
-def test_thumbnails(address: str) -> None:
-    key = "outputs/1.png"
-    html = render_report([make_item(outputs=(stored(key),))], make_usage(), thumbnails={key: address})
-    assert output_of(Page(html))["thumbnail"] == address
+def test_thumbnails_are_linked_as_outputs_are() -> None:
+    output = stored("outputs/1.png", thumbnail="thumbnails/ü 1.webp")
+    html = render_report([make_item(outputs=(output,))], make_usage())
+    assert output_of(Page(html))["thumbnail"] == "thumbnails/%C3%BC%201.webp"
+    signed = "https://bucket.example/thumbnails/1.webp?X-Amz-Signature=ab"
+    html = render_report([make_item(outputs=(output,))], make_usage(), links={"thumbnails/ü 1.webp": signed})
+    assert output_of(Page(html))["thumbnail"] == signed
+    html = render_report([make_item(outputs=(stored("outputs/1.png"),))], make_usage())
+    assert output_of(Page(html))["thumbnail"] == ""
 
 
 def test_a_provider_address_is_never_shown() -> None:
@@ -262,16 +206,17 @@ def test_charged_estimated_and_possible_credits_stay_apart() -> None:
     ]
 
 
-def test_charged_and_estimated_credits_have_curves_of_their_own() -> None:
+def test_charged_and_estimated_credits_have_charts_of_their_own() -> None:
     items = [
         make_item(1, cost=ItemCost(charged=10)),
         make_item(2, cost=ItemCost(estimated=5)),
         make_item(3, cost=ItemCost(charged=10)),
     ]
     page = Page(render_report(items, make_usage(3, by_provider=(make_line("imaginelab", charged=20),))))
-    paths = {attrs["class"]: attrs["d"] for tag, attrs in page.elements if tag == "path" and "class" in attrs}
-    assert paths["charged"] == "M0 48 H0V24.00 H120V24.00 H240V0.00H240"
-    assert paths["estimated"] == "M0 48 H0V48.00 H120V36.00 H240V36.00H240"
+    charts = {attrs["class"]: attrs["data-chart"] for tag, attrs in page.elements if tag == "figure"}
+    assert list(charts) == ["chart charged", "chart estimated"]
+    ends = {name: json.loads(chart or "")["bands"][0]["sums"][-1] for name, chart in charts.items()}
+    assert ends == {"chart charged": 20, "chart estimated": 5}
 
 
 def test_bars_compare_only_amounts_of_one_provider() -> None:
@@ -283,12 +228,14 @@ def test_bars_compare_only_amounts_of_one_provider() -> None:
         ),
     )
     page = Page(render_report([], usage))
-    bars = [
-        (attrs["class"], attrs["style"])
-        for tag, attrs in page.elements
-        if "width" in (attrs.get("style") or "")
+    widths = page.attributes("style")
+    assert [style for style in widths if style.startswith("width")] == [
+        "width:100.0%",
+        "width:100.0%",
+        "width:50.0%",
     ]
-    assert bars == [("charged", "width:100.0%"), ("charged", "width:100.0%"), ("estimated", "width:50.0%")]
+    kinds = [kind for kind in page.attributes("class") if kind.startswith("bar ")]
+    assert kinds == ["bar charged", "bar charged", "bar estimated"]
     assert "image/deep/name" in page.words
 
 
