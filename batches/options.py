@@ -13,7 +13,10 @@ class BatchOptions(Frozen):
     """How a batch is to be run."""
 
     batch_id: str | None = Field(
-        default=None, description="The batch to make or resume; by default the flow run's own id."
+        default=None,
+        description=(
+            "The batch to make or resume, such as nightly-{date}; by default the flow run's own id."
+        ),
     )
     max_credits: Credits | None = Field(
         default=None, ge=0, description="Stop creating before the batch costs more credits than this."

@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_imagine.errors import ImagineError
-from prefect_imagine.flows.parameters import Bucket, CredentialsBlocks, Days, LowCredits, Output, TimeZone
+from prefect_imagine.flows.parameters import Days
+from prefect_imagine.providers.credits import Credits
 from prefect_imagine.tasks.accounts import open_output
 from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
 from prefect_imagine.tasks.credit_report import publish_credits
@@ -21,14 +22,25 @@ from prefect_imagine.tasks.schedule import planned_time
 
 @flow(name="credit-report", flow_run_name="credit report of {output}", persist_result=False, retries=0)
 async def credit_report(
-    output: Output = "./outputs",
-    credentials: CredentialsBlocks = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: Bucket = None,
+    output: str = "./outputs",
+    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: str | None = None,
     days: Days = 30.0,
-    time_zone: TimeZone = "UTC",
-    low_credits: LowCredits = {},  # noqa: B006
+    time_zone: str = "UTC",
+    low_credits: dict[str, Credits] = {},  # noqa: B006
 ) -> State[Any]:
-    """Report usage by provider, model, label and day, with its trend, and the balances of the accounts."""
+    """Report usage by provider, model, label and day, with its trend, and the balances of the accounts.
+
+    Args:
+        output: Folder or s3://bucket/prefix that batches are stored under.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
+            the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        days: How far back to look. Only batches that were written to in these days are read.
+        time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
+        low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
+            {"imaginelab": 200}.
+    """
     with logs_in_run():
         try:
             today = planned_time(time_zone)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import Field
 
 from prefect_imagine.batches.asking import asked_for
 from prefect_imagine.batches.engine import run
@@ -24,16 +23,7 @@ from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.usage import Usage
 from prefect_imagine.errors import BatchBusyError, ImagineError, InvalidPromptsError, NotApprovedError
-from prefect_imagine.flows.parameters import (
-    Bucket,
-    CredentialsBlocks,
-    KindName,
-    LowCredits,
-    Output,
-    Prompts,
-    ProviderName,
-    TimeZone,
-)
+from prefect_imagine.flows.parameters import KindName, Minutes, Prompts, ProviderName
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
@@ -52,50 +42,44 @@ LINK_SECONDS = 7 * 24 * 3600
 @flow(name="generate-batch", flow_run_name=run_name, persist_result=False, retries=0)
 async def generate_batch(
     prompts: Prompts = None,
-    output: Output = "./outputs",
-    provider: Annotated[
-        ProviderName | None, Field(title="Provider", description="Of prompts that name none.")
-    ] = None,
-    kind: Annotated[KindName | None, Field(title="Kind", description="Of prompts that name none.")] = None,
-    model: Annotated[
-        str | None, Field(title="Model", description="Model or generator of prompts that name none.")
-    ] = None,
-    credentials: CredentialsBlocks = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: Bucket = None,
-    options: Annotated[
-        BatchOptions, Field(title="Options", description="How the batch is to be run.")
-    ] = BatchOptions(),  # noqa: B008 frozen
-    rotation: Annotated[
-        Rotation | None,
-        Field(title="Rotation", description="Take only some rows of a long list, others each time."),
-    ] = None,
-    time_zone: TimeZone = "UTC",
-    validate_only: Annotated[
-        bool,
-        Field(
-            title="Dry run", description="Report the estimate and every problem; create and write nothing."
-        ),
-    ] = False,
-    approve_above: Annotated[
-        Credits | None,
-        Field(
-            ge=0,
-            title="Approve above",
-            description=(
-                "Pause until a person approves, when the run may cost more credits than this, or has items "
-                "without a price."
-            ),
-        ),
-    ] = None,
-    approval_minutes: Annotated[
-        float,
-        Field(gt=0, title="Approval minutes", description="How long to wait for it; no answer means no."),
-    ] = 60.0,
-    low_credits: LowCredits = {},  # noqa: B006
+    output: str = "./outputs",
+    provider: ProviderName | None = None,
+    kind: KindName | None = None,
+    model: str | None = None,
+    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: str | None = None,
+    rotation: Rotation | None = None,
+    time_zone: str = "UTC",
+    validate_only: bool = False,
+    approve_above: Credits | None = None,
+    approval_minutes: Minutes = 60.0,
+    low_credits: dict[str, Credits] = {},  # noqa: B006
+    options: BatchOptions = BatchOptions(),  # noqa: B008 frozen
 ) -> State[Any]:
     """Generate a batch of prompts, store the outputs, and report what they cost.
 
     Running it again with the same batch id goes on where it stopped and creates nothing twice.
+
+    Args:
+        prompts: A list of prompts, or the path or s3:// address of a .csv, .jsonl, .yaml or .txt file. None:
+            go on with the batch named in the options. Prefect takes 512 KiB of parameters: above about 2,000
+            prompts use a file.
+        output: Folder or s3://bucket/prefix that batches are stored under.
+        provider: Provider of prompts that name none.
+        kind: Kind of prompts that name none; image where nothing is said.
+        model: Model or generator of prompts that name none; the provider's first where nothing is said.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
+            the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        rotation: Take only some rows of a long list, others each time.
+        time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
+        validate_only: A dry run: report the estimate and every problem; create and write nothing.
+        approve_above: Pause until a person approves, when the run may cost more credits than this at all
+            providers together, or has items without a price.
+        approval_minutes: How long to wait for approval; no answer means no.
+        low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
+            {"imaginelab": 200}.
+        options: How the batch is to be run: its id, budget, prices, rates and what to do about failures.
     """
     with logs_in_run() as log:
         try:

@@ -15,14 +15,16 @@ from pydantic import Field
 
 @flow(name="resume-crashed", flow_run_name="resume {flow_run_id}", persist_result=False, retries=0)
 async def resume_crashed(
-    flow_run_id: Annotated[UUID, Field(title="Flow run", description="A crashed run of generate-batch.")],
-    at_most: Annotated[
-        int, Field(ge=1, title="At most", description="Leave a run alone that has begun so many times.")
-    ] = 3,
+    flow_run_id: UUID,
+    at_most: Annotated[int, Field(ge=1)] = 3,
 ) -> State[Any]:
     """Schedule a crashed flow run again: the same run, with the same batch, which goes on where it stopped.
 
     Leaves alone what has not crashed, what belongs to no deployment, and what has begun too often.
+
+    Args:
+        flow_run_id: A crashed run of generate-batch.
+        at_most: Leave a run alone that has begun so many times.
     """
     async with get_client() as client:
         try:

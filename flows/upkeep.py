@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
 
 from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.batches.root import unsettled_under
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.upkeep import cancel, reconcile
 from prefect_imagine.errors import BatchBusyError, ImagineError
-from prefect_imagine.flows.parameters import Bucket, CredentialsBlocks, Days, Output
+from prefect_imagine.flows.parameters import Days
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import Reconciled, publish_reconciled
@@ -27,14 +26,21 @@ from prefect_imagine.tasks.waves import PrefectStages
 
 @flow(name="reconcile", flow_run_name="reconcile {output}", persist_result=False, retries=0)
 async def reconcile_batches(
-    output: Output = "./outputs",
-    credentials: CredentialsBlocks = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: Bucket = None,
+    output: str = "./outputs",
+    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: str | None = None,
     days: Days = 14.0,
 ) -> State[Any]:
     """Look again at the open, unknown and unfinished items of recent batches; adopt and store what is found.
 
     Creates nothing. Batches that are being run are left alone. Fails when a batch could not be looked at.
+
+    Args:
+        output: Folder or s3://bucket/prefix that batches are stored under.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
+            the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        days: Look at batches that were written to in the last so many days.
     """
     with logs_in_run():
         try:
@@ -75,19 +81,22 @@ def _state(looked_at: Sequence[Reconciled]) -> State[Any]:
 
 @flow(name="cancel-batch", flow_run_name="cancel {batch_id}", persist_result=False, retries=0)
 async def cancel_batch(
-    batch_id: Annotated[str, Field(title="Batch", description="The batch to stop.")],
-    output: Output = "./outputs",
-    credentials: CredentialsBlocks = {},  # noqa: B006
-    bucket: Bucket = None,
-    cancel_in_flight: Annotated[
-        bool,
-        Field(
-            title="Cancel in flight",
-            description="Also cancel its jobs under way, one by one, at providers that can.",
-        ),
-    ] = False,
+    batch_id: str,
+    output: str = "./outputs",
+    credentials: dict[str, str] = {},  # noqa: B006
+    bucket: str | None = None,
+    cancel_in_flight: bool = False,
 ) -> State[Any]:
-    """Stop a batch, wherever it runs: its process is fenced off and ends. It can be resumed any time."""
+    """Stop a batch, wherever it runs: its process is fenced off and ends. It can be resumed any time.
+
+    Args:
+        batch_id: The batch to stop.
+        output: Folder or s3://bucket/prefix that batches are stored under.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
+            the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        cancel_in_flight: Also cancel its jobs under way, one by one, at providers that can.
+    """
     with logs_in_run():
         try:
             with closing(await open_output(output, bucket)) as store:

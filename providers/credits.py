@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 
 def credits_or_none(value: Any) -> int | float | None:
@@ -33,5 +33,5 @@ def _validate(value: Any) -> Any:
     return value if (amount := credits_or_none(value)) is None else amount
 
 
-Credits = Annotated[int | float, BeforeValidator(_validate)]
+Credits = Annotated[int | float, BeforeValidator(_validate), WithJsonSchema({"type": "number"})]
 """An amount of credits."""
