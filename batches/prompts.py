@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from prefect_imagine.batches.formats import COLUMNS, SETTINGS, Problems, read_rows
+from prefect_imagine.batches.cells import choice, missing, name_of, settings_of, whole
+from prefect_imagine.batches.formats import COLUMNS, Problems, read_rows
 from prefect_imagine.batches.templates import fill, names_in
 from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import PROVIDERS
 
 MOST_OF_ONE = 1000
-MOST_SECONDS = 24 * 3600
-LONGEST_NAME_BYTES = 160
-LARGEST_SEED = 2**63 - 1
 _DOTTED = re.compile(r"(labels|settings)\..+", re.DOTALL)
 
 
@@ -121,7 +118,7 @@ def _ask(
         problems.add("there are no prompts")
     flat = [(row, _flat(value, row, problems)) for row, value in rows]
     if rows and defaults.provider is None and not any("provider" in values for _, values in flat):
-        problems.add(_missing("provider", PROVIDERS), column="provider")
+        problems.add(missing("provider", PROVIDERS), column="provider")
     used = _used_variables(flat) | variables.keys() if variables is not None else set()
     _check_columns(flat, used, problems)
     return [each for row, values in flat for each in _ask_row(row, values, defaults, variables, problems)]
@@ -190,18 +187,18 @@ def _ask_row(
     problems: Problems,
 ) -> Iterator[Asked]:
     prompt = _prompt(row, values, variables, problems)
-    provider = _choice(row, "provider", values.get("provider") or defaults.provider, PROVIDERS, problems)
+    provider = choice(row, "provider", values.get("provider") or defaults.provider, PROVIDERS, problems)
     kinds = tuple(GenerationKind)
-    kind = _choice(row, "kind", values.get("kind") or defaults.kind or "image", kinds, problems)
+    kind = choice(row, "kind", values.get("kind") or defaults.kind or "image", kinds, problems)
     model = values.get("model") or defaults.model
-    count = _whole(row, "count", values.get("count", 1), 1, MOST_OF_ONE, problems)
-    settings = _settings(row, values, problems)
+    count = whole(row, "count", values.get("count", 1), 1, MOST_OF_ONE, problems)
+    settings = settings_of(row, values, problems)
     labels = {
         name.removeprefix("labels."): str(value)
         for name, value in values.items()
         if name.startswith("labels.")
     }
-    name = _name(row, values.get("name"), problems)
+    name = name_of(row, values.get("name"), problems)
     if provider is None or kind is None:
         return
     request = GenerationRequest(
@@ -231,108 +228,3 @@ def _prompt(
     if not text.strip() and not wrong:
         problems.add("is empty", row=row, column="prompt")
     return text.strip()
-
-
-def _choice(row: int, column: str, value: Any, choices: Sequence[str], problems: Problems) -> str | None:
-    if value is None or value == "":
-        if not problems.about(column):
-            problems.add(_missing(column, choices), row=row, column=column)
-        return None
-    text = str(value).strip().lower()
-    if text in choices:
-        return text
-    problems.add(
-        f"unknown {column} {value!r}; {nearest(text, choices)} (allowed: {', '.join(choices)})",
-        row=row,
-        column=column,
-    )
-    return None
-
-
-def _missing(column: str, choices: Sequence[str]) -> str:
-    return f"is missing; allowed: {', '.join(choices)} (or give --{column} for all rows)"
-
-
-def _whole(row: int, column: str, value: Any, low: int, high: int, problems: Problems) -> int:
-    number = value if isinstance(value, int) and not isinstance(value, bool) else _as_number(value)
-    if not isinstance(number, int):
-        problems.add(f"{value!r} is no whole number", row=row, column=column)
-        return low
-    if not low <= number <= high:
-        problems.add(f"{number} is out of range; allowed: {low} to {high}", row=row, column=column)
-        return low
-    return number
-
-
-def _as_number(value: Any) -> int | float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    try:
-        number = float(str(value))
-        return int(str(value)) if re.fullmatch(r"[+-]?\d+", str(value).strip()) else number
-    except ValueError:
-        return None
-
-
-def _settings(row: int, values: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for name in SETTINGS:
-        if name not in values:
-            continue
-        if name == "seed":
-            settings[name] = _whole(row, name, values[name], -LARGEST_SEED, LARGEST_SEED, problems)
-        elif name == "duration":
-            settings[name] = _seconds(row, name, values[name], problems)
-        else:
-            settings[name] = str(values[name])
-    for name, value in values.items():
-        if name.startswith("settings."):
-            settings[name.removeprefix("settings.")] = _setting(row, name, value, problems)
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _seconds(row: int, column: str, value: Any, problems: Problems) -> int | float | None:
-    number = _as_number(value)
-    if number is None or number != number:
-        problems.add(f"{value!r} is no number of seconds", row=row, column=column)
-    elif not 0 < number <= MOST_SECONDS:
-        problems.add(
-            f"{number} is out of range; allowed: above 0, to {MOST_SECONDS} seconds", row=row, column=column
-        )
-    else:
-        return number
-    return None
-
-
-def _setting(row: int, column: str, value: Any, problems: Problems) -> Any:
-    """A provider's own setting as JSON has it, since that is how it is kept and sent."""
-    try:
-        text = json.dumps(_literal(value), default=str, ensure_ascii=False, allow_nan=False)
-        text.encode()
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        problems.add(f"cannot be written as JSON: {error}", row=row, column=column)
-        return None
-
-
-def _literal(value: Any) -> Any:
-    """A cell's value: JSON where it is a number, boolean, list or object, else the text itself."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value) if value[:1] in '-0123456789tf[{"' else value
-    except (ValueError, RecursionError):
-        return value
-
-
-def _name(row: int, value: Any, problems: Problems) -> str | None:
-    if value is None:
-        return None
-    name = re.sub(r"[^\w.-]+", "-", str(value)).strip("-.")
-    if not name:
-        problems.add(f"{value!r} cannot name a file", row=row, column="name")
-    return name.encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")
