@@ -200,6 +200,21 @@ def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
     ]
 
 
+def estimate_text(lines: Sequence[EstimateLine]) -> str:
+    """An estimate in one sentence; credits of different providers are not added up."""
+    items = sum(line.items for line in lines)
+    by_provider: dict[str, list[int | float | None]] = {}
+    for line in lines:
+        by_provider.setdefault(line.provider, []).append(line.credits)
+    return f"{items} items: " + "; ".join(_amount(name, each) for name, each in by_provider.items())
+
+
+def _amount(provider: str, amounts: Sequence[int | float | None]) -> str:
+    priced = add_credits(amount for amount in amounts if amount is not None)
+    unpriced = " and more without a price" if None in amounts else ""
+    return f"{provider} {priced} credits{unpriced}"
+
+
 def _total(items: Sequence[BatchItem]) -> int | float | None:
     known = [item.estimate.credits for item in items if item.estimate.credits is not None]
     return add_credits(known) if len(known) == len(items) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +15,7 @@ from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.failures import failure_lines
 from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, to_create
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.preflight import estimate_lines
+from prefect_imagine.batches.preflight import estimate_lines, estimate_text
 from prefect_imagine.batches.prompts import Defaults
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.rotation import Rotation
@@ -27,7 +28,7 @@ from prefect_imagine.flows.parameters import KindName, Minutes, Prompts, Provide
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
-from prefect_imagine.tasks.approval import check_approved, total
+from prefect_imagine.tasks.approval import check_approved
 from prefect_imagine.tasks.artifacts import publish, publish_estimate, publish_problems
 from prefect_imagine.tasks.events import announce_break, announce_end, announce_low_credits, announce_start
 from prefect_imagine.tasks.limits import shared_limit
@@ -35,6 +36,8 @@ from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import batch_id_of, planned_time, run_name
 from prefect_imagine.tasks.waves import PrefectStages
+
+logger = logging.getLogger(__name__)
 
 LINK_SECONDS = 7 * 24 * 3600
 
@@ -114,7 +117,7 @@ async def generate_batch(
 async def _estimated(opened: Opened, options: BatchOptions) -> State[Any]:
     lines = estimate_lines(to_create(opened, options))
     await publish_estimate(opened.plan.batch_id, lines)
-    return Completed(message=f"{total(lines)}; nothing was created", data=lines)
+    return Completed(message=f"{estimate_text(lines)}; nothing was created", data=lines)
 
 
 async def _generate(store: Store, opened: Opened, options: BatchOptions) -> State[Any]:
@@ -124,6 +127,15 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
         settle_books(store, opened.plan, state, usage)
     else:
         summary, usage, state = await _run(store, opened, options)
+    credits = summary.credits
+    logger.info(
+        "batch %s ends: %s credits charged, %s estimated, %s possible; the bill: %s",
+        opened.plan.batch_id,
+        credits.charged,
+        credits.estimated,
+        credits.possible,
+        summary.manifest,
+    )
     announce_end(summary)
     await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
     return flow_state(summary, options.allowed_failures)
@@ -134,7 +146,9 @@ async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Sum
     session_of = open_session(plan, opened.clients, store, options, balances=opened.balances)
     try:
         async with session_of as session:
-            announce_start(plan, len(to_create(opened, options)))
+            items = to_create(opened, options)
+            logger.info("batch %s begins: %s to create", plan.batch_id, estimate_text(estimate_lines(items)))
+            announce_start(plan, len(items))
             with PrefectStages(session) as stages:
                 async with watched(session):
                     await run(session, stages)

@@ -14,7 +14,7 @@ from pydantic import Field
 from prefect_imagine.batches.opening import Opened, to_create
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.preflight import EstimateLine, estimate_lines
+from prefect_imagine.batches.preflight import EstimateLine, estimate_lines, estimate_text
 from prefect_imagine.errors import NotApprovedError
 from prefect_imagine.providers.credits import add_credits
 
@@ -45,7 +45,7 @@ async def check_approved(
     lines = estimate_lines(items)
     if threshold is None or not _passes(lines, threshold):
         return
-    logger.info("batch %s waits to be approved: %s", opened.plan.batch_id, total(lines))
+    logger.info("batch %s waits to be approved: %s", opened.plan.batch_id, estimate_text(lines))
     question = Approval.with_initial_data(description=_question(opened.plan.batch_id, items, lines, minutes))
     seconds = 60 * minutes
     try:
@@ -57,30 +57,17 @@ async def check_approved(
                 key=str(uuid4()),  # each run asks for what it would create itself
             )
     except TimeoutError as error:
-        raise NotApprovedError(f"nobody approved it within {minutes:g} minutes: {total(lines)}") from error
+        raise NotApprovedError(
+            f"nobody approved it within {minutes:g} minutes: {estimate_text(lines)}"
+        ) from error
     if answer is None or not answer.approve:
-        raise NotApprovedError(f"a person said no: {total(lines)}")
-    logger.info("batch %s was approved: %s", opened.plan.batch_id, total(lines))
+        raise NotApprovedError(f"a person said no: {estimate_text(lines)}")
+    logger.info("batch %s was approved: %s", opened.plan.batch_id, estimate_text(lines))
 
 
 def _passes(lines: Sequence[EstimateLine], threshold: int | float) -> bool:
     priced = add_credits(line.credits for line in lines if line.credits is not None)
     return priced > threshold or any(line.credits is None for line in lines)
-
-
-def total(lines: Sequence[EstimateLine]) -> str:
-    """What is to be created in one sentence; credits of different providers are not added up."""
-    items = sum(line.items for line in lines)
-    by_provider: dict[str, list[int | float | None]] = {}
-    for line in lines:
-        by_provider.setdefault(line.provider, []).append(line.credits)
-    return f"{items} items: " + "; ".join(_amount(name, each) for name, each in by_provider.items())
-
-
-def _amount(provider: str, amounts: Sequence[int | float | None]) -> str:
-    priced = add_credits(amount for amount in amounts if amount is not None)
-    unpriced = " and more without a price" if None in amounts else ""
-    return f"{provider} {priced} credits{unpriced}"
 
 
 def _question(
@@ -93,7 +80,7 @@ def _question(
         for line in lines
     )
     return (
-        f"Batch **{batch_id}** would create {total(lines)}.\n\n"
+        f"Batch **{batch_id}** would create {estimate_text(lines)}.\n\n"
         f"| provider | kind | model | items | credits |\n|---|---|---|--:|--:|\n{rows}\n\n"
         f"Such as:\n\n{examples}\n\n"
         f"Nothing has been spent. No answer within {minutes:g} minutes means no."
