@@ -202,17 +202,18 @@ def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
 
 def estimate_text(lines: Sequence[EstimateLine]) -> str:
     """An estimate in one sentence; credits of different providers are not added up."""
-    items = sum(line.items for line in lines)
-    by_provider: dict[str, list[int | float | None]] = {}
+    groups: dict[str, list[EstimateLine]] = {}
     for line in lines:
-        by_provider.setdefault(line.provider, []).append(line.credits)
-    return f"{items} items: " + "; ".join(_amount(name, each) for name, each in by_provider.items())
+        groups.setdefault(line.provider, []).append(line)
+    told = "; ".join(_told(provider, group) for provider, group in groups.items())
+    return f"{sum(line.items for line in lines)} items: {told or 'nothing'}"
 
 
-def _amount(provider: str, amounts: Sequence[int | float | None]) -> str:
-    priced = add_credits(amount for amount in amounts if amount is not None)
-    unpriced = " and more without a price" if None in amounts else ""
-    return f"{provider} {priced} credits{unpriced}"
+def _told(provider: str, lines: Sequence[EstimateLine]) -> str:
+    priced = [line.credits for line in lines if line.credits is not None]
+    unpriced = sum(line.items for line in lines if line.credits is None)
+    amounts = [f"{add_credits(priced)} credits"] if priced else []
+    return f"{provider} {' and '.join(amounts + ([f'{unpriced} without a price'] if unpriced else []))}"
 
 
 def _total(items: Sequence[BatchItem]) -> int | float | None:

@@ -129,12 +129,12 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
         summary, usage, state = await _run(store, opened, options)
     credits = summary.credits
     logger.info(
-        "batch %s ends: %s credits charged, %s estimated, %s possible; the bill: %s",
+        "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
         opened.plan.batch_id,
         credits.charged,
         credits.estimated,
         credits.possible,
-        summary.manifest,
+        summary.report,
     )
     announce_end(summary)
     await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
@@ -147,7 +147,9 @@ async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Sum
     try:
         async with session_of as session:
             items = to_create(opened, options)
-            logger.info("batch %s begins: %s to create", plan.batch_id, estimate_text(estimate_lines(items)))
+            logger.info(
+                "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
+            )
             announce_start(plan, len(items))
             with PrefectStages(session) as stages:
                 async with watched(session):
