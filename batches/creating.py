@@ -28,6 +28,10 @@ from prefect_imagine.providers.pacing import Permit, Urgency
 
 logger = logging.getLogger(__name__)
 
+PROBE_AFTER = 20
+"""Accepted creates after which one more pending job is tried than the provider was found to take."""
+LONGEST_BETWEEN_PROBES = 80
+
 
 class Creator:
     """Creates a lane's items, each at most once however often it is told to."""
@@ -37,6 +41,8 @@ class Creator:
         self._one_by_one = asyncio.Lock()
         self._refusals = 0
         self._failures = 0
+        self._entered: set[int] = set()
+        self._between_probes = PROBE_AFTER
 
     async def wave(self, items: Sequence[int]) -> None:
         """Create these items; returns when each is created, refused, open, or the run has stopped."""
@@ -45,18 +51,25 @@ class Creator:
     async def _create(self, item: BatchItem) -> None:
         lane = self._lane
         while lane.stop is None and lane.state(item.index).phase is Phase.PLANNED:
-            await lane.until(lambda: lane.stop is not None or (not lane.full() and lane.enter(item)))
+            await lane.until(lambda: lane.stop is not None or (self._room() and lane.enter(item)))
             if lane.stop is not None:
                 return
+            self._entered.add(item.index)
             try:
                 await self._attempt(item)
             finally:
+                self._entered.discard(item.index)
                 lane.leave(item)
+
+    def _room(self) -> bool:
+        """Whether the provider takes one job more than those that are about to be created."""
+        lane = self._lane
+        return lane.cap is None or len(lane.flying) + len(self._entered | lane.in_air) < int(lane.cap)
 
     async def _attempt(self, item: BatchItem) -> None:
         lane = self._lane
         permit = await lane.client.pacer.acquire(Urgency.CREATE, demand=len(lane.todo))
-        if lane.stop is not None or not self._affordable(item):
+        if lane.stop is not None or lane.full() or not self._affordable(item):
             lane.client.pacer.unused(permit)
             return
         # On its own: a wave that is cancelled leaves no create half recorded.
@@ -121,8 +134,7 @@ class Creator:
             await self._not_created(item, intent, error)
         else:
             reach("after_post")
-            self._refusals = self._failures = 0
-            lane.trouble.clear()
+            self._accepted()
             reach("before_created")
             await lane.record(
                 Created(
@@ -170,13 +182,28 @@ class Creator:
         elif _is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
 
+    def _accepted(self) -> None:
+        lane = self._lane
+        self._refusals = self._failures = 0
+        lane.trouble.clear()
+        if lane.cap is not None:
+            lane.cap += 1 / self._between_probes
+
     def _on_rate_limit(self, error: RateLimitedError) -> None:
         """A 429 on creates only, while reads pass, means that too many jobs are pending."""
         lane = self._lane
         self._refusals += 1
         pending = len(lane.flying)
-        if pending and (error.queue_full or (self._refusals > 1 and lane.reads_pass)):
-            lane.cap = max(1.0, float(pending))
+        unexplained = error.retry_after is None and not lane.client.pacer.led_by_headers
+        probed = unexplained and lane.cap is not None and pending >= int(lane.cap) - 1
+        if pending and (error.queue_full or probed or (self._refusals > 1 and lane.reads_pass)):
+            if lane.cap is not None:
+                self._between_probes = min(LONGEST_BETWEEN_PROBES, 2 * self._between_probes)
+            lane.cap = float(pending)
+            if unexplained:
+                lane.client.pacer.forgive()
+        elif pending and unexplained:
+            lane.cadence.look_at_once = True  # whether a read passes tells which limit it was
         lane.reads_pass = False
         lane.hurry()
         if lane.trouble.over():

@@ -8,9 +8,11 @@ segment is being written goes into the next one together.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import (
@@ -18,6 +20,7 @@ from prefect_imagine.batches.records import (
     AnyItemRecord,
     Claim,
     Header,
+    Intent,
     to_line,
     to_record,
     unwrap_line,
@@ -33,6 +36,31 @@ MOST_RECORDS = 1000
 CLAIMS = 20
 LINES = "application/jsonl"
 Entry = Claim | AnyItemRecord
+_OF_ONE_ATTEMPT = frozenset({"intent", "refused", "not_sent", "absent"})
+
+
+class Past:
+    """The records that still matter, as the lines that they are written as: the last claim, of each item
+    its last attempt, and of earlier ones what they have or may have cost."""
+
+    def __init__(self) -> None:
+        self._claim = b""
+        self._items: dict[int, list[tuple[str, bytes]]] = {}
+
+    def add(self, entry: Entry, line: bytes) -> None:
+        """Keep a record, and forget those that it makes pointless."""
+        if isinstance(entry, Claim):
+            self._claim = line
+            return
+        kept = self._items.setdefault(entry.item, [])
+        if isinstance(entry, Intent):
+            kept[:] = [known for known in kept if known[0] not in _OF_ONE_ATTEMPT]
+        kept.append((entry.kind, line))
+
+    def lines(self) -> list[bytes]:
+        """All of them; those of one item are in order."""
+        of_items = [line for kept in self._items.values() for _, line in kept]
+        return [self._claim, *of_items] if self._claim else of_items
 
 
 @dataclass
@@ -46,8 +74,13 @@ class Reading:
 
     state: BatchState = field(default_factory=BatchState)
     seq: int = 0
-    history: list[Entry] = field(default_factory=list)
+    past: Past = field(default_factory=Past)
     damaged: list[str] = field(default_factory=list)
+
+    def take(self, entry: Entry, line: bytes) -> None:
+        """Take one record in."""
+        self.past.add(entry, line)
+        self.state.apply(entry)
 
 
 def folder(batch_id: str) -> str:
@@ -103,36 +136,33 @@ def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> None:
     if data is None:
         reading.damaged.append(f"{key} is gone")
         return
-    header, entries, whole = parse_segment(data)
-    for entry in entries:
-        reading.history.append(entry)
-        reading.state.apply(entry)
-    if not whole or header is None or (header.seq, header.lines) != (seq, len(entries)):
-        reading.damaged.append(f"{key} is torn or altered")
-
-
-def parse_segment(data: bytes) -> tuple[Header | None, list[Entry], bool]:
-    """A segment's header and readable records, and whether all of its lines could be read.
-
-    Raises `StoreError` for a record of a later version: guessing at it could pay twice.
-    """
     header: Header | None = None
-    entries: list[Entry] = []
-    whole = True
-    for line in data.splitlines():
+    whole, lines = True, 0
+    for line in io.BytesIO(data):
         value = unwrap_line(line)
         if value is None:
             whole = False
         elif value.get("kind") == "segment":
-            if value.get("format") != FORMAT:
-                raise StoreError(f"the journal has format {value.get('format')!r}: a newer version wrote it")
-            header = Header.model_validate(value)
+            header = _header(value)
         else:
-            try:
-                entries.append(to_record(value))
-            except ValueError as error:
-                raise StoreError(str(error)) from error
-    return header, entries, whole
+            reading.take(_entry(value), line.rstrip(b"\n") + b"\n")  # the last may have lost its end
+            lines += 1
+    if not whole or header is None or (header.seq, header.lines) != (seq, lines):
+        reading.damaged.append(f"{key} is torn or altered")
+
+
+def _header(value: dict[str, Any]) -> Header:
+    if value.get("format") != FORMAT:
+        raise StoreError(f"the journal has format {value.get('format')!r}: a newer version wrote it")
+    return Header.model_validate(value)
+
+
+def _entry(value: dict[str, Any]) -> Entry:
+    """A record; one of a later version is an error, because guessing at it could pay twice."""
+    try:
+        return to_record(value)
+    except ValueError as error:
+        raise StoreError(str(error)) from error
 
 
 class Journal:
@@ -147,7 +177,7 @@ class Journal:
         self._token = token
         self._seq = reading.seq
         self._snapshot = reading.seq
-        self._past: list[Entry] = reading.history
+        self._past = reading.past
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
@@ -194,12 +224,9 @@ class Journal:
         """Compact what is known, if enough has come since the last time."""
         if self._broken is not None or (self._seq - self._snapshot < SNAPSHOT_EVERY and not force):
             return
-        seq, known = self._seq, len(self._past)
-        entries = list(_compacted(self._past))
-        data = _segment(seq, self._token, entries)
+        seq = self._seq  # more becomes durable while it is written
+        data = _segment(seq, self._token, self._past.lines())
         await self._offload(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
-        # More has become durable meanwhile.
-        self._past = entries + self._past[known:]
         self._snapshot = seq
 
     async def _drain(self) -> None:
@@ -226,7 +253,8 @@ class Journal:
     async def _write(self, entries: list[Entry]) -> None:
         seq = self._seq + 1
         key = segment_key(self._batch_id, seq)
-        data = _segment(seq, self._token, entries)
+        lines = [to_line(entry) for entry in entries]
+        data = _segment(seq, self._token, lines)
         written = await self._offload(self._store.put_new, key, data, LINES)
         # A write whose answer was lost has been repeated by the client, and met itself.
         if not written and await self._offload(self._store.read, key) != data:
@@ -234,8 +262,8 @@ class Journal:
                 f"batch {self._batch_id!r} has been taken over by another process; this one has stopped"
             )
         self._seq = seq
-        self._past.extend(entries)
-        for entry in entries:
+        for entry, line in zip(entries, lines, strict=True):
+            self._past.add(entry, line)
             self.state.apply(entry)
 
 
@@ -245,23 +273,5 @@ def _fail(done: asyncio.Future[None], error: Exception) -> None:
         done.exception()  # an append that was cancelled has nobody left to retrieve it
 
 
-def _segment(seq: int, writer: str, entries: Sequence[Entry]) -> bytes:
-    header = Header(seq=seq, writer=writer, lines=len(entries))
-    return b"".join([to_line(header), *(to_line(entry) for entry in entries)])
-
-
-def _compacted(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The records that still matter: of a stored item, its jobs, their ends and its outputs."""
-    kept = list(entries)
-    last_intent = {entry.item: place for place, entry in enumerate(kept) if entry.kind == "intent"}
-    last_claim = max((place for place, entry in enumerate(kept) if isinstance(entry, Claim)), default=-1)
-    for place, entry in enumerate(kept):
-        if isinstance(entry, Claim):
-            if place == last_claim:
-                yield entry
-        elif entry.kind in ("intent", "refused", "not_sent", "absent") and place < last_intent.get(
-            entry.item, 0
-        ):
-            continue
-        else:
-            yield entry
+def _segment(seq: int, writer: str, lines: Sequence[bytes]) -> bytes:
+    return b"".join([to_line(Header(seq=seq, writer=writer, lines=len(lines))), *lines])

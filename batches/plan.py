@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.providers.models import Estimate, Frozen, GenerationRequest, digest
+from prefect_imagine.providers.models import Estimate, GenerationRequest, digest
 from prefect_imagine.stores import Store
 
 FORMAT = 1
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
-class BatchItem(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True)  # a pydantic model takes ten times as much memory
+class BatchItem:
     """One generation that a batch owes.
 
     Attributes:
@@ -40,10 +42,16 @@ class BatchItem(Frozen):
         return f"{self.index} {shortened(self.request.prompt)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Line(BatchItem):
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     format: int
     batch_id: str
     planned_at: datetime
+
+
+_LINE = TypeAdapter(_Line)
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,12 @@ def plan_key(batch_id: str) -> str:
 
 def write_plan(store: Store, plan: Plan) -> bool:
     """Put the plan if there is none yet; `False` if there is."""
-    lines = (
-        _Line(
-            format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **dict(item)
-        ).model_dump_json()
-        for item in plan.items
-    )
-    data = "".join(f"{line}\n" for line in lines).encode()
+    data = b"".join(_LINE.dump_json(_line(plan, item)) + b"\n" for item in plan.items)
     return store.put_new(plan_key(plan.batch_id), data, "application/jsonl")
+
+
+def _line(plan: Plan, item: BatchItem) -> _Line:
+    return _Line(format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **_values(item))
 
 
 def read_plan(store: Store, batch_id: str) -> Plan | None:
@@ -123,7 +129,7 @@ def read_plan(store: Store, batch_id: str) -> Plan | None:
 
 def _parse(data: bytes, address: str, batch_id: str) -> Plan:
     try:
-        lines = [_Line.model_validate(_current(json.loads(line))) for line in data.splitlines() if line]
+        lines = [_LINE.validate_python(_current(json.loads(line))) for line in data.splitlines() if line]
         plan = Plan(batch_id, lines[0].planned_at, tuple(_item(line) for line in lines))
     except (ValueError, ValidationError, IndexError) as error:
         raise StoreError(f"the plan of {address}/{batch_id} cannot be read: {error}") from error
@@ -138,8 +144,12 @@ def _current(line: dict[str, object]) -> dict[str, object]:
     return line
 
 
+def _values(item: BatchItem) -> dict[str, Any]:
+    return {each.name: getattr(item, each.name) for each in fields(BatchItem)}
+
+
 def _item(line: _Line) -> BatchItem:
-    return BatchItem(**{name: getattr(line, name) for name in BatchItem.model_fields})
+    return BatchItem(**_values(line))
 
 
 def check_same(plan: Plan, fingerprints: Sequence[str]) -> None:

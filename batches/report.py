@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,14 +69,28 @@ class _Panel:
     models: Sequence[tuple[str, Sequence[_Bar]]]
 
 
+class _Cards:
+    """What the page shows of each item, made when it is written: there may be very many."""
+
+    def __init__(self, items: Sequence[ManifestItem], media: _Media) -> None:
+        self._items = items
+        self._media = media
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (_card(item, self._media) for item in self._items)
+
+
 def render_report(
     items: Sequence[ManifestItem],
     usage: Usage,
     *,
     links: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
-) -> str:
-    """The page, as HTML to be put as `report.html` beside the batch's outputs.
+) -> Iterator[str]:
+    """The page in pieces, as HTML to be put as `report.html` beside the batch's outputs.
 
     Args:
         links: http(s) or relative addresses by key of an output or thumbnail, used as they are; what has
@@ -86,13 +100,13 @@ def render_report(
     media = _Media(links or {}, texts or {})
     times = [_utc(at) for item in items for at in (item.created_at, item.stored_at) if at]
     span = (min(times), max(times)) if times else None
-    return _template().render(
+    return _template().generate(
         usage=usage,
         span=span,
         panels=[_panel(line, usage, items, span) for line in usage.by_provider],
         chart_size=(WIDTH, HEIGHT),
         failures=_failures(items),
-        cards=[_card(item, media) for item in items],
+        cards=_Cards(items, media),
     )
 
 

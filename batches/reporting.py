@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from prefect_imagine.batches.manifest import ManifestItem
@@ -28,8 +29,10 @@ def write_report(
     """
     keys = (key for item in items for output in item.outputs for key in (output.key, output.thumbnail) if key)
     links = {key: store.link(f"{batch_id}/{key}") for key in keys} if presign else None
-    page = render_report(items, usage, links=links, texts=_texts(store, batch_id, items))
-    store.put(report_key(batch_id), page.encode(), "text/html; charset=utf-8")
+    page = io.BytesIO()
+    for piece in render_report(items, usage, links=links, texts=_texts(store, batch_id, items)):
+        page.write(piece.encode())
+    store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
 
 
 def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:

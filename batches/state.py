@@ -37,7 +37,7 @@ class Phase(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Charge:
     """One job that was, or may have been, accepted for an item.
 
@@ -51,7 +51,7 @@ class Charge:
     refund: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ItemState:
     """Where one item stands, and all it has cost.
 

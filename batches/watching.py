@@ -92,7 +92,7 @@ class Watcher:
             lane.flying.values(),
             creating=not in_tail,
             scarce=lane.client.pacer.limited,
-            queue_full=lane.full(),
+            full_in=self._full_in(),
         )
         self._next_look = now + wait
         if lane.open:
@@ -104,6 +104,14 @@ class Watcher:
             await lane.pause(wait)
             if boot_seconds() < now + wait:
                 return  # hurried: think again about when to look
+
+    def _full_in(self) -> float | None:
+        """Seconds until creates fill the queue that the provider was found to have."""
+        lane = self._lane
+        if lane.cap is None or not lane.creating:
+            return None
+        room = int(lane.cap) - len(lane.flying) - len(lane.in_air)
+        return max(0, room) * lane.client.pacer.seconds_per_request
 
     async def _patiently(self, work: Awaitable[None]) -> None:
         lane = self._lane
@@ -140,8 +148,6 @@ class Watcher:
             lane.flying.pop(lane.state(entry.item).id or "", None)
             if lane.state(entry.item).phase is Phase.FINISHED:
                 lane.ready.append(entry.item)
-        if lane.cap is not None:
-            lane.cap += len(landed) / max(10.0, lane.cap)
         lane.tell()
 
     def _given_up(self, missing: set[str]) -> list[AnyItemRecord]:

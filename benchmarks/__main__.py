@@ -15,6 +15,7 @@ CASES = (
     "makespan",
     "requests",
     "processes",
+    "machines",
     "pending",
     "overhead",
     "memory",

@@ -43,7 +43,8 @@ class Rig:
 
     def start(self, server: Server, job: Job, **more: str) -> Run:
         """Start a run against a sandbox."""
-        environment = {**server.environment, "XDG_CACHE_HOME": str(self.folder / "cache"), **more}
+        environment = {**server.environment, **more}
+        environment["XDG_CACHE_HOME"] = str(self.folder / "cache" / job.machine)
         if job.runner in ("flow", "naive"):
             environment |= self.prefect_environment
         return Run(job, environment)

@@ -22,6 +22,7 @@ class Job:
         output: the folder or s3:// address to store under.
         rates: rates to keep, by provider, as `--rate` takes them.
         first: the number of the first prompt: other numbers are other prompts.
+        machine: runs of one machine share the pace that they keep on it.
     """
 
     runner: str
@@ -32,6 +33,7 @@ class Job:
     batch_id: str = "bench"
     rates: dict[str, str] = field(default_factory=dict)
     first: int = 1
+    machine: str = "one"
 
     @property
     def prompts(self) -> list[str]:

@@ -27,11 +27,12 @@ async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[Hi
 
     A server that ignores paging begins each page with the same row: the walk stops, and claims to have seen
     the end only where the list is shorter than any page. In a list that grows while it is walked, a page
-    repeats the tail of the one before: that is walked over.
+    repeats the tail of the one before, or all of it if it has grown by just a page: that is walked over.
     """
     seen: set[str] = set()
     heads: set[str] = set()
     offset = 0
+    repeated = False
     for number in range(MOST_PAGES):
         page = await read(number, offset)
         offset += len(page.rows)
@@ -44,8 +45,9 @@ async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[Hi
         else:
             end = not page.rows or page.more is False or _completes(page, len(seen))
         yield wire.page_of(fresh, end=end)
-        if end or repeats:
+        if end or (repeats and repeated):
             return
+        repeated = repeats
 
 
 def _completes(page: Slice, seen: int) -> bool:

@@ -106,13 +106,7 @@ class FileCell:
                 return True
 
     def _read(self) -> Pace:
-        # A reboot restarts the boot clock and a long silence outdates what was learned: both start afresh.
-        try:
-            saved = json.loads(os.pread(self._fd, 4096, 0) or b"{}")
-            age = boot_seconds() - saved.pop("saved_at")
-            return Pace(**saved) if 0 <= age < _FORGET_AFTER else Pace()
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return Pace()
+        return _saved_pace(os.pread(self._fd, 4096, 0)) or Pace()
 
     def _write(self, pace: Pace) -> None:
         data = json.dumps({**asdict(pace), "saved_at": boot_seconds()}).encode()
@@ -124,11 +118,33 @@ class FileCell:
             os.close(self._fd)
 
 
+def _saved_pace(data: bytes) -> Pace | None:
+    # A reboot restarts the boot clock and a long silence outdates what was learned: both start afresh.
+    try:
+        saved = json.loads(data)
+        age = boot_seconds() - saved.pop("saved_at")
+        return Pace(**saved) if 0 <= age < _FORGET_AFTER else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def machine_pace(name: str) -> Pace | None:
+    """What the processes of this machine know together under a name, if they have learned it lately."""
+    try:
+        return _saved_pace(_pace_file(name).read_bytes())
+    except (OSError, RuntimeError):
+        return None
+
+
+def _pace_file(name: str) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "prefect-imagine" / "pace" / f"{name}.json"
+
+
 def machine_cell(name: str) -> PaceCell:
     """The cell that all processes of this user on this machine share under a name."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        return FileCell(base / "prefect-imagine" / "pace" / f"{name}.json")
+        return FileCell(_pace_file(name))
     except (OSError, RuntimeError) as error:
         logger.warning("rate limits are not shared with other processes: %s", error)
         return MemoryCell()
@@ -155,6 +171,21 @@ class Pacer:
 
     async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
         """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
+        permit = await self._own_permit(urgency, demand)
+        if self._shared is None or self.led_by_headers:
+            return permit
+        try:
+            await self._shared.acquire(urgency)
+        except BaseException:
+            self.unused(permit)
+            raise
+        if self._frozen_since(permit):
+            self.unused(permit)
+            return await self._own_permit(urgency, demand)
+        return Permit(urgency, boot_seconds())
+
+    async def _own_permit(self, urgency: Urgency, demand: int) -> Permit:
+        """Leave from this machine's pace."""
         self._reads_waiting += urgency is Urgency.READ
         try:
             async with self._queues[urgency]:
@@ -163,14 +194,11 @@ class Pacer:
         finally:
             self._reads_waiting -= urgency is Urgency.READ
             self._tell()
-        permit = Permit(urgency, boot_seconds())
-        if self._shared is not None and not self.led_by_headers:
-            try:
-                await self._shared.acquire(urgency)
-            except BaseException:
-                self.unused(permit)
-                raise
-        return permit
+        return Permit(urgency, boot_seconds())
+
+    def _frozen_since(self, permit: Permit) -> bool:
+        """Whether a 429 has come since a permit was given."""
+        return self._cell.update(lambda pace: (pace, pace.frozen_at > permit.granted_at))
 
     @property
     def led_by_headers(self) -> bool:
@@ -204,7 +232,12 @@ class Pacer:
         if status == 429 and not (told.remaining and told.retry_after is None):
             self._change(lambda pace: rates.refused(pace, now, told, permit.granted_at))
         else:
-            self._change(lambda pace: rates.answered(pace, now, told))
+            created = status < 300 and permit.urgency is Urgency.CREATE
+            self._change(lambda pace: rates.answered(pace, now, told, created=created))
+
+    def forgive(self) -> None:
+        """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
+        self._change(lambda pace: rates.forgiven(pace, boot_seconds()))
 
     def unused(self, permit: Permit) -> None:
         """Nothing came back for a permit, or it was not used."""

@@ -18,6 +18,7 @@ from prefect_imagine.errors import ConfigurationError
 
 SETTLE_AFTER_RESET = 0.25
 DRAIN_BEFORE_RESET = 1.5
+ROUNDING = 1.5
 PROBE_SECONDS = 20.0
 LONGEST_BACKOFF = 30.0
 LONGEST_FREEZE = 300.0
@@ -49,7 +50,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Pace:
-    """What is known of one key's limit, shared by all who use the key on this machine."""
+    """What is known of one key's limit, shared by all who use the key on this machine.
+
+    Attributes:
+        unslowed: the interval before the 429s since the last create that passed, if there were any.
+    """
 
     by_headers: bool = False
     limit: int = 0
@@ -61,6 +66,7 @@ class Pace:
     answered: bool = False
     next_at: float = 0.0
     interval: float = 0.0
+    unslowed: float | None = None
     frozen_at: float = 0.0
     frozen_until: float = 0.0
     freezes: int = 0
@@ -110,7 +116,8 @@ def reserve(pace: Pace, now: float, *, demand: int = 0) -> tuple[Pace, float]:
 
 
 def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
-    window_open = pace.reset_at + SETTLE_AFTER_RESET
+    # Never before the reset as it was told first: `_follow` would take the new window for the old one.
+    window_open = max(pace.reset_at, min(pace.window_reset, pace.reset_at + ROUNDING)) + SETTLE_AFTER_RESET
     if now >= window_open:
         return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
     if pace.left <= 0:
@@ -129,9 +136,10 @@ def _granted(pace: Pace, now: float) -> Pace:
     return replace(pace, in_flight=pace.in_flight + 1, bucket=pace.bucket + 1)
 
 
-def answered(pace: Pace, now: float, headers: RateHeaders) -> Pace:
-    """Learn from any answer that was not a 429."""
-    pace = replace(_landed(pace), answered=True, probe_until=0.0, freezes=0)
+def answered(pace: Pace, now: float, headers: RateHeaders, *, created: bool = False) -> Pace:
+    """Learn from any answer that was not a 429. `created`: it was a create's."""
+    unslowed = None if created else pace.unslowed
+    pace = replace(_landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed)
     if headers.remaining is not None and headers.reset_in is not None:
         return _follow(pace, now, headers.limit, headers.remaining, headers.reset_in)
     if pace.interval and not pace.by_headers and now - pace.frozen_until > RATE_WINDOW:
@@ -143,8 +151,9 @@ def answered(pace: Pace, now: float, headers: RateHeaders) -> Pace:
 def _follow(pace: Pace, now: float, limit: int | None, remaining: int, reset_in: float) -> Pace:
     reset_at = now + reset_in
     left = remaining - pace.in_flight
-    # `Date` and the reset have whole seconds: until a window's reset has come, it is that window.
-    if pace.by_headers and (abs(reset_at - pace.window_reset) <= 1.5 or now < pace.window_reset):
+    # `Date` and the reset have whole seconds: until a window's reset may have come, it is that window.
+    same_window = abs(reset_at - pace.window_reset) <= ROUNDING or now < pace.window_reset - ROUNDING
+    if pace.by_headers and same_window:
         return replace(pace, left=min(pace.left, left), reset_at=reset_at)
     return replace(
         pace,
@@ -177,8 +186,23 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     if headers.remaining is not None and headers.reset_in is not None:
         return replace(_follow(pace, now, headers.limit, 0, headers.reset_in), left=0)
     if first and not told and not pace.by_headers:
-        pace = replace(pace, interval=_slower(pace, now))
+        unslowed = pace.interval if pace.unslowed is None else pace.unslowed
+        pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
     return pace
+
+
+def forgiven(pace: Pace, now: float) -> Pace:
+    """Forget the 429s since the last create that passed: they were not about the rate."""
+    return replace(
+        pace,
+        interval=pace.interval if pace.unslowed is None else pace.unslowed,
+        unslowed=None,
+        next_at=now,
+        frozen_until=now,
+        freezes=0,
+        answered=True,
+        probe_until=0.0,
+    )
 
 
 def _slower(pace: Pace, now: float) -> float:

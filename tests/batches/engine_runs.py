@@ -83,7 +83,7 @@ class Runs:
         **more: Any,
     ) -> AsyncIterator[Session]:
         """One run's session, opened but not run."""
-        options = BatchOptions(**{"timing": TIMING, **more})
+        options = BatchOptions(**{"batch_id": batch, "timing": TIMING, **more})
         asked = None
         if rows is not None:
             asked = ask(list(enumerate(rows, 1)), Defaults(), {})

@@ -153,6 +153,9 @@ class FreePacer:
     def unused(self, permit: Permit) -> None:
         """Nothing to give back."""
 
+    def forgive(self) -> None:
+        """Nothing to forget."""
+
 
 class FakeClock:
     """The provider's clock."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_imagine.batches.manifest import ManifestItem
+from prefect_imagine.batches.report import render_report
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.usage import ItemCost, Usage, UsageLine, outcome
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest, Output
@@ -79,6 +80,11 @@ def make_line(name: str, **known: Any) -> UsageLine:
 
 def stored(key: str, media_type: str = "image/png", **known: Any) -> Output:
     return Output(key=key, media_type=media_type, bytes=2048, sha256="ab" * 32, **known)
+
+
+def rendered(items: Sequence[ManifestItem], usage: Usage, **options: Any) -> str:
+    """The whole report page."""
+    return "".join(render_report(items, usage, **options))
 
 
 def usage_of(items: Sequence[ManifestItem]) -> Usage:

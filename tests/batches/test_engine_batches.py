@@ -67,6 +67,17 @@ async def test_other_prompts_under_the_same_id_are_refused(runs: Runs) -> None:
         await runs.run(numbered("imaginelab", 2))
 
 
+async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> None:
+    """Its answers of 429 look like those of a rate limit."""
+    runs.sandbox.configure(pending_caps={"blockadelabs": 3}, latency={"image": (2.0, 2.0)})
+    ended = await runs.run(numbered("blockadelabs", 6))
+    assert ended.summary.exit_code == 0
+    assert ended.summary.requests.create <= 6 + 4, "those refused together, and one more to find out"
+    lane = ended.session.lanes["blockadelabs"]
+    assert (lane.cap is not None and int(lane.cap), lane.client.pacer.limited) == (3, False)
+    runs.check()
+
+
 class TestMoney:
     """What may be spent, and what is when the account is empty."""
 

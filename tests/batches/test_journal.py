@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 import zlib
@@ -317,6 +318,31 @@ async def test_what_is_appended_while_a_snapshot_is_written_is_in_the_next_one(
     await snapshot
     await journal.snapshot(force=True)
     assert read_journal(memory, "b").state.items == journal.state.items
+
+
+async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    for attempt in range(1, 20):
+        refused = Refused(item=1, at=AT, attempt=attempt, final=False, reason="rate_limited", message="no")
+        await journal.append(intent(1, attempt), refused)
+    await journal.append(intent(1, 20), created(1, 20))
+    await journal.snapshot(force=True)
+    lines = (memory.read(snapshot_key("b", 21)) or b"").splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["segment", "claim", "intent", "created"]
+
+
+async def test_a_segment_that_lost_its_last_newline_is_compacted_whole(
+    memory: MemoryStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    memory.put(segment_key("b", 2), (memory.read(segment_key("b", 2)) or b"").rstrip())
+    journal = await opened(memory, offload)
+    await journal.append(intent(2))
+    await journal.snapshot(force=True)
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+    assert sorted(reading.state.items) == [1, 2]
 
 
 @st.composite

@@ -7,12 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from prefect_imagine.batches.manifest import ManifestItem
-from prefect_imagine.batches.report import render_report
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.usage import ItemCost, Usage, balance_change
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.sandbox.media import MediaSpec, render
-from tests.batches.report_items import BEGUN, make_item, usage_of
+from tests.batches.report_items import BEGUN, make_item, rendered, usage_of
 from tests.stores import media_files
 
 HOSTILE = (
@@ -56,7 +55,7 @@ def write_batch(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     page = folder / "report.html"
-    page.write_text(render_report(items, usage or usage_of(items), **options), encoding="utf-8")  # type: ignore[arg-type]
+    page.write_text(rendered(items, usage or usage_of(items), **options), encoding="utf-8")
     return page
 
 

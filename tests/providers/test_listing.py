@@ -63,7 +63,7 @@ async def test_a_server_that_ignores_paging_proves_nothing(length: int, told: st
     pages, seen = await walked(ignoring_paging(length, length if told else None))
     assert len(seen) == length
     assert not any(page.end for page in pages)
-    assert len(pages) == 2
+    assert len(pages) == 3
 
 
 @pytest.mark.parametrize("length", range(1, 10))
@@ -99,6 +99,17 @@ async def test_the_end_of_a_list_that_grows_meanwhile_is_seen(told: str) -> None
     pages, seen = await walked(read)
     assert pages[-1].end
     assert len(seen) == 50
+
+
+@pytest.mark.parametrize("grown_before", [1, 2, 3])
+async def test_a_list_that_grows_by_just_a_page_is_walked_on(grown_before: int) -> None:
+    async def read(number: int, offset: int) -> Slice:
+        shown = rows(range(-20 if number >= grown_before else 0, 100))
+        return Slice(shown[offset : offset + 20])
+
+    pages, seen = await walked(read)
+    assert pages[-1].end
+    assert seen == [str(number) for number in range(100)]
 
 
 async def test_pages_by_number_are_asked_for_in_order() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.pacing import FileCell, MemoryCell, Pacer, Permit, Urgency, machine_cell
 from prefect_imagine.providers.rates import Pace, Rate
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
@@ -203,3 +204,27 @@ asyncio.run(main())
     assert [spender.wait(60) for spender in spenders] == [0, 0]
     counted = sandbox.report()["requests"]["aivisualstudio"]
     assert (counted["list"], counted["rate_limited"]) == (50, 0)
+
+
+class _Gate:
+    """A shared limit that has slots only while it is open."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    async def acquire(self, urgency: Urgency) -> None:
+        await self.opened.wait()
+
+
+async def test_a_429_that_comes_while_a_shared_slot_is_waited_for_quiets_that_request_too() -> None:
+    gate = _Gate()
+    pacer = Pacer(MemoryCell(), shared=gate)
+    gate.opened.set()
+    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
+    gate.opened.clear()
+    waiting = asyncio.ensure_future(pacer.acquire(Urgency.CREATE))
+    await asyncio.sleep(0.01)
+    refused_at = boot_seconds()
+    pacer.answered(Permit(Urgency.CREATE, refused_at), 429, {"retry-after": "0.2"})
+    gate.opened.set()
+    assert (await waiting).granted_at - refused_at >= 0.2

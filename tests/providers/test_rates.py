@@ -218,3 +218,41 @@ def test_headers_beat_what_was_inferred() -> None:
     pace = rates.answered(slowed, NOW + 60, RateHeaders(limit=60, remaining=59, reset_in=60))
     assert pace.by_headers
     assert granted(pace, [NOW + 60] * 5)[1] == 5
+
+
+def test_a_429_that_was_not_about_the_rate_is_forgiven() -> None:
+    """Reads that pass in between do not make its slowness the usual pace."""
+    usual = replace(rates.answered(Pace(), NOW, SILENT), interval=0.5)
+    slowed = rates.refused(usual, NOW, SILENT, NOW)
+    slowed = rates.answered(slowed, NOW + 2, SILENT)
+    slowed = rates.refused(slowed, NOW + 3, SILENT, NOW + 3)
+    assert slowed.interval > 0.5
+    forgiven = rates.forgiven(slowed, NOW + 3)
+    assert forgiven.interval == 0.5
+    assert rates.reserve(forgiven, NOW + 3)[1] == 0.0
+
+
+def test_a_create_that_passes_confirms_the_slower_pace() -> None:
+    slowed = rates.refused(replace(Pace(), answered=True), NOW, SILENT, NOW)
+    confirmed = rates.answered(slowed, NOW + 2, SILENT, created=True)
+    assert rates.forgiven(confirmed, NOW + 3).interval == confirmed.interval > 0
+
+
+def test_a_reset_that_was_told_too_early_by_rounding_costs_no_window() -> None:
+    """The same reset, told once as 10.9 s away and once as 10.1 s: the window after it is a new one."""
+    pace = known(remaining=1, reset_in=10.9)
+    pace, _ = rates.reserve(pace, NOW)
+    pace = rates.answered(pace, NOW, RateHeaders(limit=60, remaining=0, reset_in=10.1))
+    wait = rates.reserve(pace, NOW + 10.4)[1]
+    opened = NOW + 10.4 + wait
+    pace, _ = rates.reserve(pace, opened)
+    pace = rates.answered(pace, opened, RateHeaders(limit=60, remaining=59, reset_in=10.0))
+    assert pace.left == 59
+
+
+def test_a_request_that_opens_the_next_window_unknowingly_costs_none() -> None:
+    """The reset was told as a little later than it is: the last permit falls into the window after it."""
+    pace = known(remaining=2, reset_in=10.0)
+    pace, _ = rates.reserve(pace, NOW)
+    pace = rates.answered(pace, NOW + 9.5, RateHeaders(limit=60, remaining=59, reset_in=10.0))
+    assert pace.left == 59
