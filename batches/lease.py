@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.owner import Owner
-from prefect_imagine.errors import BatchBusyError, ImagineError
+from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 
@@ -39,6 +42,49 @@ class LeaseRecord(Frozen):
     released: bool = False
 
 
+@dataclass(frozen=True)
+class Runner:
+    """The process that runs a batch. `renewed`: seconds since it last said so, by the store's clock."""
+
+    token: str
+    host: str
+    pid: int
+    renewed: float
+
+
+def who_runs(store: Store, batch_id: str) -> Runner | None:
+    """Who runs a batch at this moment, as far as its lease tells; `None` for nobody. Raises `StoreError`."""
+
+    def clock() -> float:
+        try:
+            return store.now()
+        except StoreError:
+            return time.time()  # a folder that may only be read tells no time
+
+    holder, _, age = _look(store, _key(batch_id), clock)
+    if holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS:
+        return None
+    return Runner(holder.owner.token, holder.owner.host, holder.owner.pid, max(0.0, age))
+
+
+def _key(batch_id: str) -> str:
+    return f"{batch_id}/lease.json"
+
+
+def _look(store: Store, key: str, clock: Callable[[], float]) -> tuple[LeaseRecord | None, str | None, float]:
+    found = store.read_version(key)
+    if found is None:
+        return None, None, 0.0
+    data, version = found
+    about = store.head(key)
+    age = clock() - about.modified if about is not None else 0.0
+    try:
+        return LeaseRecord.model_validate_json(data), version, age
+    except ValidationError:
+        # A lease nobody can read holds nobody off for longer than a readable one would.
+        return LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age
+
+
 class Lease:
     """Keeps `lease.json` fresh while this process runs a batch.
 
@@ -49,7 +95,7 @@ class Lease:
     def __init__(self, store: Store, offload: Offload, batch_id: str, owner: Owner) -> None:
         self._store = store
         self._offload = offload
-        self._key = f"{batch_id}/lease.json"
+        self._key = _key(batch_id)
         self._owner = owner
         self._version: str | None = None
         self._beat = 0
@@ -65,7 +111,7 @@ class Lease:
         """
         seen: str | None = None
         while True:
-            holder, version, age = await self._offload(self._look)
+            holder, version, age = await self._offload(_look, self._store, self._key, self._store.now)
             free = holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS
             if (free or force) and await self._write(version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
@@ -92,19 +138,6 @@ class Lease:
         self._renewing = None
         with suppress(ImagineError):
             await self._offload.transfer(self._swap, self._version, True)
-
-    def _look(self) -> tuple[LeaseRecord | None, str | None, float]:
-        found = self._store.read_version(self._key)
-        if found is None:
-            return None, None, 0.0
-        data, version = found
-        about = self._store.head(self._key)
-        age = self._store.now() - about.modified if about is not None else 0.0
-        try:
-            return LeaseRecord.model_validate_json(data), version, age
-        except ValidationError:
-            # A lease nobody can read holds nobody off for longer than a readable one would.
-            return LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
         return await self._offload(self._swap, version, released)

@@ -22,18 +22,24 @@ class BatchOptions(Frozen):
         default=None, ge=0, description="Stop creating before the batch costs more credits than this."
     )
     max_credits_by_provider: dict[str, Credits] = Field(
-        default_factory=dict, description="The same for single providers, by their names."
+        default_factory=dict, description='The same for single providers, such as {"imaginelab": 500}.'
     )
     allowed_failures: int = Field(
         default=0, ge=0, description="How many items may fail before the flow run counts as failed."
     )
     prices: dict[str, PriceList] = Field(
         default_factory=dict,
-        description="Credits per generation, by provider, where the provider tells none.",
+        description=(
+            "Credits per generation, by provider, where the provider tells none, such as "
+            '{"blockadelabs": {"default": 1}}.'
+        ),
     )
     rates: dict[str, str] = Field(
         default_factory=dict,
-        description="Requests to keep below, by provider, such as 60/10s; the provider's own headers win.",
+        description=(
+            'Requests to keep below, by provider, such as {"imagineapi": "60/10s"}; the provider\'s own '
+            "headers win."
+        ),
     )
     retry_failed: bool = Field(
         default=False, description="Create again what the provider failed or refused. This costs again."

@@ -24,10 +24,16 @@ class Prompt(Frozen):
     """One row: what to generate, and how often."""
 
     prompt: str = Field(description="What to generate.")
-    provider: str | None = Field(default=None, description="The provider; the run's default where empty.")
-    kind: str | None = Field(default=None, description="image, video, voice, music, infographic or text.")
+    provider: str | None = Field(
+        default=None,
+        description="imaginelab, blockadelabs, imagineapi or aivisualstudio; the run's provider where empty.",
+    )
+    kind: str | None = Field(
+        default=None,
+        description="image, video, voice, music, infographic or text; the run's kind where empty.",
+    )
     model: str | None = Field(
-        default=None, description="The model or generator; the provider's first where empty."
+        default=None, description="The model or generator; the run's, else the provider's first, where empty."
     )
     count: int = Field(default=1, ge=1, le=MOST_OF_ONE, description="How many of it.")
     name: str | None = Field(default=None, description="A name for the output files.")
@@ -38,7 +44,8 @@ class Prompt(Frozen):
     aspect_ratio: str | None = Field(default=None, description="Such as 16:9, where the provider takes it.")
     duration: float | None = Field(default=None, description="Seconds of video or sound.")
     labels: dict[str, str] = Field(
-        default_factory=dict, description="Labels that the bill is broken down by."
+        default_factory=dict,
+        description='Labels that the bill is broken down by, such as {"campaign": "spring"}.',
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="The provider's own settings.")
 

@@ -5,67 +5,144 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
+from dataclasses import dataclass
 
-from prefect.client.orchestration import get_client
-from prefect.concurrency.asyncio import rate_limit
-from prefect.exceptions import ObjectAlreadyExists
+from httpx import HTTPStatusError
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.pacing import Urgency
 from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import Account
 
 logger = logging.getLogger(__name__)
 
-# Taken in blocks: one request to Prefect for several to the provider.
+# Taken in blocks: a few requests to Prefect for several to the provider.
+BLOCK_SECONDS = 0.5
 BLOCKS_A_WINDOW = 12
+# Prefect forgets fractions of a slot with each change: finer slots make that nothing.
+SLOTS_A_REQUEST = 100
 LONGEST_WAIT = 600.0
+HTTP_LOCKED = 423
+SOON = 0.02
 
 
-def shared_limit(account: Account) -> PrefectSharedLimit | None:
-    """The shared limit of an account, where a rate is set to be shared."""
-    return PrefectSharedLimit(account.identity, account.rate) if account.rate is not None else None
+def shared_limit(account: Account) -> PrefectSharedLimit:
+    """The limit that an account's key shares with other machines."""
+    return PrefectSharedLimit(account.identity, account.rate)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A global concurrency limit, and how it is used. A request takes a hundred of its slots.
+
+    In a window of so many seconds it admits `limit + decay * seconds` slots.
+
+    Attributes:
+        limit: slots that there are.
+        decay: slots that become free again in a second.
+        block: requests that are taken at once.
+    """
+
+    limit: int
+    decay: float
+    block: int
+
+    @classmethod
+    def keeping(cls, rate: Rate) -> Slots:
+        """The limit that admits a rate in each of its windows."""
+        per_block = math.ceil(rate.limit / rate.seconds * BLOCK_SECONDS)
+        block = max(1, min(per_block, rate.limit // BLOCKS_A_WINDOW))
+        at_once = min(2 * block, max(1, rate.limit - 1))
+        decay = max(1, rate.limit - at_once) * SLOTS_A_REQUEST / rate.seconds
+        return cls(at_once * SLOTS_A_REQUEST, math.floor(decay * 1e6) / 1e6, block)
+
+    @classmethod
+    def known(cls, limit: int, decay: float) -> Slots:
+        """A limit that somebody has made."""
+        return cls(limit, decay, max(1, limit // SLOTS_A_REQUEST // 2))
 
 
 class PrefectSharedLimit:
     """Takes slots of a global concurrency limit named for the provider and a hash of the key.
 
-    In a window of `seconds` such a limit admits `limit + decay * seconds`: both are chosen so that this is
-    the rate. Where Prefect does not answer, the machine's own pacing has to do, which is said once.
+    With a rate the limit is made or changed to keep it; without one it is used where somebody has made it.
+    Where Prefect does not answer, the machine's own pacing has to do, which is said once.
     """
 
-    def __init__(self, identity: str, rate: Rate) -> None:
+    def __init__(self, identity: str, rate: Rate | None) -> None:
         self.name = f"imagine-{identity}"
-        self.block = max(1, rate.limit // BLOCKS_A_WINDOW)
-        self.limit = min(2 * self.block, max(1, rate.limit - 1))
-        self.decay = (rate.limit - self.limit) / rate.seconds
+        self._slots = Slots.keeping(rate) if rate is not None else None
         self._left = 0
+        self._stale_at = 0.0
         self._taking = asyncio.Lock()
-        self._made = False
-        self._lost = False
+        self._ready = False
+        self._alone = False
 
     async def acquire(self, urgency: Urgency) -> None:
         """Wait for a slot."""
         async with self._taking:
-            if self._left == 0 and not self._lost:
+            if self._alone:
+                return
+            # A block's rest belongs to the time that it was taken in.
+            if self._left == 0 or boot_seconds() > self._stale_at:
                 await self._take()
-            self._left = max(0, self._left - 1)
+            self._left -= 1
 
     async def _take(self) -> None:
         try:
-            if not self._made:
-                await self._make()
-            await rate_limit(self.name, occupy=self.block, strict=True, timeout_seconds=LONGEST_WAIT)
-            self._left = self.block
+            async with asyncio.timeout(LONGEST_WAIT), get_client() as client:
+                slots = await self._made(client)
+                wait = await self._try(client, slots)
+                while wait > 0:
+                    await asyncio.sleep(wait * random.uniform(1.0, 1.2))
+                    wait = await self._try(client, slots)
+        except ObjectNotFound:
+            self._alone = True  # nobody wants it shared
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
-            self._lost = True
+            self._alone = True
             logger.warning("rate limits are not shared with other machines: %s", str(error) or type(error))
+        else:
+            self._left = slots.block
+            self._stale_at = boot_seconds() + 4 * slots.block * SLOTS_A_REQUEST / slots.decay
 
-    async def _make(self) -> None:
-        decay = math.floor(self.decay * 1e6) / 1e6
-        async with get_client() as client:
-            make = client.upsert_global_concurrency_limit_by_name
-            try:
-                await make(self.name, limit=self.limit, slot_decay_per_second=decay)
-            except ObjectAlreadyExists:  # another process was faster
-                await make(self.name, limit=self.limit, slot_decay_per_second=decay)
-        self._made = True
+    async def _made(self, client: PrefectClient) -> Slots:
+        """The limit as it stands. Raises `ObjectNotFound` where there is none, and none to make."""
+        if self._slots is None:
+            found = await client.read_global_concurrency_limit_by_name(self.name)
+            self._slots = Slots.known(found.limit, found.slot_decay_per_second)
+        elif not self._ready:
+            await put_limit(client, self.name, self._slots)
+        self._ready = True
+        return self._slots
+
+    async def _try(self, client: PrefectClient, slots: Slots) -> float:
+        """Take a block if there is one, else tell in how many seconds there will be.
+
+        Prefect is not asked for slots before it has them: a refusal restarts the decay of those in use.
+        """
+        wanted = slots.block * SLOTS_A_REQUEST
+        known = await client.read_global_concurrency_limit_by_name(self.name)
+        missing = known.active_slots + wanted - known.limit
+        if known.active and missing > 0:
+            return missing / known.slot_decay_per_second
+        try:
+            taken = await client.increment_concurrency_slots([self.name], wanted, mode="rate_limit")
+        except HTTPStatusError as error:
+            if error.response.status_code != HTTP_LOCKED:
+                raise
+            return SOON  # somebody was faster
+        if not taken.json():
+            raise LookupError(f"the global concurrency limit {self.name!r} is gone")
+        return 0.0
+
+
+async def put_limit(client: PrefectClient, name: str, slots: Slots) -> None:
+    """Make a global concurrency limit, or change it."""
+    put = client.upsert_global_concurrency_limit_by_name
+    try:
+        await put(name, limit=slots.limit, slot_decay_per_second=slots.decay)
+    except ObjectAlreadyExists:  # another process was faster
+        await put(name, limit=slots.limit, slot_decay_per_second=slots.decay)

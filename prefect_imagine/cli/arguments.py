@@ -6,26 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
 from prefect_imagine.batches.formats import FORMATS
-from prefect_imagine.batches.options import Timing
+from prefect_imagine.cli import values
+from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.models import GenerationKind
-from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import PROVIDERS
 
-_EXAMPLES = """examples:
-  prefect-imagine generate prompts.csv --provider aivisualstudio
-  prefect-imagine generate prompts.csv --output s3://bucket/prefix --max-credits 500
-  prefect-imagine generate prompts.csv --dry-run
-  prefect-imagine resume prompts-3f2a91c04d5e
-  prefect-imagine balance imaginelab
-
-exit codes: 0 all stored; 1 some failed or unknown; 2 bad input, nothing spent; 3 stopped by budget or
-credits; 4 busy or taken over; 5 infrastructure lost; 130/143 interrupted. All from 3 on can be resumed."""
+WATCH_SECONDS = 2.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,29 +35,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="prefect-imagine",
-        description="Paid, asynchronous media generation in batches: never pays twice, and an exact bill.",
-        epilog=_EXAMPLES,
+        description="Paid, asynchronous media generation in batches:\nnever pays twice, and an exact bill.",
+        epilog=f"{examples_of('')}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _generate(_command(commands, "generate", "create a batch of prompts, store the outputs, print the bill"))
-    _resume(_command(commands, "resume", "go on with a batch where it stopped"))
-    _batch(_command(commands, "status", "where a batch stands, from its store alone"))
-    report = _command(commands, "report", "write the report page again")
-    _batch(report)
-    report.add_argument("--presign", action="store_true", help="signed links, for a bucket (good for 7 days)")
-    cancel = _command(commands, "cancel", "stop a batch, wherever it runs; it can be resumed")
-    _batch(cancel)
-    _credentials(cancel)
-    cancel.add_argument("--in-flight", action="store_true", help="also cancel jobs under way, where possible")
-    reconcile = _command(commands, "reconcile", "look again at open and unknown items; creates nothing")
-    _batch(reconcile)
-    _credentials(reconcile)
-    _account(_command(commands, "models", "what a provider can generate, and for how many credits"))
-    _account(_command(commands, "balance", "credits left on an account"))
-    _demo(_command(commands, "demo", "the main job against the sandbox, with nothing to set up"))
-    _sandbox(_command(commands, "sandbox", "all four APIs emulated on loopback"))
+    for name, (description, fill) in _COMMANDS.items():
+        fill(_command(commands, name, description))
     return parser
 
 
@@ -80,6 +53,7 @@ def _command(
         name,
         help=description,
         description=description[0].upper() + description[1:] + ".",
+        epilog=examples_of(name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -88,9 +62,12 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "prompts", metavar="PROMPTS", help=".csv, .jsonl, .yaml or .txt file, s3:// address, or -"
     )
-    parser.add_argument("--provider", choices=PROVIDERS, help="of rows that name none")
+    kinds = [kind.value for kind in GenerationKind]
     parser.add_argument(
-        "--kind", choices=[kind.value for kind in GenerationKind], help="of rows that name none"
+        "--provider", choices=PROVIDERS, metavar="P", help=f"of rows that name none: {', '.join(PROVIDERS)}"
+    )
+    parser.add_argument(
+        "--kind", choices=kinds, metavar="K", help=f"of rows that name none: {', '.join(kinds)}"
     )
     parser.add_argument("--model", help="of rows that name none")
     parser.add_argument("--format", choices=FORMATS, help="of the prompts, where the name does not tell")
@@ -113,18 +90,23 @@ def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> Non
         _output(parser)
     _credentials(parser)
     parser.add_argument(
-        "--max-credits", type=_amount, metavar="N", help="stop creating before this is passed"
+        "--max-credits", type=values.amount, metavar="N", help="stop creating before this is passed"
     )
     parser.add_argument(
         "--price",
-        type=_price,
+        type=values.price,
         action="append",
         default=[],
         metavar="P[:MODEL]=N",
         help="credits a generation",
     )
     parser.add_argument(
-        "--rate", type=_rate, action="append", default=[], metavar="P=60/10s", help="requests to keep below"
+        "--rate",
+        type=values.rate,
+        action="append",
+        default=[],
+        metavar="P=60/10s",
+        help="requests to keep below",
     )
     parser.add_argument("--retry-failed", action="store_true", help="create again what failed; costs again")
     parser.add_argument(
@@ -132,11 +114,11 @@ def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> Non
     )
     parser.add_argument("--wait", action="store_true", help="wait while another process runs the batch")
     parser.add_argument(
-        "--allowed-failures", type=_count, default=0, metavar="N", help="for the flow run's state"
+        "--allowed-failures", type=values.count, default=0, metavar="N", help="for the flow run's state"
     )
     parser.add_argument(
         "--timing",
-        type=_timing,
+        type=values.timing,
         default={},
         metavar="K=S,…",
         help="seconds of the protocol: deadline, create, settle, margin, patience",
@@ -145,16 +127,89 @@ def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> Non
     _json(parser)
 
 
-def _batch(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
-    parser.add_argument("batch", metavar="BATCH", help="an id under --output, or the batch's path or address")
+def _batch(parser: argparse.ArgumentParser, *, json: bool = True, required: bool = True) -> None:
+    without = "" if required else "; all under --output, where none is given"
+    parser.add_argument(
+        "batch",
+        metavar="BATCH",
+        nargs=None if required else "?",
+        help=f"an id under --output, or the batch's path or address{without}",
+    )
     _output(parser)
     if json:
         _json(parser)
 
 
+def _status(parser: argparse.ArgumentParser) -> None:
+    _batch(parser, required=False)
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=values.refresh,
+        const=WATCH_SECONDS,
+        metavar="SECONDS",
+        help=f"follow the batch until it has ended; look every so many seconds (default: {WATCH_SECONDS:g})",
+    )
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    _batch(parser)
+    parser.add_argument("--presign", action="store_true", help="signed links, for a bucket (good for 7 days)")
+
+
+def _cancel(parser: argparse.ArgumentParser) -> None:
+    _batch(parser)
+    _credentials(parser)
+    parser.add_argument("--in-flight", action="store_true", help="also cancel jobs under way, where possible")
+
+
+def _reconcile(parser: argparse.ArgumentParser) -> None:
+    _batch(parser)
+    _credentials(parser)
+
+
 def _account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("provider", choices=PROVIDERS, metavar="PROVIDER", help=", ".join(PROVIDERS))
     _credentials(parser)
+    _json(parser)
+
+
+def _limits(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(PROVIDERS)
+    parser.add_argument(
+        "provider", nargs="?", choices=PROVIDERS, metavar="PROVIDER", help=f"only of this one: {names}"
+    )
+    parser.add_argument(
+        "--set",
+        type=values.limit,
+        action="append",
+        default=[],
+        metavar="[P=]60/10s",
+        help="make or change the limit that all machines share for this account's key",
+    )
+    _credentials(parser)
+    _json(parser)
+
+
+def _setup_automations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--failures",
+        type=values.positive,
+        default=10,
+        metavar="N",
+        help="failed generations that cancel a batch's run (default: 10)",
+    )
+    parser.add_argument(
+        "--within",
+        type=values.minutes,
+        default="10",
+        metavar="MINUTES",
+        help="the time that they are counted in (default: 10)",
+    )
+    parser.add_argument(
+        "--notify", metavar="TYPE/NAME", help="a notification block to tell, such as slack-webhook/alerts"
+    )
+    parser.add_argument("--remove", action="store_true", help="remove what this command has made")
     _json(parser)
 
 
@@ -165,7 +220,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _sandbox(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=_port, default=8765, help="default: 8765; 0 takes a free one")
+    parser.add_argument("--port", type=values.port, default=8765, help="default: 8765; 0 takes a free one")
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +230,7 @@ def _output(parser: argparse.ArgumentParser) -> None:
 def _credentials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--credentials",
-        type=_pair,
+        type=values.pair,
         action="append",
         default=[],
         metavar="P=BLOCK",
@@ -187,77 +242,25 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the last line of stdout is one JSON object")
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str], object]:
-    def convert(text: str) -> object:
-        try:
-            return check(text)
-        except (ConfigurationError, ValueError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
-def _split_provider(text: str) -> tuple[str, str]:
-    provider, _, value = text.partition("=")
-    if not value or provider not in PROVIDERS:
-        raise ConfigurationError(f"{text!r} must be PROVIDER=VALUE with one of {', '.join(PROVIDERS)}")
-    return provider, value
-
-
-def _read_price(text: str) -> tuple[str, PriceList]:
-    name, mark, value = text.rpartition("=")
-    provider, _, model = name.partition(":")
-    _split_provider(f"{provider}{mark}{value}")
-    amount = _read_amount(value)
-    return provider, PriceList(models={model: amount}) if model else PriceList(default=amount)
-
-
-def _read_rate(text: str) -> tuple[str, str]:
-    provider, value = _split_provider(text)
-    Rate.parse(value)
-    return provider, value
-
-
-def _read_amount(text: str) -> int | float:
-    amount = credits_or_none(text)
-    if amount is None or amount < 0:
-        raise ConfigurationError(f"{text!r} is no number of credits")
-    return amount
-
-
-def _read_count(text: str) -> int:
-    if not text.isdigit():
-        raise ConfigurationError(f"{text!r} is no count")
-    return int(text)
-
-
-def _read_port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise ConfigurationError(f"{text!r} is no port")
-    return int(text)
-
-
-def _read_timing(text: str) -> dict[str, float]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    try:
-        return Timing.model_validate({name: value for name, _, value in pairs}).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        names = ", ".join(Timing.model_fields)
-        raise ConfigurationError(f"{text!r} must be name=seconds,… with names of {names}") from error
-
-
-_price = _checked(_read_price)
-_rate = _checked(_read_rate)
-_pair = _checked(_split_provider)
-_amount = _checked(_read_amount)
-_count = _checked(_read_count)
-_port = _checked(_read_port)
-_timing = _checked(_read_timing)
-
-
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
         from importlib.metadata import version
 
         print(f"prefect-imagine {version('prefect-imagine')}")
         parser.exit()
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "generate": ("create a batch of prompts, store the outputs, print the bill", _generate),
+    "resume": ("go on with a batch where it stopped", _resume),
+    "status": ("where a batch stands, from its store alone", _status),
+    "report": ("write the report page again", _report),
+    "cancel": ("stop a batch, wherever it runs; it can be resumed", _cancel),
+    "reconcile": ("look again at open and unknown items; creates nothing", _reconcile),
+    "models": ("what a provider can generate, and for how many credits", _account),
+    "balance": ("credits left on an account", _account),
+    "limits": ("rate limits that all machines share through Prefect", _limits),
+    "setup-automations": ("make the Prefect server act on failures and crashes", _setup_automations),
+    "demo": ("the main job against the sandbox, with nothing to set up", _demo),
+    "sandbox": ("all four APIs emulated on loopback", _sandbox),
+}

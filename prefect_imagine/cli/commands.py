@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from prefect_imagine.batches.summary import BAD_INPUT, BUSY, INFRASTRUCTURE, INTERRUPTED, Summary
-from prefect_imagine.cli import accounts, batch, demo, generate, output
+from prefect_imagine.cli import accounts, automations, batch, demo, generate, limits, output, status
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 
@@ -16,12 +16,14 @@ logger = logging.getLogger(__name__)
 COMMANDS: dict[str, Callable[[argparse.Namespace], Summary | int]] = {
     "generate": generate.generate,
     "resume": generate.resume,
-    "status": batch.status,
+    "status": status.status,
     "report": batch.report,
     "cancel": batch.cancel,
     "reconcile": batch.reconcile,
     "models": accounts.models,
     "balance": accounts.balance,
+    "limits": limits.limits,
+    "setup-automations": automations.setup_automations,
     "demo": demo.demo,
     "sandbox": demo.sandbox,
 }

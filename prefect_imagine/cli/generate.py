@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from prefect_imagine.batches.formats import Problems
-from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems
+from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems, to_create
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import BatchItem, asked_hash, check_batch_id
 from prefect_imagine.batches.preflight import estimate_lines
@@ -31,7 +31,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver
-from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.credits import add_credits
@@ -115,13 +115,14 @@ async def _run(
     asked: list[Asked] | None,
     watcher: TerminalObserver,
 ) -> Summary:
+    prepare_prefect(verbose=arguments.verbose)
     options = options_of(arguments, batch_id)
     watcher.listen()
     observer.set(watcher)
     store = open_store(root)
     try:
         accounts = accounts_for(dict(arguments.credentials))
-        async with open_batch(store, batch_id, asked, accounts, options) as opened:
+        async with open_batch(store, batch_id, asked, accounts, options, LateSharedLimit) as opened:
             if getattr(arguments, "dry_run", False):
                 return _dry_run(arguments, opened, options, store)
             usage: Usage | None
@@ -141,8 +142,7 @@ async def _run(
 
 
 def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:
-    new = [item for item in opened.plan.items if opened.state[item.index].phase is Phase.PLANNED]
-    lines = estimate_lines([*new, *_created_again(opened, options)])
+    lines = estimate_lines(to_create(opened, options))
     output.show_estimate(lines, to_stderr=arguments.json)
     summary, _ = standing(opened.plan, opened.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
@@ -163,12 +163,8 @@ def _announce(opened: Opened, options: BatchOptions) -> None:
 
 
 def _created_again(opened: Opened, options: BatchOptions) -> list[BatchItem]:
-    return [
-        item
-        for item in opened.plan.items
-        if (opened.state[item.index].phase is Phase.FAILED and options.retry_failed)
-        or (opened.state[item.index].phase is Phase.UNKNOWN and options.recreate_unknown)
-    ]
+    wanted = to_create(opened, options)
+    return [item for item in wanted if opened.state[item.index].phase is not Phase.PLANNED]
 
 
 async def _run_flow(
@@ -178,7 +174,6 @@ async def _run_flow(
     options: BatchOptions,
     watcher: TerminalObserver,
 ) -> tuple[Summary, Usage | None]:
-    prepare_prefect(verbose=arguments.verbose)
     handed_over.set(opened)
     failure: Exception | None = None
     try:

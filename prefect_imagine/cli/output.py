@@ -20,6 +20,8 @@ from prefect_imagine.batches.usage import Usage, UsageLine
 UNFOLDED = 200
 """Columns for tables that go to a file or a pipe, where nothing has to fit."""
 
+FOLDED = ("model", "name", "batch", "message", "does", "credits")
+
 errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
 
 
@@ -65,13 +67,23 @@ def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
     )
 
 
+def console(*, to_stderr: bool) -> Console:
+    """Where people read: stdout, or stderr where a script reads stdout."""
+    return errors if to_stderr else Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
+
+
+def line(text: str, *, to_stderr: bool = False) -> None:
+    """One line for people, never broken."""
+    console(to_stderr=to_stderr).print(escape(text), soft_wrap=True)
+
+
 def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
     """The final table, and where to look further."""
-    console = errors if to_stderr else _stdout()
     table = _table("provider", "kind", "model", right=("items", "credits", "seconds"))
-    for line in usage.by_model:
-        table.add_row(*_cells(line))
-    _print(console, f"Batch {usage.batch_id}", table)
+    for each in usage.by_model:
+        table.add_row(*_cells(each))
+    shown = console(to_stderr=to_stderr)
+    _print(shown, f"Batch {usage.batch_id}", table)
     items = summary.items
     counts = {"failed": items.failed, "unknown": items.unknown, "unfinished": items.planned}
     missing = "".join(f", {count} {name}" for name, count in counts.items() if count)
@@ -85,26 +97,26 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
             f"{change.provider}: {change.before} credits before, {change.after} after: {change.note}"
         )
     for said in lines:
-        console.print(escape(said), soft_wrap=True)
+        shown.print(escape(said), soft_wrap=True)
     if summary.error:
-        console.print(f"[bold red]stopped:[/] {escape(summary.error)}", soft_wrap=True)
-    console.print(f"report: {escape(summary.report)}", soft_wrap=True)
+        shown.print(f"[bold red]stopped:[/] {escape(summary.error)}", soft_wrap=True)
+    shown.print(f"report: {escape(summary.report)}", soft_wrap=True)
 
 
 def _cells(line: UsageLine) -> tuple[str, ...]:
     provider, kind, model = line.name.split("/", 2)
     items = str(line.items) if line.stored == line.items else f"{line.stored} of {line.items}"
     seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
-    return provider, kind, model, items, _credits(line), seconds
+    return provider, kind, model, items, credits_told(line, line.unpriced), seconds
 
 
-def _credits(line: UsageLine) -> str:
-    """Kinds of credits side by side, since nothing may add them up."""
+def credits_told(bill: UsageLine | Usage, unpriced: int) -> str:
+    """Kinds of credits side by side, since nothing may add them up; `unpriced` are jobs, or items."""
     amounts = {
-        "": line.charged,
-        " est.": line.estimated,
-        " possible": line.possible,
-        " unpriced": line.unpriced,
+        "": bill.charged,
+        " est.": bill.estimated,
+        " possible": bill.possible,
+        " unpriced": unpriced,
     }
     return " + ".join(f"{amount}{kind}" for kind, amount in amounts.items() if amount) or "0"
 
@@ -115,31 +127,34 @@ def show_estimate(lines: Iterable[EstimateLine], *, to_stderr: bool) -> None:
     for line in lines:
         amount = "" if line.credits is None else str(line.credits)
         table.add_row(line.provider, line.kind, escape(line.model), str(line.items), amount, line.source)
-    _print(errors if to_stderr else _stdout(), "Estimate: nothing was created", table)
+    _print(console(to_stderr=to_stderr), "Estimate: nothing was created", table)
 
 
-def rows(title: str, columns: Iterable[str], cells: Iterable[Iterable[object]]) -> None:
-    """A plain table on stdout."""
-    table = _table(*columns)
+def rows(
+    title: str,
+    columns: Iterable[str],
+    cells: Iterable[Iterable[object]],
+    *,
+    right: Iterable[str] = (),
+    to_stderr: bool = False,
+) -> None:
+    """A plain table; `right` are further columns, of numbers."""
+    table = _table(*columns, right=right)
     for row in cells:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    _print(_stdout(), title, table)
-
-
-def _stdout() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
+    _print(console(to_stderr=to_stderr), title, table)
 
 
 def _table(*left: str, right: Iterable[str] = ()) -> Table:
-    """A table without frames, of which `model` alone is folded where the terminal is narrow."""
+    """A table without frames, of which only what is long by nature is folded where the terminal is narrow."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in left:
-        table.add_column(column, overflow="fold", no_wrap=column not in ("model", "name"))
+        table.add_column(column, overflow="fold", no_wrap=column not in FOLDED)
     for column in right:
-        table.add_column(column, justify="right", no_wrap=column != "credits")
+        table.add_column(column, justify="right", no_wrap=column not in FOLDED)
     return table
 
 
-def _print(console: Console, title: str, table: Table) -> None:
-    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
-    console.print(table)
+def _print(where: Console, title: str, table: Table) -> None:
+    where.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    where.print(table)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+from prefect_imagine.providers.pacing import SharedLimit, Urgency
+from prefect_imagine.providers.registry import Account
+
 
 def prepare_prefect(*, verbose: bool = False) -> None:
     """Set defaults for Prefect's settings; to be called before Prefect is imported.
@@ -20,3 +23,28 @@ def prepare_prefect(*, verbose: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+class LateSharedLimit:
+    """The limit that a key shares with other machines, looked up when it is first needed: loading Prefect
+    takes seconds, which a finished batch does not have to wait for. Without a server nothing is shared."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._found: SharedLimit | None = None
+        self._looked = False
+
+    async def acquire(self, urgency: Urgency) -> None:
+        """Wait until one more request is inside the limit."""
+        if not self._looked:
+            self._looked = True
+            self._found = self._look()
+        if self._found is not None:
+            await self._found.acquire(urgency)
+
+    def _look(self) -> SharedLimit | None:
+        from prefect.settings import PREFECT_API_URL
+
+        from prefect_imagine.tasks.limits import shared_limit
+
+        return shared_limit(self._account) if PREFECT_API_URL.value() else None

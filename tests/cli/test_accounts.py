@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
+from prefect_imagine.cli.arguments import parse
 from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Shell
 
 COMMANDS = (
-    "generate", "resume", "status", "report", "cancel", "reconcile", "models", "balance", "demo", "sandbox",
+    "generate", "resume", "status", "report", "cancel", "reconcile", "models", "balance", "limits",
+    "setup-automations", "demo", "sandbox",
 )  # fmt: skip
 
 
@@ -56,9 +59,16 @@ def test_help_fits_a_terminal(bare_shell: Shell, command: tuple[str, ...]) -> No
     ended = bare_shell.run(*command, "--help", COLUMNS="80")
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout.startswith("usage: prefect-imagine")
+    assert max(map(len, ended.stdout.splitlines())) <= 80
     if not command:
         assert all(f"\n    {name}" in ended.stdout for name in COMMANDS)
-        assert "exit codes: 0 all stored;" in ended.stdout
+        assert "exit codes:\n  0 all stored " in ended.stdout
+    examples = ended.stdout.partition("\nexamples:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(examples) >= 2
+    for example in examples:
+        name, *words = shlex.split(example)
+        assert name == "prefect-imagine"
+        assert parse(words).command == (command[0] if command else words[0])
 
 
 def test_the_version_is_told(bare_shell: Shell) -> None:

@@ -67,7 +67,7 @@ def prompts(bare_shell: Shell) -> Path:
         (["generate", "fox.jsonl", "--output", "s3://"], "an S3 address is s3://bucket/prefix"),
         (["generate", "fox.jsonl", "--output", "s3:/bucket"], "an S3 address is s3://bucket/prefix"),
         (["generate", "fox.jsonl", "--output", "ftp://host/x"], "not to ftp://"),
-        (["status"], "the following arguments are required: BATCH"),
+        (["report"], "the following arguments are required: BATCH"),
         (["status", "nothing-here"], "there is no batch 'nothing-here' under "),
         (["status", ""], "cannot be a batch id"),
         (["status", "s3://bucket"], "names no batch: write s3://bucket/prefix/BATCH"),

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.pacing import MemoryCell, Pacer, Urgency
 from prefect_imagine.providers.rates import Rate
-from prefect_imagine.tasks.limits import PrefectSharedLimit
+from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, PrefectSharedLimit, Slots
 
 
 @pytest.fixture
@@ -37,10 +37,31 @@ async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) 
     taken.sort()
     busiest = max(sum(start <= other < start + rate.seconds for other in taken) for start in taken)
     # What has been taken but not used by the end of a block may be used in the next window.
-    assert busiest <= rate.limit + 2 * limits[0].block
+    assert busiest <= rate.limit + 2 * Slots.keeping(rate).block
     async with get_client() as client:
         made = await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
-    assert made.limit + made.slot_decay_per_second * rate.seconds <= rate.limit
+    assert made.limit + made.slot_decay_per_second * rate.seconds <= rate.limit * SLOTS_A_REQUEST
+
+
+async def test_a_limit_that_somebody_has_made_is_kept_by_runs_without_a_rate(prefect_server: str) -> None:
+    name = f"test-{uuid4().hex[:8]}"
+    made = PrefectSharedLimit(name, Rate(10, 2.0))
+    await made.acquire(Urgency.READ)
+    other = PrefectSharedLimit(name, None)
+    for _ in range(2):
+        await other.acquire(Urgency.CREATE)
+    async with get_client() as client:
+        found = await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
+    assert found.active_slots > 0
+
+
+async def test_where_nobody_has_made_one_nothing_is_shared_and_nothing_said(
+    prefect_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None)
+    for _ in range(100):
+        await alone.acquire(Urgency.CREATE)
+    assert not caplog.text
 
 
 async def test_without_prefect_the_machine_paces_alone_and_says_so_once(

@@ -1,0 +1,79 @@
+"""What `--help` shows below the options: commands as people type them."""
+
+from __future__ import annotations
+
+EXIT_CODES = """exit codes:
+  0 all stored                        4 busy, or taken over
+  1 some failed or unknown            5 infrastructure lost
+  2 bad input, nothing was spent      130, 143 interrupted, terminated
+  3 stopped by budget or credits      from 3 on, the same command goes on"""
+
+_EXAMPLES = {
+    "": (
+        "generate prompts.csv --provider imaginelab --max-credits 500",
+        "status prompts-3f2a91c04d5e --watch",
+        "resume prompts-3f2a91c04d5e",
+        "balance imaginelab",
+        "demo",
+    ),
+    "generate": (
+        "generate prompts.csv --dry-run",
+        "generate prompts.csv --output s3://bucket/art --max-credits 90",
+        "generate ideas.txt --provider imaginelab --kind video --again",
+    ),
+    "resume": (
+        "resume prompts-3f2a91c04d5e",
+        "resume s3://bucket/art/prompts-3f2a91c04d5e --retry-failed",
+        "resume outputs/prompts-3f2a91c04d5e --max-credits 800",
+    ),
+    "status": (
+        "status --output s3://bucket/art",
+        "status prompts-3f2a91c04d5e",
+        "status prompts-3f2a91c04d5e --watch 5",
+    ),
+    "report": (
+        "report prompts-3f2a91c04d5e",
+        "report s3://bucket/art/prompts-3f2a91c04d5e --presign",
+    ),
+    "cancel": (
+        "cancel prompts-3f2a91c04d5e",
+        "cancel prompts-3f2a91c04d5e --in-flight",
+    ),
+    "reconcile": (
+        "reconcile prompts-3f2a91c04d5e",
+        "reconcile s3://bucket/art/prompts-3f2a91c04d5e --json",
+    ),
+    "models": (
+        "models aivisualstudio",
+        "models imaginelab --json",
+    ),
+    "balance": (
+        "balance imaginelab",
+        "balance aivisualstudio --credentials aivisualstudio=team",
+    ),
+    "limits": (
+        "limits",
+        "limits imaginelab --set 60/min",
+        "limits --set aivisualstudio=60/10s --set imagineapi=30/min",
+    ),
+    "setup-automations": (
+        "setup-automations",
+        "setup-automations --failures 20 --within 5",
+        "setup-automations --notify slack-webhook/alerts",
+        "setup-automations --remove",
+    ),
+    "demo": (
+        "demo",
+        "demo --s3 --json",
+    ),
+    "sandbox": (
+        "sandbox",
+        "sandbox --port 0",
+    ),
+}
+
+
+def examples_of(command: str) -> str:
+    """The examples of a command, or of all together for no name."""
+    lines = (f"  prefect-imagine {words}" for words in _EXAMPLES[command])
+    return "\n".join(["examples:", *lines])

@@ -1,0 +1,133 @@
+"""`limits`: what keeps all machines, and this one, inside a key's rate."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from prefect_imagine.cli import output
+from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.providers.pacing import machine_pace
+from prefect_imagine.providers.rates import Pace, Rate
+from prefect_imagine.providers.registry import PROVIDERS, Account
+
+if TYPE_CHECKING:
+    from prefect_imagine.tasks.shared_limits import SharedLimitState
+
+Known = Mapping[str, Account]
+"""Accounts whose keys are at hand, by provider."""
+
+
+def limits(arguments: argparse.Namespace) -> int:
+    """Show the shared limits, after setting those that are to be set."""
+    prepare_prefect()
+    return asyncio.run(_limits(arguments))
+
+
+async def _limits(arguments: argparse.Namespace) -> int:
+    from prefect_imagine.tasks.shared_limits import read_limits, set_limit
+
+    asked = [arguments.provider] if arguments.provider else list(PROVIDERS)
+    wanted = _wanted(arguments)
+    known = await _accounts(asked, wanted, dict(arguments.credentials))
+    for provider, rate in wanted.items():
+        await set_limit(known[provider], rate)
+    found = [each for each in await read_limits() if each.provider in asked]
+    mine = {provider: account for provider, account in known.items() if provider in asked}
+    if arguments.json:
+        output.print_json(_as_json(found, mine))
+    else:
+        _show(found, mine)
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace) -> dict[str, Rate]:
+    wanted = {}
+    for named, rate in arguments.set:
+        provider = named or arguments.provider
+        if provider is None:
+            raise ConfigurationError("--set needs a provider: write --set PROVIDER=60/10s")
+        wanted[provider] = rate
+    return wanted
+
+
+async def _accounts(asked: list[str], wanted: Iterable[str], credentials: Mapping[str, str]) -> Known:
+    """The accounts whose keys are at hand; of those that are to be limited, it must be."""
+    find = accounts_for(credentials)
+    found = dict(await find(list(wanted)))
+    for provider in asked:
+        try:
+            found |= await find([provider])
+        except ConfigurationError:
+            if provider in credentials:
+                raise
+    return found
+
+
+def _show(found: Iterable[SharedLimitState], known: Known) -> None:
+    identities = {account.identity for account in known.values()}
+    output.rows(
+        "Limits that all machines share",
+        ("provider", "key", "whose"),
+        (
+            (
+                each.provider,
+                each.key_hash,
+                "yours" if each.identity in identities else "another",
+                f"{each.limit:g}",
+                f"{each.decay:g}",
+                each.admits(10),
+                each.admits(60),
+                each.in_use if each.active else "off",
+            )
+            for each in found
+        ),
+        right=("limit", "decay", "in 10 s", "in 60 s", "in use"),
+    )
+    shared = {each.identity for each in found}
+    for provider, account in known.items():
+        if account.identity not in shared:
+            print(f"{provider}: nothing is shared; --set {provider}=60/min makes a limit")
+        print(f"{provider} on this machine: {_said(machine_pace(account.identity))}")
+
+
+def _said(pace: Pace | None) -> str:
+    now = boot_seconds()
+    if pace is None or not pace.answered:
+        return "nothing learned lately"
+    said = []
+    if pace.frozen_until > now:
+        said.append(f"refused, sends nothing for {pace.frozen_until - now:.0f} s")
+    if pace.by_headers and pace.reset_at > now:
+        said.append(f"{pace.left} of {pace.limit} requests left for {pace.reset_at - now:.0f} s")
+    elif pace.by_headers:
+        said.append(f"{pace.limit} requests a window, and a new one has begun")
+    elif pace.interval > 0:
+        said.append(f"a request every {pace.interval:.2g} s")
+    return "; ".join(said) or "no limit met"
+
+
+def _as_json(found: Iterable[SharedLimitState], known: Known) -> dict[str, object]:
+    identities = {account.identity for account in known.values()}
+    return {
+        "limits": [
+            {
+                "provider": each.provider,
+                "key_hash": each.key_hash,
+                "yours": each.identity in identities,
+                "limit": each.limit,
+                "decay_per_second": each.decay,
+                "per_minute": each.admits(60),
+                "in_use": each.in_use,
+                "active": each.active,
+            }
+            for each in found
+        ],
+        "machine": {name: _said(machine_pace(account.identity)) for name, account in known.items()},
+        "error": None,
+    }

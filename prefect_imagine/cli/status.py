@@ -1,0 +1,194 @@
+"""`status`: where batches stand, and a view of one that is being run, from the store alone."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from prefect_imagine.batches.failures import failure_lines
+from prefect_imagine.batches.journal import read_journal
+from prefect_imagine.batches.lease import Runner, who_runs
+from prefect_imagine.batches.overview import Follower, Overview
+from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.root import batches_under
+from prefect_imagine.batches.summary import Summary
+from prefect_imagine.batches.usage import Usage
+from prefect_imagine.cli import output
+from prefect_imagine.cli.addresses import absolute, split_batch
+from prefect_imagine.cli.batch import found_plan
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.stores import Store, open_store
+
+READERS = 8
+
+
+def status(arguments: argparse.Namespace) -> Summary | int:
+    """Where one batch stands, or all of them."""
+    if arguments.batch is None:
+        return _list(arguments)
+    root, batch_id = split_batch(arguments.batch, arguments.output)
+    with closing(open_store(root)) as store:
+        try:
+            follower = Follower(store, found_plan(store, batch_id))
+            seen = _watch(follower, arguments) if arguments.watch else follower.look()
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from error
+        summary, usage = standing(follower.plan, follower.state, store.address)
+        output.show_usage(usage, summary, to_stderr=arguments.json)
+        _show(follower, seen, to_stderr=arguments.json)
+        return summary
+
+
+def _watch(follower: Follower, arguments: argparse.Namespace) -> Overview:
+    """Show a batch until nothing is left to do or nobody does it; gives the last that was seen."""
+    console = output.console(to_stderr=arguments.json)
+    if not console.file.isatty():
+        shown = None
+        for seen in _looks(follower, arguments.watch):
+            if seen.counts != shown:
+                output.line(f"{datetime.now():%H:%M:%S} {_progress(seen)}", to_stderr=arguments.json)
+                shown = seen.counts
+        return seen
+    with Live(console=console, transient=True) as live:
+        for seen in _looks(follower, arguments.watch):
+            live.update(_view(follower.plan.batch_id, seen))
+    return seen
+
+
+def _looks(follower: Follower, seconds: float) -> Iterator[Overview]:
+    while True:
+        seen = follower.look()
+        yield seen
+        if seen.runner is None or not seen.counts.unfinished:
+            return
+        time.sleep(seconds)
+
+
+def _view(batch_id: str, seen: Overview) -> Group:
+    counts = seen.counts
+    bar = ProgressBar(total=counts.total, completed=counts.stored, width=60)
+    return Group(Text(f"Batch {batch_id}", style="bold"), Text(_who(seen)), bar, Text(_progress(seen)))
+
+
+def _show(follower: Follower, seen: Overview, *, to_stderr: bool) -> None:
+    """What the bill does not tell: who runs the batch, what is under way, and why items failed."""
+    if seen.runner is not None or seen.counts.unfinished:
+        output.line("; ".join([_who(seen), *_work(seen)]), to_stderr=to_stderr)
+    failures = failure_lines(follower.plan, follower.state)
+    if failures:
+        cells = ((line.provider, line.reason, line.message, line.items) for line in failures)
+        columns = ("provider", "reason", "message")
+        output.rows("Not stored, and why", columns, cells, right=("items",), to_stderr=to_stderr)
+
+
+def _who(seen: Overview) -> str:
+    runner = seen.runner
+    if runner is None:
+        return "nobody runs it"
+    since = "" if seen.since is None else f" since {seen.since.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"run by process {runner.pid} on {runner.host}{since} (seen {runner.renewed:.0f} s ago)"
+
+
+def _progress(seen: Overview) -> str:
+    return "; ".join([f"{seen.counts.stored} of {seen.counts.total} stored", *_work(seen)])
+
+
+def _work(seen: Overview) -> list[str]:
+    """What is not stored by where it is, and while somebody works at it, how fast that goes and how long."""
+    counts = seen.counts
+    places = {
+        "under way": counts.under_way,
+        "open": counts.open,
+        "planned": counts.planned,
+        "failed": counts.failed,
+        "unknown": counts.unknown,
+    }
+    said = [", ".join(f"{number} {place}" for place, number in places.items() if number)]
+    if seen.since is not None and counts.unfinished:
+        said.append(f"{seen.creates_per_minute:.3g} creates a minute")
+    if seen.seconds_left is not None and counts.unfinished:
+        said.append(f"about {_duration(seen.seconds_left)} left")
+    return [each for each in said if each]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """One batch of a root; without a bill where it cannot be read."""
+
+    batch_id: str
+    summary: Summary | None = None
+    usage: Usage | None = None
+    runner: Runner | None = None
+    error: str | None = None
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        raise ConfigurationError("--watch follows one batch: name it")
+    with closing(open_store(absolute(arguments.output))) as store:
+        try:
+            with ThreadPoolExecutor(READERS) as readers:
+                listed = list(readers.map(lambda batch_id: _read(store, batch_id), batches_under(store)))
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from error
+        if arguments.json:
+            batches = [_as_json(each) for each in listed]
+            output.print_json({"output": store.address, "batches": batches, "error": None})
+        else:
+            _show_list(listed, store.address)
+    return 0
+
+
+def _read(store: Store, batch_id: str) -> _Listed:
+    try:
+        plan = found_plan(store, batch_id)
+        summary, usage = standing(plan, read_journal(store, batch_id).state, store.address)
+        return _Listed(batch_id, summary, usage, who_runs(store, batch_id))
+    except (ConfigurationError, StoreError) as error:
+        return _Listed(batch_id, error=str(error))
+
+
+def _show_list(listed: list[_Listed], address: str) -> None:
+    cells = [
+        (
+            bill.batch_id,
+            bill.items,
+            bill.stored,
+            bill.failed,
+            bill.unknown,
+            output.credits_told(bill, bill.unpriced_items),
+            "running" if each.runner else "",
+        )
+        for each in listed
+        if (bill := each.usage) is not None
+    ]
+    columns = ("items", "stored", "failed", "unknown", "credits", "")
+    output.rows(f"Batches under {address}", ("batch",), cells, right=columns)
+    for each in listed:
+        if each.error is not None:
+            output.complain(each.error)
+
+
+def _as_json(each: _Listed) -> dict[str, object]:
+    """A batch of the list: what the contract's object says of a batch, and not of a run."""
+    said: dict[str, object] = {"batch_id": each.batch_id}
+    if each.summary is not None:
+        known = output.contract(each.summary)
+        said |= {name: known[name] for name in ("items", "credits", "unpriced_items")}
+    return {**said, "running": each.runner is not None, "error": each.error}
