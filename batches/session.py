@@ -183,7 +183,8 @@ class Session:
 
     async def _balance_changes(self) -> tuple[BalanceChange, ...]:
         changes = []
-        for line in self.usage().by_provider:
+        lines = self.usage().by_provider if self._balances else ()
+        for line in lines:
             before = self._balances.get(line.name)
             if before is None:
                 continue

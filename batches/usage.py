@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -102,8 +102,16 @@ def make_usage(
     plan: Plan, state: BatchState, as_of: datetime, balances: Iterable[BalanceChange] = ()
 ) -> Usage:
     """The bill of a batch as its journal tells it."""
-    everything = _line("", plan.items, state)
-    costs = [item_cost(item, state[item.index]) for item in plan.items]
+    costs = {item.index: item_cost(item, state[item.index]) for item in plan.items}
+
+    def lines(names: Callable[[BatchItem], list[str]]) -> tuple[UsageLine, ...]:
+        groups: dict[str, list[BatchItem]] = {}
+        for item in plan.items:
+            for name in names(item):
+                groups.setdefault(name, []).append(item)
+        return tuple(_line(name, items, state, costs) for name, items in groups.items())
+
+    everything = _line("", plan.items, state, costs)
     return Usage(
         batch_id=plan.batch_id,
         as_of=as_of,
@@ -115,14 +123,12 @@ def make_usage(
         charged=everything.charged,
         estimated=everything.estimated,
         possible=everything.possible,
-        unpriced_items=sum(1 for cost in costs if cost.unpriced),
-        refund_unknown_items=sum(1 for cost in costs if cost.refund_unknown),
-        by_provider=_lines(plan, state, lambda item: [item.request.provider]),
-        by_model=_lines(plan, state, lambda item: [model_name(item)]),
-        by_label=_lines(
-            plan,
-            state,
-            lambda item: [f"{name}={value}" for name, value in sorted(item.request.labels.items())],
+        unpriced_items=sum(1 for cost in costs.values() if cost.unpriced),
+        refund_unknown_items=sum(1 for cost in costs.values() if cost.refund_unknown),
+        by_provider=lines(lambda item: [item.request.provider]),
+        by_model=lines(lambda item: [model_name(item)]),
+        by_label=lines(
+            lambda item: [f"{name}={value}" for name, value in sorted(item.request.labels.items())]
         ),
         balances=tuple(balances),
     )
@@ -134,17 +140,10 @@ def model_name(item: BatchItem) -> str:
     return f"{request.provider}/{request.kind}/{request.model or 'default'}"
 
 
-def _lines(plan: Plan, state: BatchState, names: Callable[[BatchItem], list[str]]) -> tuple[UsageLine, ...]:
-    groups: dict[str, list[BatchItem]] = {}
-    for item in plan.items:
-        for name in names(item):
-            groups.setdefault(name, []).append(item)
-    return tuple(_line(name, items, state) for name, items in groups.items())
-
-
-def _line(name: str, items: Iterable[BatchItem], state: BatchState) -> UsageLine:
-    chosen = list(items)
-    costs = [item_cost(item, state[item.index]) for item in chosen]
+def _line(
+    name: str, chosen: Sequence[BatchItem], state: BatchState, costs_by_item: Mapping[int, ItemCost]
+) -> UsageLine:
+    costs = [costs_by_item[item.index] for item in chosen]
     outcomes = [outcome(state[item.index]) for item in chosen]
     return UsageLine(
         name=name,
