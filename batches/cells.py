@@ -25,11 +25,17 @@ def choice(row: int, column: str, value: Any, choices: Sequence[str], problems: 
     if text in choices:
         return text
     problems.add(
-        f"unknown {column} {value!r}; {nearest(text, choices)} (allowed: {', '.join(choices)})",
+        f"unknown {column} {value!r}; {_choose(text, choices)}",
         row=row,
         column=column,
     )
     return None
+
+
+def _choose(text: str, choices: Sequence[str]) -> str:
+    allowed = f"allowed: {', '.join(choices)}"
+    close = nearest(text, choices)
+    return allowed if close == allowed else f"{close} ({allowed})"
 
 
 def missing(column: str, choices: Sequence[str]) -> str:

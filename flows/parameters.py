@@ -1,5 +1,5 @@
 """Types of parameters that flows have in common. What they mean stands in the flows' docstrings: that is
-where Prefect's run form takes it from."""
+where Prefect's run form takes it from. Titles name the alternatives that the form offers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from pydantic import Field
 
 from prefect_imagine.batches.prompts import Prompt
 
-ProviderName = Literal["imaginelab", "blockadelabs", "imagineapi", "aivisualstudio"]
-KindName = Literal["image", "video", "voice", "music", "infographic", "text"]
-Prompts = list[Prompt] | str | None
+ProviderName = Annotated[
+    Literal["imaginelab", "blockadelabs", "imagineapi", "aivisualstudio"], Field(title="provider")
+]
+KindName = Annotated[Literal["image", "video", "voice", "music", "infographic", "text"], Field(title="kind")]
+Prompts = (
+    Annotated[list[Prompt], Field(title="list of prompts")]
+    | Annotated[str, Field(title="file or address")]
+    | None
+)
 Days = Annotated[float, Field(gt=0)]
 Minutes = Annotated[float, Field(gt=0)]

@@ -29,7 +29,10 @@ GRACE_SECONDS = 300.0
 class Approval(RunInput):
     """A person's answer."""
 
-    approve: bool = Field(default=False, description="Create what is listed above, for these credits.")
+    approve: bool = Field(
+        default=False,
+        description="On: create what is listed, for these credits. Off: end the run; nothing is spent.",
+    )
 
 
 async def check_approved(

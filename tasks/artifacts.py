@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prefect.artifacts import acreate_link_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
 from prefect_imagine.batches.failures import FailureLine
 from prefect_imagine.batches.preflight import EstimateLine
@@ -21,38 +22,62 @@ PROBLEMS_KEY = "imagine-problems"
 REPORT_KEY = "imagine-report"
 RECONCILED_KEY = "imagine-reconciled"
 PROGRESS_KEY = "imagine-progress"
+_OPENS = re.compile(r"(?<=[\]<])")
 
 
 async def publish(summary: Summary, usage: Usage, failures: Iterable[FailureLine], report_link: str) -> None:
     """Publish the bill and what failed, under keys that keep their history, and the report of this batch."""
-    await acreate_table_artifact(
-        table=usage_rows(usage.by_model),
+    await publish_table(
+        rows=usage_rows(usage.by_model),
         key=USAGE_KEY,
         description=(
             f"Batch `{usage.batch_id}`: {summary.items.stored} of {summary.items.total} stored. Charged: as "
             "the provider said; estimated: by a price list; unpriced jobs are in neither."
         ),
     )
-    await acreate_table_artifact(
-        table=[line.model_dump() | {"examples": "; ".join(line.examples)} for line in failures],
+    await publish_table(
+        rows=[failure_row(line) for line in failures],
         key=FAILURES_KEY,
         description=(
             f"Batch `{usage.batch_id}`: {summary.items.failed} failed, {summary.items.unknown} unknown. "
             "What was charged for them is what the provider said."
         ),
     )
-    await acreate_link_artifact(
-        link=report_link,
-        link_text=f"Report of {usage.batch_id}",
-        key=REPORT_KEY,
-        description=f"Contact sheet and bill of batch `{usage.batch_id}`.",
-    )
+    await publish_report(usage.batch_id, report_link)
+
+
+async def publish_report(batch_id: str, link: str) -> None:
+    """Publish where the report of a batch can be opened."""
+    description = f"Contact sheet and bill of batch `{batch_id}`."
+    if link.startswith(("http://", "https://")):
+        await acreate_link_artifact(
+            link=link, link_text=f"Report of {batch_id}", key=REPORT_KEY, description=description
+        )
+    else:  # a page of the server cannot link to a file
+        await acreate_markdown_artifact(
+            markdown=f"The report of **{batch_id}** is a file:\n\n```text\n{link}\n```",
+            key=REPORT_KEY,
+            description=description,
+        )
+
+
+async def publish_table(rows: Iterable[Mapping[str, Any]], key: str, description: str) -> None:
+    """Publish rows as a table whose text stays text.
+
+    Prefect's old UI takes cells for Markdown: prompts and labels would become links and pictures there. A
+    space of no width keeps brackets from meaning anything, and shows in neither UI.
+    """
+    table = [
+        {name: _OPENS.sub("\u200b", cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+    await acreate_table_artifact(table=table, key=key, description=description)
 
 
 async def publish_estimate(batch_id: str, lines: Iterable[EstimateLine]) -> None:
     """Publish what a batch would cost."""
-    await acreate_table_artifact(
-        table=[asdict(line) for line in lines],
+    await publish_table(
+        rows=[asdict(line) for line in lines],
         key=ESTIMATE_KEY,
         description=f"What batch `{batch_id}` would cost; nothing was created.",
     )
@@ -60,8 +85,8 @@ async def publish_estimate(batch_id: str, lines: Iterable[EstimateLine]) -> None
 
 async def publish_problems(error: InvalidPromptsError) -> None:
     """Publish everything that is wrong with the prompts."""
-    await acreate_table_artifact(
-        table=[{"row": each.row, "column": each.column, "problem": each.message} for each in error.problems],
+    await publish_table(
+        rows=[{"row": each.row, "column": each.column, "problem": each.message} for each in error.problems],
         key=PROBLEMS_KEY,
         description="What is wrong with the prompts; nothing was created.",
     )
@@ -78,13 +103,39 @@ class Reconciled:
 
 async def publish_reconciled(looked_at: Iterable[Reconciled]) -> None:
     """Publish what became of looking at unsettled batches again."""
-    await acreate_table_artifact(
-        table=[{"batch": each.batch_id, "outcome": each.outcome} for each in looked_at],
+    await publish_table(
+        rows=[{"batch": each.batch_id, "outcome": each.outcome} for each in looked_at],
         key=RECONCILED_KEY,
         description="Unsettled batches, looked at again.",
     )
 
 
 def usage_rows(lines: Iterable[UsageLine]) -> list[dict[str, Any]]:
-    """The bill as rows of a table."""
-    return [line.model_dump(exclude={"possible"}) | {"possibly charged": line.possible} for line in lines]
+    """The bill as rows of a table, what it comes to first: the UI cuts wide tables off."""
+    return [
+        {
+            "name": line.name,
+            "charged": line.charged,
+            "estimated": line.estimated,
+            "items": line.items,
+            "stored": line.stored,
+            "failed": line.failed,
+            "unknown": line.unknown,
+            "possibly charged": line.possible,
+            "unpriced": line.unpriced,
+            "seconds": line.seconds,
+        }
+        for line in lines
+    ]
+
+
+def failure_row(line: FailureLine) -> dict[str, Any]:
+    """A reason for failures as a row of a table."""
+    return {
+        "provider": line.provider,
+        "reason": line.reason,
+        "items": line.items,
+        "message": line.message,
+        "examples": "; ".join(line.examples),
+        "charged": line.charged,
+    }

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_imagine.batches.ledger import Ledger, LedgerLine, daily, provider_of
 from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.tasks.artifacts import publish_table
 from prefect_imagine.tasks.bookkeeping import AccountBalance
 
 REPORT_KEY = "imagine-credit-report"
@@ -30,9 +31,12 @@ async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], to
         (MODELS_KEY, ledger.by_model, "by provider, kind and model"),
         (LABELS_KEY, ledger.by_label, "by label; an item with two labels is in two lines"),
     ):
-        await acreate_table_artifact(
-            table=table(lines), key=key, description=f"Credits a day since {ledger.first}, {what}."
-        )
+        await publish_table(table(lines), key=key, description=f"Credits a day since {ledger.first}, {what}.")
+
+
+def told(ledger: Ledger) -> str:
+    """How many batches a ledger covers."""
+    return "1 batch" if ledger.batches == 1 else f"{ledger.batches} batches"
 
 
 def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
@@ -45,8 +49,9 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
     different things: nothing adds them up."""
     return "\n".join(
         [
-            f"# Credits, {ledger.first} to {today}",
-            f"{ledger.batches} batches. Charged: as the provider said. Estimated: by a price list, where it "
+            "# Credits",
+            f"From {ledger.first} to {today}.",
+            f"{told(ledger)}. Charged: as the provider said. Estimated: by a price list, where it "
             "is silent. Possible: creates whose fate is unknown.",
             "## Left",
             *_rows(("provider", "credits", "charged a day", "lasts"), _left(ledger, balances, today)),

@@ -196,7 +196,7 @@ class TestUpkeep:
         charged = keys.report(jobs=False)["charged"]["imaginelab"]
         assert sum(row["charged"] for row in found["imagine-credits-by-model"]) == charged
         (label,) = found["imagine-credits-by-label"]
-        assert (label["name"], label["items"], label["charged"]) == ("team=a|b <script>", 1, 5)
+        assert (label["name"], label["items"], label["charged"]) == ("team=a|b <\u200bscript>", 1, 5)
         page = found["imagine-credit-report"]
         assert "2 batches" in page
         assert "<script>" not in page
