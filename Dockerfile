@@ -1,0 +1,23 @@
+# A worker for the work pool "imagine". docs/operations.md tells how to run it.
+FROM python:3.11-slim AS build
+WORKDIR /source
+RUN python -m venv /opt/imagine
+COPY . .
+RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt .
+
+FROM python:3.11-slim
+RUN useradd --create-home --uid 1000 imagine \
+    && install --directory --owner=imagine /work /work/outputs
+COPY --from=build /opt/imagine /opt/imagine
+# Runs work here, so relative addresses of prompts and outputs mean this folder.
+WORKDIR /work
+COPY prefect.yaml ./
+COPY examples ./examples
+ENV PATH=/opt/imagine/bin:$PATH \
+    PREFECT_HOME=/home/imagine/.prefect \
+    PYTHONUNBUFFERED=1
+USER imagine
+# Says no once the worker has not asked the Prefect server for work for thirty times its interval.
+HEALTHCHECK --interval=60s --timeout=10s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=8)"]
+ENTRYPOINT ["prefect", "worker", "start", "--pool", "imagine", "--type", "process", "--with-healthcheck"]

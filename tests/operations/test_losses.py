@@ -1,0 +1,87 @@
+"""Batches on a worker that are cancelled, killed, or without a server, all while they create."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from functools import partial
+
+import pytest
+
+from tests.operations.site import Site, until
+
+GENERATE = "generate-batch/generate-batch"
+COUNT = 14
+BEGUN = 3
+QUICK = {"deadline": 1, "create": 1, "settle": 1}
+"""What is open after a kill is looked up; these are the waits before it counts as never created."""
+ALL_STORED = f"{COUNT} of {COUNT} stored"
+
+
+def _prompts(name: str) -> list[str]:
+    return [f"{name} {number}" for number in range(COUNT)]
+
+
+def _begin(site: Site, name: str) -> str:
+    prompts = [{"prompt": prompt} for prompt in _prompts(name)]
+    options = {"batch_id": name, "timing": QUICK}
+    return site.run(GENERATE, prompts=prompts, provider="imaginelab", options=options)
+
+
+def _created(site: Site, name: str) -> int:
+    return len(site.jobs(_prompts(name), "imaginelab"))
+
+
+def _is_creating(site: Site, name: str) -> bool:
+    return BEGUN <= _created(site, name) < COUNT
+
+
+def _cancel(site: Site, run: str) -> None:
+    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    site.request("POST", f"/flow_runs/{run}/set_state", cancelling)
+
+
+def _kill(site: Site, run: str) -> None:
+    assert site.terminal.signal(signal.SIGKILL, variable=f"PREFECT__FLOW_RUN_ID={run}")
+
+
+@pytest.fixture(scope="module")
+def disturbed(site: Site) -> Mapping[str, str]:
+    """Runs by their batches' names: of two at once that create, one is cancelled, and the process of the
+    other is killed. While these are dealt with, the server stands still until a third has created all."""
+    disturb = {"cancelled": _cancel, "killed": _kill}
+    runs = {name: _begin(site, name) for name in disturb}
+    while disturb:
+        name = until(lambda: next(filter(partial(_is_creating, site), disturb), None), "a run that creates")
+        disturb.pop(name)(site, runs[name])
+    runs["alone"] = _begin(site, "alone")
+    until(partial(_is_creating, site, "alone"), "a run that creates")
+    assert site.terminal.signal(signal.SIGSTOP, words="server start")
+    try:
+        until(lambda: _created(site, "alone") == COUNT, "everything to be created")
+    finally:
+        site.terminal.signal(signal.SIGCONT, words="server start")
+    return runs
+
+
+def test_a_cancelled_run_ends_and_its_batch_is_resumed(site: Site, disturbed: Mapping[str, str]) -> None:
+    ended = site.in_state(disturbed["cancelled"])
+    assert ended["state_name"] == "Cancelled", ended["state"]
+    assert _created(site, "cancelled") < COUNT
+    resumed = site.run(GENERATE, options={"batch_id": "cancelled", "timing": QUICK})
+    assert site.in_state(resumed)["state"]["message"] == ALL_STORED
+    site.assert_books_are_exact("cancelled", _prompts("cancelled"), "imaginelab")
+
+
+def test_a_killed_run_is_resumed_by_the_automation(site: Site, disturbed: Mapping[str, str]) -> None:
+    ended = site.in_state(disturbed["killed"], "Completed", "Failed")
+    assert (ended["state"]["message"], ended["run_count"]) == (ALL_STORED, 2)
+    site.assert_books_are_exact("killed", _prompts("killed"), "imaginelab")
+    resumes = [each["parameters"] for each in site.runs("resume-crashed/resume-crashed")]
+    assert {"flow_run_id": disturbed["killed"]} in resumes
+
+
+def test_a_batch_goes_on_without_the_server(site: Site, disturbed: Mapping[str, str]) -> None:
+    ended = site.in_state(disturbed["alone"])
+    assert (ended["state"]["message"], ended["run_count"]) == (ALL_STORED, 1)
+    site.assert_books_are_exact("alone", _prompts("alone"), "imaginelab")
