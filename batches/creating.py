@@ -43,6 +43,7 @@ class Creator:
         self._failures = 0
         self._entered: set[int] = set()
         self._between_probes = PROBE_AFTER
+        self._refused_at = 0
 
     async def wave(self, items: Sequence[int]) -> None:
         """Create these items; returns when each is created, refused, open, or the run has stopped."""
@@ -186,8 +187,12 @@ class Creator:
         lane = self._lane
         self._refusals = self._failures = 0
         lane.trouble.clear()
-        if lane.cap is not None:
-            lane.cap += 1 / self._between_probes
+        if lane.cap is None:
+            return
+        if len(lane.flying) + 1 >= int(lane.cap) > self._refused_at:
+            self._refused_at = int(lane.cap)
+            self._between_probes = max(1, self._between_probes // 2)  # the probe has passed
+        lane.cap += 1 / self._between_probes
 
     def _on_rate_limit(self, error: RateLimitedError) -> None:
         """A 429 on creates only, while reads pass, means that too many jobs are pending."""
@@ -200,6 +205,7 @@ class Creator:
             if lane.cap is not None:
                 self._between_probes = min(LONGEST_BETWEEN_PROBES, 2 * self._between_probes)
             lane.cap = float(pending)
+            self._refused_at = pending
             if unexplained:
                 lane.client.pacer.forgive()
         elif pending and unexplained:

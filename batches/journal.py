@@ -54,6 +54,10 @@ class Past:
             return
         kept = self._items.setdefault(entry.item, [])
         if isinstance(entry, Intent):
+            if kept and kept[-1][0] == "absent":  # what was unknown before has been cleared up
+                del kept[-1]
+                while kept and kept[-1][0] == "unknown":
+                    del kept[-1]
             kept[:] = [known for known in kept if known[0] not in _OF_ONE_ATTEMPT]
         kept.append((entry.kind, line))
 
@@ -224,10 +228,13 @@ class Journal:
         """Compact what is known, if enough has come since the last time."""
         if self._broken is not None or (self._seq - self._snapshot < SNAPSHOT_EVERY and not force):
             return
+        if self.damaged and not force:
+            return  # whoever creates next has to know it, and to write down what may have been lost
         seq = self._seq  # more becomes durable while it is written
         data = _segment(seq, self._token, self._past.lines())
         await self._offload(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
         self._snapshot = seq
+        self.damaged = ()
 
     async def _drain(self) -> None:
         async with self._writing:

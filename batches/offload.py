@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
 from prefect_imagine.errors import StoreError
@@ -49,7 +50,8 @@ class Offload:
         return await self._run(self._transfers, lambda: call(*args, **kwargs))
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, call)
+        context = copy_context()  # by which a log line finds its run
+        return await asyncio.get_running_loop().run_in_executor(pool, context.run, call)
 
     def close(self) -> None:
         """Let running calls end and stop the threads."""

@@ -78,13 +78,18 @@ async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
     looking = asyncio.ensure_future(_catalog(client, models=models))
     try:
         done, _ = await asyncio.wait([looking], timeout=REACH_SECONDS)
-        if not done and client.clock.known:
+        if not done and (client.clock.known or not client.requests):
             done, _ = await asyncio.wait([looking], timeout=ANSWER_SECONDS)
         if done:
             return looking.result()
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+    if not client.requests:
+        raise ConfigurationError(
+            f"{client.provider}: nothing could be sent for {REACH_SECONDS + ANSWER_SECONDS:.0f} s, because "
+            "its rate limit is used up by others"
+        )
     raise ConfigurationError(
         f"{client.provider}: {client.base_url} cannot be reached; check the address "
         f"({client.provider.upper()}_BASE_URL) and the network"

@@ -16,20 +16,19 @@ logger = logging.getLogger(__name__)
 DAY = 24 * 3600.0
 
 
-def batches_under(store: Store, days: float | None = None) -> Iterator[str]:
-    """The ids of the batches under a root, ascending; only those that were written to in the last days,
-    by the store's own clock. Raises `StoreError`."""
-    since = None if days is None else store.now() - days * DAY
+def batches_under(store: Store, since: float | None = None) -> Iterator[str]:
+    """The ids of the batches under a root, ascending; only those that were written to since then (epoch
+    seconds, by the store's own clock). Raises `StoreError`."""
     for name in store.folders(""):
         written = [found.modified for found in store.list(folder(name))]
         if written and (since is None or max(written) >= since):
             yield name
 
 
-def standings_under(store: Store, days: float | None = None) -> Iterator[tuple[Plan, BatchState]]:
+def standings_under(store: Store, since: float | None = None) -> Iterator[tuple[Plan, BatchState]]:
     """Plan and state of those batches, one after the other; a damaged one is told and left out. Raises
     `StoreError` where the store itself fails."""
-    for batch_id in batches_under(store, days):
+    for batch_id in batches_under(store, since):
         try:
             plan = read_plan(store, batch_id)
             state = read_journal(store, batch_id).state
@@ -44,9 +43,9 @@ def standings_under(store: Store, days: float | None = None) -> Iterator[tuple[P
             yield plan, state
 
 
-def unsettled_under(store: Store, days: float | None = None) -> Iterator[str]:
+def unsettled_under(store: Store, since: float | None = None) -> Iterator[str]:
     """The ids of those batches that have items to look at again: open, under way, to be stored, unknown."""
-    for plan, state in standings_under(store, days):
+    for plan, state in standings_under(store, since):
         if any(_may_change(state[item.index]) for item in plan.items):
             yield plan.batch_id
 

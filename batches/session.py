@@ -298,7 +298,7 @@ async def _amend(plan: Plan, journal: Journal, options: BatchOptions) -> None:
         )
         if wanted:
             entries.append(Retry(item=item.index, at=utc_now()))
-        elif journal.damaged and state.phase is Phase.PLANNED:
+        if journal.damaged and (wanted or state.phase is Phase.PLANNED):
             entries.append(_possible_intent(plan, item, state.attempt + 1))
     if entries:
         await journal.append(*entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Watcher:
         self._lane = lane
         self._offload = offload
         self._misses: Counter[str] = Counter()
-        self._next_look = 0.0
+        self._next_look = math.inf
         self._next_history = 0.0
         self._troubles = 0
 
@@ -77,6 +78,7 @@ class Watcher:
                     return
                 if lane.flying and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
+                    self._next_look = math.inf
                 if lane.open and boot_seconds() >= self._next_history:
                     await self._patiently(self._settle_open())
                 await lane.journal.snapshot()
@@ -94,7 +96,9 @@ class Watcher:
             scarce=lane.client.pacer.limited,
             full_in=self._full_in(),
         )
-        self._next_look = now + wait
+        # Thinking again never puts a look off: what hurries it along may come again and again.
+        self._next_look = min(self._next_look if lane.flying else math.inf, now + wait)
+        wait = max(0.0, self._next_look - now)
         if lane.open:
             wait = min(wait, max(0.0, self._next_history - now))
         elif not lane.flying:

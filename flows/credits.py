@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 from prefect import flow
@@ -12,9 +11,8 @@ from prefect.states import Completed, Failed
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Days
 from prefect_imagine.providers.credits import Credits
-from prefect_imagine.tasks.accounts import open_output
 from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
-from prefect_imagine.tasks.credit_report import publish_credits, told
+from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits, told
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import planned_time
@@ -36,7 +34,7 @@ async def credit_report(
         credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
             the keys in the worker's environment are taken.
         bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
-        days: How far back to look. Only batches that were written to in these days are read.
+        days: How far back to look, 14 at least. Only batches that were written to in these days are read.
         time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
             {"imaginelab": 200}.
@@ -44,12 +42,11 @@ async def credit_report(
     with logs_in_run():
         try:
             today = planned_time(time_zone)
-            with closing(await open_output(output, bucket)) as store:
-                ledger = await read_ledger(store, days, today)
+            ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today)
             balances = await read_balances(credentials)
         except ImagineError as error:
             return Failed(message=str(error))
     known = {each.provider: each.balance for each in balances if each.balance is not None}
     announce_low_credits(known, low_credits)
     await publish_credits(ledger, balances, today.date())
-    return Completed(message=f"{told(ledger)} in {days:g} days")
+    return Completed(message=f"{told(ledger)} since {ledger.first}")

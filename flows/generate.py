@@ -158,7 +158,7 @@ async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Sum
             return summary, usage, session.journal.state
     except BatchBusyError:
         raise  # it goes on elsewhere
-    except ImagineError as error:
+    except BaseException as error:
         announce_break(plan.batch_id, error)
         raise
 

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_imagine.batches.opening import Accounts
-from prefect_imagine.batches.root import unsettled_under
+from prefect_imagine.batches.root import DAY, unsettled_under
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.upkeep import cancel, reconcile
 from prefect_imagine.errors import BatchBusyError, ImagineError
@@ -45,12 +45,16 @@ async def reconcile_batches(
     with logs_in_run():
         try:
             with closing(await open_output(output, bucket)) as store:
-                batches = await asyncio.to_thread(lambda: list(unsettled_under(store, days)))
+                batches = await asyncio.to_thread(_unsettled, store, days)
                 looked_at = [await _reconciled(store, each, accounts(credentials)) for each in batches]
         except ImagineError as error:
             return Failed(message=str(error))
     await publish_reconciled(looked_at)
     return _state(looked_at)
+
+
+def _unsettled(store: Store, days: float) -> list[str]:
+    return list(unsettled_under(store, store.now() - days * DAY))
 
 
 async def _reconciled(store: Store, batch_id: str, find: Accounts) -> Reconciled:

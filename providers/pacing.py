@@ -171,6 +171,16 @@ class Pacer:
 
     async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
         """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
+        self._reads_waiting += urgency is Urgency.READ
+        try:
+            # One of each at a time, in the shared limit too: a read waits behind one create at most.
+            async with self._queues[urgency]:
+                return await self._permit(urgency, demand)
+        finally:
+            self._reads_waiting -= urgency is Urgency.READ
+            self._tell()
+
+    async def _permit(self, urgency: Urgency, demand: int) -> Permit:
         permit = await self._own_permit(urgency, demand)
         if self._shared is None or self.led_by_headers:
             return permit
@@ -186,14 +196,8 @@ class Pacer:
 
     async def _own_permit(self, urgency: Urgency, demand: int) -> Permit:
         """Leave from this machine's pace."""
-        self._reads_waiting += urgency is Urgency.READ
-        try:
-            async with self._queues[urgency]:
-                while (wait := self._reserve(urgency, demand)) > 0:
-                    await self._sleep(wait)
-        finally:
-            self._reads_waiting -= urgency is Urgency.READ
-            self._tell()
+        while (wait := self._reserve(urgency, demand)) > 0:
+            await self._sleep(wait)
         return Permit(urgency, boot_seconds())
 
     def _frozen_since(self, permit: Permit) -> bool:

@@ -92,6 +92,8 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         "-webdav=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
+        # Every bucket takes some, and by default there are only as many as the disk has gigabytes free.
+        "-volume.max=2000",
         *flags,
     ]
 

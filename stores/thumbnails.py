@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 
@@ -91,9 +92,10 @@ class PictureCopy:
 
     def close(self) -> None:
         """Forget the copy."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what a full disk has not taken is written again on closing
+                file.close()
 
     def _copied(self, source: MediaSource) -> Iterator[bytes]:
         for chunk in source.chunks():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from prefect import task
@@ -17,7 +18,7 @@ from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Balance
 from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
 from prefect_imagine.stores import Store
-from prefect_imagine.tasks.accounts import accounts
+from prefect_imagine.tasks.accounts import accounts, open_output
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class AccountBalance:
     note: str = ""
 
 
+CLOCKS_DIFFER = timedelta(hours=1)
+"""By how much the store's clock may be behind ours."""
+
 _OPTIONS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": 10,
@@ -38,17 +42,20 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="read-ledger", **_OPTIONS)
-async def read_ledger(store: Store, days: float, now: datetime) -> Ledger:
-    """What the batches of the last days cost, by the calendar of a local time. Raises `StoreError`."""
+async def read_ledger(output: str, bucket: str | None, days: float, now: datetime) -> Ledger:
+    """What the batches under a root cost in the last whole days, by the calendar of a local time. Raises
+    `ConfigurationError` or `StoreError`."""
+    assert now.tzinfo is not None
+    ledger = Ledger((now - timedelta(days=days)).date(), now.tzinfo)
+    first = datetime.combine(ledger.first, time(), now.tzinfo) - CLOCKS_DIFFER
 
-    def collect() -> Ledger:
-        assert now.tzinfo is not None
-        ledger = Ledger((now - timedelta(days=days)).date(), now.tzinfo)
-        for plan, state in standings_under(store, days):
+    def collect(store: Store) -> None:
+        for plan, state in standings_under(store, first.timestamp()):
             ledger.add(plan, state)
-        return ledger
 
-    return await asyncio.to_thread(collect)
+    with closing(await open_output(output, bucket)) as store:
+        await asyncio.to_thread(collect, store)
+    return ledger
 
 
 @task(name="read-balances", **_OPTIONS)

@@ -46,9 +46,10 @@ def announce_end(summary: Summary) -> None:
         _emit(BUDGET_EXCEEDED, summary.batch_id, payload)
 
 
-def announce_break(batch_id: str, error: Exception) -> None:
+def announce_break(batch_id: str, error: BaseException) -> None:
     """A run ended without closing its books: stopped, with only an `error`."""
-    _emit(STOPPED, batch_id, {"error": str(error), "stopped_by": ["error"]})
+    why = str(error) or type(error).__name__
+    _emit(STOPPED, batch_id, {"error": why, "stopped_by": ["error"]})
 
 
 def announce_failure(batch_id: str, item: BatchItem, state: ItemState) -> None:

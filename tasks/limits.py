@@ -26,6 +26,7 @@ BLOCKS_A_WINDOW = 12
 SLOTS_A_REQUEST = 100
 LONGEST_WAIT = 600.0
 HTTP_LOCKED = 423
+_MEND = f"a request takes {SLOTS_A_REQUEST}: set it with `prefect-imagine limits --set`"
 SOON = 0.02
 
 
@@ -61,7 +62,11 @@ class Slots:
 
     @classmethod
     def known(cls, limit: int, decay: float) -> Slots:
-        """A limit that somebody has made."""
+        """A limit that somebody has made. Raises `LookupError` for one that no request fits into."""
+        if limit < SLOTS_A_REQUEST or decay <= 0:
+            raise LookupError(
+                f"a limit of {limit} slots, {decay:g} more a second, lets nothing through; {_MEND}"
+            )
         return cls(limit, decay, max(1, limit // SLOTS_A_REQUEST // 2))
 
 
@@ -99,14 +104,14 @@ class PrefectSharedLimit:
                 while wait > 0:
                     await asyncio.sleep(wait * random.uniform(1.0, 1.2))
                     wait = await self._try(client, slots)
-        except ObjectNotFound:
-            self._alone = True  # nobody wants it shared
+                self._left = slots.block
+                # What is not used while as much becomes free again would come on top of a later window.
+                self._stale_at = boot_seconds() + slots.block * SLOTS_A_REQUEST / slots.decay
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
             self._alone = True
-            logger.warning("rate limits are not shared with other machines: %s", str(error) or type(error))
-        else:
-            self._left = slots.block
-            self._stale_at = boot_seconds() + 4 * slots.block * SLOTS_A_REQUEST / slots.decay
+            if self._ready or not isinstance(error, ObjectNotFound):  # else nobody wants it shared
+                why = str(error) or type(error).__name__
+                logger.warning("%s: the rate is not shared with other machines: %s", self.name, why)
 
     async def _made(self, client: PrefectClient) -> Slots:
         """The limit as it stands. Raises `ObjectNotFound` where there is none, and none to make."""
@@ -125,6 +130,8 @@ class PrefectSharedLimit:
         """
         wanted = slots.block * SLOTS_A_REQUEST
         known = await client.read_global_concurrency_limit_by_name(self.name)
+        if wanted > known.limit or known.slot_decay_per_second <= 0:
+            raise LookupError(f"the limit has been lowered to {known.limit} slots; {_MEND}")
         missing = known.active_slots + wanted - known.limit
         if known.active and missing > 0:
             return missing / known.slot_decay_per_second

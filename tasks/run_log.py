@@ -37,16 +37,33 @@ _present: ContextVar[RunLog | None] = ContextVar("prefect_imagine_run_log", defa
 @contextmanager
 def logs_in_run() -> Iterator[RunLog]:
     """Send what the package logs in this context to the present flow run's logger."""
-    package = logging.getLogger("prefect_imagine")
     log = RunLog()
-    before = package.level, package.propagate
-    package.addHandler(log)
-    package.setLevel(logging.INFO)
-    package.propagate = False  # the run's logger prints it already
+    _begin(log)
     token = _present.set(log)
     try:
         yield log
     finally:
         _present.reset(token)
-        package.removeHandler(log)
-        package.level, package.propagate = before
+        _end(log)
+
+
+_package = logging.getLogger("prefect_imagine")
+_logs: list[RunLog] = []
+_before = (_package.level, _package.propagate)
+
+
+def _begin(log: RunLog) -> None:
+    global _before
+    if not _logs:
+        _before = (_package.level, _package.propagate)
+        _package.setLevel(logging.INFO)
+        _package.propagate = False  # the runs' loggers print it already
+    _logs.append(log)
+    _package.addHandler(log)
+
+
+def _end(log: RunLog) -> None:
+    _package.removeHandler(log)
+    _logs.remove(log)
+    if not _logs:
+        _package.level, _package.propagate = _before

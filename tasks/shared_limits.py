@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 
-from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import Account
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Slots, put_limit, shared_limit
@@ -25,7 +24,7 @@ class SharedLimitState:
         identity: provider and a hash of the key, as `Account.identity` has it.
         limit: requests that can be made at once.
         decay: requests more that can be made with each second.
-        in_use: of those at once, how many are taken at this moment, by this side's clock.
+        in_use: of those at once, how many are taken at this moment.
         active: whether it holds anybody back; a person may have switched it off.
     """
 
@@ -61,20 +60,13 @@ async def read_limits() -> list[SharedLimitState]:
             identity=each.name.removeprefix(_PREFIX),
             limit=each.limit / SLOTS_A_REQUEST,
             decay=each.slot_decay_per_second / SLOTS_A_REQUEST,
-            in_use=_in_use(each),
+            in_use=math.ceil(each.active_slots / SLOTS_A_REQUEST),
             active=each.active,
         )
         for each in found
         if each.name.startswith(_PREFIX)
     ]
     return sorted(states, key=lambda state: state.identity)
-
-
-def _in_use(limit: GlobalConcurrencyLimitResponse) -> int:
-    """The server counts those that have become free only when the next one is asked for."""
-    idle = 0.0 if limit.updated is None else (utc_now() - limit.updated).total_seconds()
-    taken = limit.active_slots - limit.slot_decay_per_second * max(0.0, idle)
-    return max(0, math.ceil(taken / SLOTS_A_REQUEST))
 
 
 async def set_limit(account: Account, rate: Rate) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterator
+
 import pytest
 
 from prefect_imagine.batches import cadence
 from prefect_imagine.batches.cadence import CLOSEST, FARTHEST, WHILE_CREATING, Cadence, Flight
+from prefect_imagine.batches.offload import Offload
 from prefect_imagine.providers.models import GenerationKind
+from prefect_imagine.stores import Downloader
+from tests.batches.fake_provider import FakeProvider, Time, moved_time, plan_of
+from tests.batches.memory_store import MemoryStore
+from tests.batches.one_process import Process
 
 NOW = 1000.0
 
@@ -72,3 +81,50 @@ def test_a_look_that_is_wanted_at_once_is_had_once() -> None:
     learned.look_at_once = True
     waits = [learned.wait([flight(0.0)], creating=True, scarce=True) for _ in range(2)]
     assert waits == [0.0, about(WHILE_CREATING)]
+
+
+@pytest.fixture
+def time() -> Iterator[Time]:
+    with moved_time() as moved:
+        yield moved
+
+
+@pytest.fixture
+async def process(time: Time) -> AsyncIterator[Process]:
+    """A batch of two, of which nothing has been created yet, and whose jobs never end."""
+    offload, downloader = Offload(patience=5.0, transfers=1), Downloader()
+    server = FakeProvider(time, lasts=math.inf)
+    yield await Process.start(MemoryStore(), offload, plan_of("a", "b"), server, downloader)
+    downloader.close()
+    offload.close()
+
+
+async def turns() -> None:
+    """Let everybody who can go on do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_hurries_does_not_put_off_the_next_look(process: Process, time: Time) -> None:
+    await process.create(1)
+    watching = asyncio.create_task(process._watcher.run())
+    await turns()
+    looks = process.client.requests["poll"]
+    for _ in range(10):  # each time before the next look is due
+        time.now += CLOSEST / 2
+        process.lane.hurry()
+        await turns()
+    assert looks + 3 <= process.client.requests["poll"] <= looks + 6
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_while_nothing_is_under_way_the_watcher_waits(process: Process, time: Time) -> None:
+    assert process.lane.creating
+    for _ in range(3):
+        waiting = asyncio.create_task(process._watcher._wait())
+        await turns()
+        assert not waiting.done(), "it would keep everybody else from going on"
+        time.now += FARTHEST + 5
+        process.lane.hurry()
+        await waiting

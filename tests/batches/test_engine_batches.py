@@ -186,11 +186,13 @@ class TestSecondThoughts:
     async def _die_with_open_attempts(self, runs: Runs, rows: list[object]) -> None:
         """As a killed process leaves it: intents without an end."""
         runs.sandbox.faults.add(FaultRule("cut_after", "imaginelab", "create", times=2))
+        runs.sandbox.configure(history_mode="missing")
         async with runs.session(rows) as session:  # type: ignore[arg-type]
             going = asyncio.ensure_future(run(session))
             await until(lambda: len(session.lanes["imaginelab"].open) >= 2)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
+        runs.sandbox.configure(history_mode="bare")
 
 
 @pytest.mark.parametrize("asked_for", [True, False])

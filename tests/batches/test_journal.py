@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from prefect_imagine.batches.journal import Entry, Journal, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches import journal as journals
+from prefect_imagine.batches.journal import Entry, Journal, Past, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.records import (
     Absent,
     Adopted,
@@ -29,12 +31,17 @@ from prefect_imagine.batches.records import (
     Retry,
     Stored,
     Unknown,
+    to_line,
+    to_record,
+    unwrap_line,
 )
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.errors import FencedError, StoreError
 from prefect_imagine.providers.models import GenerationStatus, Output
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Downloader, Store
+from tests.batches.fake_provider import REFUSED, FakeProvider, moved_time, plan_of
 from tests.batches.memory_store import InterferedStore, MemoryStore
+from tests.batches.one_process import TIMING, Process
 
 AT = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -270,6 +277,49 @@ class TestDamage:
         await again.snapshot(force=True)
         assert read_journal(journal, "b").damaged == [], "a snapshot heals it"
 
+    async def test_only_a_forced_snapshot_settles_damage(
+        self, journal: MemoryStore, offload: Offload, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever only looks does not write down what may have been lost; whoever creates next has to."""
+        monkeypatch.setattr(journals, "SNAPSHOT_EVERY", 1)
+        journal.put(segment_key("b", 3), b"?")
+        looking = await opened(journal, offload, "looking")
+        await looking.append(intent(9))
+        await looking.snapshot()
+        assert list(journal.list("b/snapshots/")) == []
+        assert len(read_journal(journal, "b").damaged) == 1
+        creating = await opened(journal, offload, "creating")
+        await creating.snapshot(force=True)
+        assert (creating.damaged, read_journal(journal, "b").damaged) == ((), [])
+        await creating.append(intent(10))
+        await creating.snapshot()
+        assert len(list(journal.list("b/snapshots/"))) == 2, "from then on they are taken as ever"
+
+
+async def test_a_retry_that_a_damaged_journal_has_lost_is_not_paid_for_again(offload: Offload) -> None:
+    store, plan, downloader = MemoryStore(), plan_of("a"), Downloader()
+    with moved_time() as time:
+        server = FakeProvider(time)
+        server.fates.append(REFUSED)
+
+        async def started() -> Process:
+            options = BatchOptions(timing=TIMING, retry_failed=True)
+            return await Process.start(store, offload, plan, server, downloader, options=options)
+
+        await (await started()).create(1)
+        refused = len(segments(store))
+        await (await started()).create(1)
+        for key in segments(store)[refused:]:
+            store.put(key, b"")
+        process = await started()
+        assert process.phases == [Phase.OPEN]
+        assert read_journal(store, "b").damaged == []
+        time.now += 5
+        await process.look_back()
+        assert process.phases == [Phase.CREATED]
+        assert server.accepted() == {"a": 1}
+    downloader.close()
+
 
 def resealed(line: bytes) -> bytes:
     """A changed line with a right checksum."""
@@ -385,7 +435,12 @@ def followers(state: BatchState, item: int, number: int) -> list[Entry]:
             Failed(**known, reason="output_empty", message="empty"),
         ],
         Phase.FAILED: [Retry(**known)],
-        Phase.UNKNOWN: [Retry(**known), Adopted(**known, attempt=attempt, id=job)],
+        Phase.UNKNOWN: [
+            Retry(**known),
+            Adopted(**known, attempt=attempt, id=job),
+            Absent(**known, attempt=attempt),
+            Unknown(**known, attempt=attempt, message="still nobody knows"),
+        ],
         Phase.STORED: [claim(f"other-{number}")],
     }
     return following[now.phase]
@@ -416,3 +471,50 @@ def test_a_snapshot_says_what_a_full_replay_says(entries: list[Entry], cuts: lis
     for key in [found.key for found in store.list("b/snapshots/")]:
         store.delete(key)
     assert read_journal(store, "b").state.items == whole.items
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Entry]:
+    """What may happen to one item."""
+    entries: list[Entry] = []
+    state = BatchState()
+    for number in range(draw(st.integers(1, 20))):
+        if state[1].phase is Phase.STORED:
+            break
+        entries.append(draw(st.sampled_from(followers(state, 1, number))))
+        state.apply(entries[-1])
+    return entries
+
+
+def cleared_up(times: int) -> list[Entry]:
+    """Nobody knew, so many times; then it was known, and the item went on to be retried."""
+    unknown = Unknown(item=1, at=AT, attempt=1, message="?")
+    absent = Absent(item=1, at=AT, attempt=1)
+    refused = Refused(item=1, at=AT, attempt=2, final=True, reason="refused", message="no")
+    retry = Retry(item=1, at=AT)
+    return [intent(1, 1), *[unknown] * times, absent, intent(1, 2), refused, retry, intent(1, 3)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(entries=lives(), cuts=st.sets(st.integers(0, 19), max_size=3))
+@example(entries=cleared_up(1), cuts=set())
+@example(entries=cleared_up(2), cuts=set())
+@example(entries=cleared_up(1)[:3], cuts=set())
+def test_compaction_changes_nothing_about_an_item(entries: list[Entry], cuts: set[int]) -> None:
+    live, past = BatchState(), Past()
+    for place, entry in enumerate(entries):
+        live.apply(entry)
+        past.add(entry, to_line(entry))
+        if place in cuts:  # a snapshot is taken, and a resume reads it
+            past = compacted(past)[1]
+    assert compacted(past)[0].items == live.items
+
+
+def compacted(past: Past) -> tuple[BatchState, Past]:
+    """What a resume reads of a compaction."""
+    state, again = BatchState(), Past()
+    for line in past.lines():
+        entry = to_record(unwrap_line(line) or {})
+        state.apply(entry)
+        again.add(entry, line)
+    return state, again

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+import os
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.ledger import Ledger, daily
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
+from prefect_imagine.batches.records import Claim, Created, Intent
 from prefect_imagine.batches.state import BatchState, Charge, ItemState, Phase
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest
-from prefect_imagine.tasks.bookkeeping import AccountBalance
+from prefect_imagine.stores import open_store
+from prefect_imagine.tasks.bookkeeping import AccountBalance, read_ledger
 from prefect_imagine.tasks.credit_report import render, sparkline
 
 TODAY = date(2026, 3, 20)
@@ -87,3 +93,29 @@ def test_the_page_tells_what_is_left_and_how_long_it_lasts() -> None:
 def test_an_empty_ledger_is_a_page_too() -> None:
     assert render(Ledger(TODAY, UTC), [], TODAY).count("Nothing.") == 4
     assert sparkline([0, 0]) == "▁▁"
+
+
+async def _written(root: Path, batch_id: str, at: datetime) -> None:
+    """A batch of one job, all of it written at a moment."""
+    plan, _ = _batch(batch_id, ("", ItemState()))
+    store, offload = open_store(str(root)), Offload(patience=5.0, transfers=1)
+    write_plan(store, plan)
+    journal = await Journal.open(store, offload, batch_id, Claim(owner="me", host="here", at=at))
+    await journal.append(Intent(item=1, at=at, attempt=1, provider_at=at, boot="b", boot_at=1.0))
+    await journal.append(Created(item=1, at=at, attempt=1, id=f"job of {batch_id}", credits=10))
+    for file in (root / batch_id).rglob("*.json*"):
+        os.utime(file, (at.timestamp(), at.timestamp()))
+    offload.close()
+    store.close()
+
+
+async def test_the_first_day_is_whole(tmp_path: Path) -> None:
+    noon_here = timezone(timedelta(hours=12 - datetime.now(UTC).hour))
+    now = datetime.now(noon_here)
+    midnight = datetime.combine(now.date() - timedelta(days=2), time(), noon_here)
+    await _written(tmp_path, "day-before", midnight - timedelta(hours=2))
+    await _written(tmp_path, "early", midnight + timedelta(minutes=5))
+    await _written(tmp_path, "late", midnight + timedelta(hours=23))
+    ledger = await read_ledger.fn(str(tmp_path), None, 2, now)
+    assert [(line.day, line.items, line.charged) for line in ledger.by_model] == [(midnight.date(), 2, 20)]
+    assert ledger.batches == 2, "what cannot count is not even read"

@@ -16,7 +16,7 @@ from tests.cli.commands import Shell, assert_contract, assert_refused
 
 PROMPTS = '{"prompt": "a fox"}\n'
 NOWHERE = "http://127.0.0.1:9"
-GIVE_UP_SECONDS = 45.0
+GIVE_UP_SECONDS = 120.0
 """Twice what the contract allows: three processes share two cores here."""
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_imagine.providers.clock import boot_seconds
@@ -72,6 +73,29 @@ async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
         permit = await pacer.acquire(Urgency.READ)
         pacer.answered(permit, 200, {})
     assert caplog.text.count("not shared with other machines") == 1
+
+
+@pytest.mark.parametrize(("limit", "decay"), [(SLOTS_A_REQUEST - 1, 10.0), (0, 10.0), (600, 0.0)])
+def test_a_limit_that_no_request_fits_into_is_refused(limit: int, decay: float) -> None:
+    with pytest.raises(LookupError, match=f"a limit of {limit} slots.*imagine limits --set"):
+        Slots.known(limit, decay)
+
+
+def test_a_limit_that_one_request_just_fits_into_is_used() -> None:
+    assert Slots.known(SLOTS_A_REQUEST, 0.5) == Slots(SLOTS_A_REQUEST, 0.5, 1)
+
+
+async def test_a_limit_made_by_hand_that_is_too_small_is_told_and_keeps_nobody(
+    prefect_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None)
+    made = GlobalConcurrencyLimitCreate(name=shared.name, limit=60, slot_decay_per_second=0.001)
+    async with get_client() as client:
+        await client.create_global_concurrency_limit(made)
+    async with asyncio.timeout(30):  # nothing becomes free in that time
+        for _ in range(3):
+            await shared.acquire(Urgency.CREATE)
+    assert caplog.text.count("not shared with other machines: a limit of 60 slots") == 1
 
 
 class _Counted:

@@ -159,6 +159,21 @@ async def test_the_limit_over_all_machines_is_asked_while_no_headers_tell() -> N
     assert gate.asked == [Urgency.READ]
 
 
+async def test_a_read_waits_behind_one_create_at_most_where_the_shared_limit_is_slow() -> None:
+    gate = Gate()
+    pacer = Pacer(shared=gate)
+    gate.open.set()
+    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
+    gate.open.clear()
+    gate.asked.clear()
+    async with asyncio.TaskGroup() as group:
+        for urgency in [*[Urgency.CREATE] * 5, Urgency.READ]:
+            group.create_task(pacer.acquire(urgency))
+            await asyncio.sleep(0)
+        gate.open.set()
+    assert gate.asked == [Urgency.CREATE, Urgency.READ, *[Urgency.CREATE] * 4]
+
+
 async def test_a_waiter_cancelled_at_the_shared_limit_gives_its_permit_back() -> None:
     gate = Gate()
     pacer = Pacer(shared=gate)

@@ -31,6 +31,7 @@ def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
 
 
 LARGE_PNG = encoded(grainy(), "PNG", compress_level=1)
+FULL = Path("/dev/full")
 
 
 def source_of(body: bytes, *, known: bool = True) -> MediaSource:
@@ -144,6 +145,19 @@ def test_a_full_disk_costs_the_thumbnail_and_nothing_else(
     monkeypatch.setattr(thumbnails, "MEMORY_BYTES", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
     assert thumbnail_of(LARGE_PNG) is None
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("buffer", [64 * 1024, 8 * 1024**2], ids=["while it is copied", "when it is closed"])
+def test_a_disk_that_fills_up_costs_the_thumbnail_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, store: Store, buffer: int
+) -> None:
+    """What is still in the buffer is written once more on closing, which fails as well."""
+    monkeypatch.setattr(thumbnails, "SpooledTemporaryFile", lambda size: FULL.open("w+b", buffer))
+    with PictureCopy() as copy:
+        stored = store.put_output("b/outputs/0", copy.of(source_of(LARGE_PNG)), {})
+        assert copy.thumbnail() is None
+    assert store.read(stored.key) == LARGE_PNG
 
 
 def test_what_interrupts_the_body_interrupts_the_copy() -> None:
