@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from prefect_imagine.cli.commands import run
 
         code = run(list(sys.argv[1:] if arguments is None else arguments))
+        # How it ended is decided: another Ctrl-C must not turn that into an abort of the interpreter.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:  # while still loading
         code = 130
     sys.exit(code)
