@@ -20,6 +20,7 @@ from prefect_imagine.stores import open_store
 from tests.chaos.books import audit
 from tests.chaos.command import PROVIDERS, TIMING, Prompts, Run, write_prompts
 from tests.chaos.driver import Plan, torture
+from tests.conftest import KINDS
 
 BATCH = "b"
 SKIP_RESOLVING = {"PREFECT_IMAGINE_UNSAFE_SKIP_RESOLVING": "1"}
@@ -141,6 +142,7 @@ def test_terminated_gently_it_ends_with_143_and_goes_on(
 
 
 def test_a_second_run_at_once_ends_with_4(bench: Bench, prefect_environment: dict[str, str]) -> None:
+    bench.sandbox.configure(latency=dict.fromkeys(KINDS, (15.0, 15.0)))  # it lives while the other begins
     first = bench.cli(prefect_environment)
     assert first.until(lambda: bench.accepted >= 2), first.errors
     second = bench.cli(prefect_environment)

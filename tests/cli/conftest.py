@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -56,7 +57,8 @@ def bucket(s3_server: S3Server, shell: Shell, request: pytest.FixtureRequest) ->
         aws_secret_access_key=s3_server.secret_key,
         region_name="us-east-1",
     )
-    client.create_bucket(Bucket=name)
+    with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # a busy server may be asked twice
+        client.create_bucket(Bucket=name)
     client.close()
     shell.environment.update(s3_server.environment)
     yield name
