@@ -27,7 +27,9 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/operations.md"
 BUCKET = "operations"
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
+ANSWER_SECONDS = 120.0
+"""A Prefect server whose SQLite is locked answers nothing for a minute."""
 END_SECONDS = 10.0
 _NEEDED = ("Makefile", "constraints.txt", "prefect.yaml", "pyproject.toml")
 _QUICK = {
@@ -56,7 +58,7 @@ class Site:
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """What the Prefect API answers; 503 means that its database is busy and nothing was done."""
-        with httpx.Client(base_url=self.api_url, timeout=30) as http:
+        with httpx.Client(base_url=self.api_url, timeout=ANSWER_SECONDS) as http:
             deadline = time.monotonic() + WAIT_SECONDS
             while (answer := http.request(method, path, json=body)).status_code == 503:
                 assert time.monotonic() < deadline, answer.text

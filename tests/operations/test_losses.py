@@ -10,6 +10,7 @@ import pytest
 
 from tests.operations.site import Site, until
 
+pytestmark = pytest.mark.timeout(400)
 GENERATE = "generate-batch/generate-batch"
 COUNT = 14
 BEGUN = 3
