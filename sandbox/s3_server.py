@@ -15,9 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -44,6 +50,23 @@ class S3Server:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
+
+    def client(self) -> S3Client:
+        """A client for it, whatever the environment says. The caller closes it."""
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+        )
+
+    def make_bucket(self, name: str | None = None) -> str:
+        """Make a bucket and return its name, by default one that no other has. One that exists stays."""
+        name = name or f"bucket-{secrets.token_hex(8)}"
+        with closing(self.client()) as client, suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=name)
+        return name
 
 
 @contextmanager

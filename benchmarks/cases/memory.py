@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.rig import Rig, small_pictures
@@ -11,7 +10,6 @@ from benchmarks.tables import Table
 from prefect_imagine.sandbox.s3_server import start_s3_server
 
 MEGABYTE = 1_000_000
-BUCKET = "bench"
 
 
 def measure(rig: Rig) -> Table:
@@ -47,8 +45,7 @@ def _videos(rig: Rig, table: Table) -> None:
         start_s3_server(rig.folder / "s3") as s3,
         small_pictures(media_bytes=size, latency={"video": (1.0, 1.0)}) as server,
     ):
-        _make_bucket(s3.environment)
-        for place, output in (("a folder", rig.fresh_output()), ("S3", f"s3://{BUCKET}/videos")):
+        for place, output in (("a folder", rig.fresh_output()), ("S3", f"s3://{s3.make_bucket()}/videos")):
             job = Job("engine", 8, output, kind="video")
             result, _ = rig.measure(server, job, **s3.environment)[0]
             table.add(
@@ -60,16 +57,3 @@ def _videos(rig: Rig, table: Table) -> None:
             )
             for file in Path(output).glob("*/outputs/*"):
                 file.unlink()
-
-
-def _make_bucket(environment: Mapping[str, str]) -> None:
-    import boto3  # which the other cases do without
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_REGION"],
-    )
-    client.create_bucket(Bucket=BUCKET)

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import boto3
-
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.cli import output
 from prefect_imagine.cli.arguments import parse
@@ -49,7 +47,7 @@ def _output(arguments: argparse.Namespace) -> Iterator[str]:
     folder = Path("outputs/s3-server").absolute()
     with start_s3_server(folder) as server:
         os.environ.update(server.environment)
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        server.make_bucket(BUCKET)
         output.say(f"S3 server: {server.endpoint}, bucket {BUCKET}, data in {folder}")
         yield f"s3://{BUCKET}/demo"
 

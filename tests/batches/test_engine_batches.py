@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-import boto3
 import pytest
 
 from prefect_imagine.batches.engine import run
@@ -40,10 +39,7 @@ def all_four(count: int) -> list[dict[str, object]]:
 
 
 async def test_four_providers_side_by_side_in_a_bucket(sandbox: RunningSandbox, aws: S3Server) -> None:
-    client = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket="four-providers")
-    client.close()
-    store = open_store("s3://four-providers/prefix")
+    store = open_store(f"s3://{aws.make_bucket()}/prefix")
     runs = Runs(sandbox, store)
     sandbox.faults.add(FaultRule("cut_after", on="create", times=3))
     sandbox.faults.add(FaultRule("truncated", on="media", times=3))

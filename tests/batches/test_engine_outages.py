@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from prefect_imagine.batches.engine import run
@@ -50,10 +49,7 @@ async def test_a_bucket_that_does_not_answer_for_a_while_is_waited_for(
     sandbox: RunningSandbox, own_s3: S3Server
 ) -> None:
     sandbox.configure(rate_limits={"blockadelabs": RateLimit(limit=20, window_seconds=4.0, headers=True)})
-    client = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket="silent")
-    client.close()
-    runs = Runs(sandbox, open_store("s3://silent/prefix"))
+    runs = Runs(sandbox, open_store(f"s3://{own_s3.make_bucket()}/prefix"))
     async with runs.session(numbered("blockadelabs", 30)) as session:
         running = asyncio.create_task(run(session))
         lane = session.lanes["blockadelabs"]

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import boto3
 import pytest
 
 from prefect_imagine.batches import lease as lease_module
@@ -38,12 +37,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "folder":
         found = open_store(str(tmp_path / "root"))
     else:
-        request.getfixturevalue("aws")
-        client = boto3.session.Session().client("s3")
-        bucket = f"lease-{Path(tmp_path).name}".lower().replace("_", "-")[:60].rstrip("-")
-        client.create_bucket(Bucket=bucket)
-        client.close()
-        found = open_store(f"s3://{bucket}/prefix")
+        found = open_store(f"s3://{request.getfixturevalue('aws').make_bucket()}/prefix")
     yield found
     found.close()
 

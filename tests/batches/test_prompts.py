@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from prefect_imagine.batches.prompts import (
 from prefect_imagine.batches.source import asked_in, read_source, variables
 from prefect_imagine.errors import ConfigurationError, PromptFileError
 from prefect_imagine.providers.models import GenerationKind
+from prefect_imagine.sandbox.s3_server import S3Server
 
 AT = datetime(2025, 3, 1, 23, 59, tzinfo=UTC)
 DEFAULTS = Defaults(provider="aivisualstudio")
@@ -307,15 +309,12 @@ def test_a_source_is_a_file_or_an_object(tmp_path: Path) -> None:
         read_source(str(tmp_path))
 
 
-def test_an_s3_source_is_read_from_its_bucket(aws: Any) -> None:
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="prompts-source")
-    client.put_object(Bucket="prompts-source", Key="in/a.txt", Body=b"a fox")
-    client.close()
-    assert read_source("s3://prompts-source/in/a.txt") == b"a fox"
-    with pytest.raises(ConfigurationError, match=r"there is no s3://prompts-source/in/b\.txt"):
-        read_source("s3://prompts-source/in/b.txt")
+def test_an_s3_source_is_read_from_its_bucket(aws: S3Server) -> None:
+    bucket = aws.make_bucket()
+    with closing(aws.client()) as client:
+        client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
+    assert read_source(f"s3://{bucket}/in/a.txt") == b"a fox"
+    with pytest.raises(ConfigurationError, match=rf"there is no s3://{bucket}/in/b\.txt"):
+        read_source(f"s3://{bucket}/in/b.txt")
     with pytest.raises(ConfigurationError, match="create the bucket"):
         read_source("s3://prompts-nowhere/in/b.txt")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import boto3
 import pytest
 from PIL import Image
 
@@ -74,10 +73,7 @@ async def test_small_pictures_get_none(sandbox: RunningSandbox, tmp_path: Path) 
 
 
 async def test_with_signed_links_thumbnails_are_signed_too(sandbox: RunningSandbox, aws: S3Server) -> None:
-    client = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket="thumbnails")
-    client.close()
-    store = open_store("s3://thumbnails/prefix")
+    store = open_store(f"s3://{aws.make_bucket()}/prefix")
     ended = await Runs(large(sandbox), store).run(ROWS[:1])
     [name] = thumbnails(store)
     write_report(store, "batch", read_manifest(store, "batch"), ended.usage, presign=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
@@ -45,22 +44,9 @@ def bare_shell(providers: RunningSandbox, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def bucket(s3_server: S3Server, shell: Shell, request: pytest.FixtureRequest) -> Iterator[str]:
+def bucket(s3_server: S3Server, shell: Shell) -> Iterator[str]:
     """The name of an empty bucket that the shell's commands can reach."""
-    import boto3
-
-    name = f"cli-{request.module.__name__.rpartition('.')[2].replace('_', '-')}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_server.endpoint,
-        aws_access_key_id=s3_server.access_key,
-        aws_secret_access_key=s3_server.secret_key,
-        region_name="us-east-1",
-    )
-    with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # a busy server may be asked twice
-        client.create_bucket(Bucket=name)
-    client.close()
     shell.environment.update(s3_server.environment)
-    yield name
+    yield s3_server.make_bucket()
     for variable in s3_server.environment:
         del shell.environment[variable]

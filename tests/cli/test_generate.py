@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox.s3_server import S3Server
 from tests.cli.commands import Ended, Shell, assert_contract, requests
 
 FORMATS = {
@@ -166,19 +168,9 @@ def test_a_dry_run_of_a_batch_that_exists_estimates_what_is_left(shell: Shell, m
     assert ended.last["credits"]["estimated"] == 0
 
 
-def test_prompts_and_output_may_lie_in_a_bucket(shell: Shell, bucket: str) -> None:
-    import boto3
-
-    environment = shell.environment
-    client = boto3.client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_REGION"],
-    )
-    client.put_object(Bucket=bucket, Key="in/some.txt", Body=b"a heron\n")
-    client.close()
+def test_prompts_and_output_may_lie_in_a_bucket(shell: Shell, s3_server: S3Server, bucket: str) -> None:
+    with closing(s3_server.client()) as client:
+        client.put_object(Bucket=bucket, Key="in/some.txt", Body=b"a heron\n")
     words = ("--provider", "imagineapi", "--output", f"s3://{bucket}/out/", "--dry-run", "--json")
     ended = shell.run("generate", f"s3://{bucket}/in/some.txt", *words)
     assert ended.code == 0, ended.stderr

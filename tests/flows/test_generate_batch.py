@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from uuid import UUID
 
-import boto3
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
@@ -35,10 +34,8 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture
-def bucket(aws: S3Server, request: pytest.FixtureRequest) -> str:
-    name = f"flow-{abs(hash(request.node.nodeid)) % 10**10}"
-    boto3.client("s3").create_bucket(Bucket=name)
-    return name
+def bucket(aws: S3Server) -> str:
+    return aws.make_bucket()
 
 
 async def _run(prompts: list[Prompt] | str | None, output: str, **options: object) -> State[object]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
-import boto3
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -35,16 +35,10 @@ def site(
     providers: RunningSandbox, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """What somebody has who has followed docs/operations.md."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_server.endpoint,
-        aws_access_key_id=s3_server.access_key,
-        aws_secret_access_key=s3_server.secret_key,
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket=BUCKET)
-    store = open_store(f"s3://{BUCKET}/imagine", client=client)
-    with followed_page(tmp_path_factory.mktemp("operations"), providers, s3_server, store) as site:
+    bucket = s3_server.make_bucket(BUCKET)
+    with (
+        closing(s3_server.client()) as client,
+        closing(open_store(f"s3://{bucket}/imagine", client=client)) as store,
+        followed_page(tmp_path_factory.mktemp("operations"), providers, s3_server, store) as site,
+    ):
         yield site
-    store.close()
-    client.close()

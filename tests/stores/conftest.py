@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ from tests.stores.origin import Origin, start_origin
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_numbers = count()
-
 
 @pytest.fixture
 def s3_client(aws: S3Server) -> Iterator[S3Client]:
@@ -29,10 +26,8 @@ def s3_client(aws: S3Server) -> Iterator[S3Client]:
 
 
 @pytest.fixture
-def bucket(s3_client: S3Client) -> str:
-    name = f"bucket-{next(_numbers)}"
-    s3_client.create_bucket(Bucket=name)
-    return name
+def bucket(aws: S3Server) -> str:
+    return aws.make_bucket()
 
 
 @pytest.fixture
