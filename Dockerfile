@@ -7,10 +7,10 @@ RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 imagine \
-    && install --directory --owner=imagine /work /work/outputs
+    && install --directory --owner=imagine /srv/imagine /srv/imagine/outputs
 COPY --from=build /opt/imagine /opt/imagine
 # Runs work here, so relative addresses of prompts and outputs mean this folder.
-WORKDIR /work
+WORKDIR /srv/imagine
 COPY prefect.yaml ./
 COPY examples ./examples
 ENV PATH=/opt/imagine/bin:$PATH \

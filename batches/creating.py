@@ -52,20 +52,21 @@ class Creator:
     async def _create(self, item: BatchItem) -> None:
         lane = self._lane
         while lane.stop is None and lane.state(item.index).phase is Phase.PLANNED:
-            await lane.until(lambda: lane.stop is not None or (self._room() and lane.enter(item)))
+            await lane.until(lambda: lane.stop is not None or self._enters(item))
             if lane.stop is not None:
                 return
-            self._entered.add(item.index)
             try:
                 await self._attempt(item)
             finally:
                 self._entered.discard(item.index)
                 lane.leave(item)
 
-    def _room(self) -> bool:
-        """Whether the provider takes one job more than those that are about to be created."""
-        lane = self._lane
-        return lane.cap is None or len(lane.flying) + len(self._entered | lane.in_air) < int(lane.cap)
+    def _enters(self, item: BatchItem) -> bool:
+        """Take a place among the creates, if the provider takes one job more than those that have one."""
+        if self._lane.full(self._entered) or not self._lane.enter(item):
+            return False
+        self._entered.add(item.index)
+        return True
 
     async def _attempt(self, item: BatchItem) -> None:
         lane = self._lane

@@ -113,7 +113,7 @@ async def _create(lane: Lane, stages: Stages, wave: list[int], slots: asyncio.Se
     finally:
         lane.pending_waves -= 1
         slots.release()
-        lane.hurry() if not lane.creating else lane.tell()
+        lane.tell_created()
 
 
 async def _stores(lane: Lane, stages: Stages, size: int) -> None:

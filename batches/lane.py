@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -226,9 +226,9 @@ class Lane:
             return not self.in_air
         return not (self.creating or self.flying or self.open)
 
-    def full(self) -> bool:
-        """Whether the provider will take no more jobs for now."""
-        return self.cap is not None and len(self.flying) + len(self.in_air) >= int(self.cap)
+    def full(self, coming: Collection[int] = ()) -> bool:
+        """Whether the provider will take no more jobs for now, if it gets those that are coming."""
+        return self.cap is not None and len(self.flying) + len(self.in_air.union(coming)) >= int(self.cap)
 
     def enter(self, item: BatchItem) -> bool:
         """Take a place among the creates of one echo class, if there may be one now.
@@ -262,10 +262,7 @@ class Lane:
         """It is no longer."""
         self.in_air.discard(item.index)
         self.last_sent[self.echo(item)] = boot_seconds()
-        if self.creating:
-            self.tell()
-        else:
-            self.hurry()
+        self.tell_created()
 
     def quiet_since(self, echo: EchoClass, moment: float) -> bool:
         """Whether no create of this class has been under way at any time from then on."""
@@ -283,6 +280,13 @@ class Lane:
         """Something changed: let everybody who waits look again."""
         self._news.set()
         self._news = asyncio.Event()
+
+    def tell_created(self) -> None:
+        """A create has ended: after the last one there is nothing left to do but to look."""
+        if self.creating:
+            self.tell()
+        else:
+            self.hurry()
 
     def hurry(self) -> None:
         """Something changed that should not wait for the next look."""

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 
-from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.state import BatchState, ItemState
-from prefect_imagine.batches.usage import item_cost, model_name, outcome
-from prefect_imagine.providers.credits import Credits, add_credits
-from prefect_imagine.providers.models import Frozen
+from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.state import BatchState
+from prefect_imagine.batches.usage import Tally, add_tallies, item_cost, model_name, tally_of
+from prefect_imagine.providers.credits import add_credits
 
 
-class LedgerLine(Frozen):
-    """What one day cost, for one name: `provider/kind/model`, or `label=value`.
-
-    Charged: as the provider said. Estimated: by a price list, where it is silent. Possible: estimated, for
-    creates whose fate is unknown. Unpriced: jobs that are in none of the sums.
-    """
+class LedgerLine(Tally):
+    """What one day cost, for one name: `provider/kind/model`, or `label=value`."""
 
     day: date
-    name: str
-    items: int = 0
-    stored: int = 0
-    failed: int = 0
-    unknown: int = 0
-    charged: Credits = 0
-    estimated: Credits = 0
-    possible: Credits = 0
-    unpriced: int = 0
+
+
+_Key = tuple[date, str]
 
 
 @dataclass
@@ -39,24 +29,27 @@ class Ledger:
     first: date
     zone: tzinfo
     batches: int = 0
-    _models: dict[tuple[date, str], LedgerLine] = field(default_factory=dict)
-    _labels: dict[tuple[date, str], LedgerLine] = field(default_factory=dict)
+    _models: dict[_Key, LedgerLine] = field(default_factory=dict)
+    _labels: dict[_Key, LedgerLine] = field(default_factory=dict)
 
     def add(self, plan: Plan, state: BatchState) -> None:
         """Take a batch in. An item counts on the day of its last create."""
         self.batches += 1
+        models: defaultdict[_Key, list[Tally]] = defaultdict(list)
+        labels: defaultdict[_Key, list[Tally]] = defaultdict(list)
         for item in plan.items:
             known = state[item.index]
             if known.intent_at is None:
                 continue
             day = known.intent_at.astimezone(self.zone).date()
-            if day >= self.first:
-                self._add(day, item, known)
-
-    def _add(self, day: date, item: BatchItem, known: ItemState) -> None:
-        _count(self._models, day, model_name(item), item, known)
-        for label, value in item.request.labels.items():
-            _count(self._labels, day, f"{label}={value}", item, known)
+            if day < self.first:
+                continue
+            tally = tally_of(known, item_cost(item, known))
+            models[day, model_name(item)].append(tally)
+            for label, value in item.request.labels.items():
+                labels[day, f"{label}={value}"].append(tally)
+        _take_in(self._models, models)
+        _take_in(self._labels, labels)
 
     @property
     def by_model(self) -> list[LedgerLine]:
@@ -74,24 +67,10 @@ class Ledger:
         return sorted({provider_of(line) for line in self._models.values()})
 
 
-def _count(
-    lines: dict[tuple[date, str], LedgerLine], day: date, name: str, item: BatchItem, known: ItemState
-) -> None:
-    line = lines.get((day, name), LedgerLine(day=day, name=name))
-    cost = item_cost(item, known)
-    ended = outcome(known)
-    lines[day, name] = line.model_copy(
-        update={
-            "items": line.items + 1,
-            "stored": line.stored + (ended == "stored"),
-            "failed": line.failed + (ended == "failed"),
-            "unknown": line.unknown + (ended == "unknown"),
-            "charged": add_credits([line.charged, cost.charged]),
-            "estimated": add_credits([line.estimated, cost.estimated]),
-            "possible": add_credits([line.possible, cost.possible]),
-            "unpriced": line.unpriced + cost.unpriced,
-        }
-    )
+def _take_in(lines: dict[_Key, LedgerLine], tallies: Mapping[_Key, list[Tally]]) -> None:
+    for (day, name), parts in tallies.items():
+        known = [lines[day, name]] if (day, name) in lines else []
+        lines[day, name] = LedgerLine(**add_tallies(name, [*known, *parts]).model_dump(), day=day)
 
 
 def _sorted(lines: Iterable[LedgerLine]) -> list[LedgerLine]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -31,18 +31,32 @@ class ItemCost(Frozen):
     refund_unknown: bool = False
 
 
-class UsageLine(Frozen):
-    """The bill of some of the items. `name` says which: a model, a label, …"""
+COUNTS = ("items", "stored", "failed", "unknown", "unpriced")
+AMOUNTS = ("charged", "estimated", "possible")
 
-    name: str
-    items: int
-    stored: int
-    failed: int
-    unknown: int
-    charged: Credits
-    estimated: Credits
-    possible: Credits
-    unpriced: int
+
+class Tally(Frozen):
+    """What some items came to and cost; `name` says which: a model, a label, … The credits are those of
+    `ItemCost`."""
+
+    name: str = ""
+    items: int = 0
+    stored: int = 0
+    failed: int = 0
+    unknown: int = 0
+    charged: Credits = 0
+    estimated: Credits = 0
+    possible: Credits = 0
+    unpriced: int = 0
+
+
+class UsageLine(Tally):
+    """The bill of some items of a batch.
+
+    Attributes:
+        seconds: from their first create to their last result; `None` where there is none.
+    """
+
     seconds: float | None = None
 
 
@@ -103,15 +117,21 @@ def make_usage(
 ) -> Usage:
     """The bill of a batch as its journal tells it."""
     costs = {item.index: item_cost(item, state[item.index]) for item in plan.items}
+    tallies = {index: tally_of(state[index], cost) for index, cost in costs.items()}
+
+    def line(name: str, chosen: Sequence[BatchItem]) -> UsageLine:
+        tally = add_tallies(name, [tallies[item.index] for item in chosen])
+        seconds = _seconds(state[item.index] for item in chosen)
+        return UsageLine(**tally.model_dump(), seconds=seconds)
 
     def lines(names: Callable[[BatchItem], list[str]]) -> tuple[UsageLine, ...]:
         groups: dict[str, list[BatchItem]] = {}
         for item in plan.items:
             for name in names(item):
                 groups.setdefault(name, []).append(item)
-        return tuple(_line(name, items, state, costs) for name, items in groups.items())
+        return tuple(line(name, chosen) for name, chosen in groups.items())
 
-    everything = _line("", plan.items, state, costs)
+    everything = line("", plan.items)
     return Usage(
         batch_id=plan.batch_id,
         as_of=as_of,
@@ -140,23 +160,26 @@ def model_name(item: BatchItem) -> str:
     return f"{request.provider}/{request.kind}/{request.model or 'default'}"
 
 
-def _line(
-    name: str, chosen: Sequence[BatchItem], state: BatchState, costs_by_item: Mapping[int, ItemCost]
-) -> UsageLine:
-    costs = [costs_by_item[item.index] for item in chosen]
-    outcomes = [outcome(state[item.index]) for item in chosen]
-    return UsageLine(
-        name=name,
-        items=len(chosen),
-        stored=outcomes.count("stored"),
-        failed=outcomes.count("failed"),
-        unknown=outcomes.count("unknown"),
-        charged=add_credits(cost.charged for cost in costs),
-        estimated=add_credits(cost.estimated for cost in costs),
-        possible=add_credits(cost.possible for cost in costs),
-        unpriced=sum(cost.unpriced for cost in costs),
-        seconds=_seconds(state[item.index] for item in chosen),
+def tally_of(state: ItemState, cost: ItemCost) -> Tally:
+    """What one item came to and cost."""
+    ended = outcome(state)
+    return Tally(
+        items=1,
+        stored=ended == "stored",
+        failed=ended == "failed",
+        unknown=ended == "unknown",
+        charged=cost.charged,
+        estimated=cost.estimated,
+        possible=cost.possible,
+        unpriced=cost.unpriced,
     )
+
+
+def add_tallies(name: str, parts: Sequence[Tally]) -> Tally:
+    """What the items of all these came to and cost together, under a name."""
+    counts = {each: sum(getattr(part, each) for part in parts) for each in COUNTS}
+    sums = {each: add_credits(getattr(part, each) for part in parts) for each in AMOUNTS}
+    return Tally(name=name, **counts, **sums)
 
 
 def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import closing
 from typing import Any
@@ -124,7 +125,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
     if opened.settled:
         state = opened.state
         summary, usage = standing(opened.plan, state, store.address)
-        settle_books(store, opened.plan, state, usage)
+        await asyncio.to_thread(settle_books, store, opened.plan, state, usage)
     else:
         summary, usage, state = await _run(store, opened, options)
     credits = summary.credits

@@ -138,10 +138,6 @@ class AIVisualStudioClient(BaseClient):
         """GET /generations by newest pages (page: List Generations)."""
         return await self.poll_newest_pages(ids)
 
-    async def fetch(self, generation_id: str) -> Generation:
-        """GET /generations/:id (page: Get Single Generation)."""
-        return await self._get(generation_id, "fetch")
-
     def history(
         self, *, since: datetime | None = None, prompt: str | None = None
     ) -> AsyncIterator[HistoryPage]:
@@ -164,10 +160,8 @@ class AIVisualStudioClient(BaseClient):
         """GET /generations?limit=1."""
         await self.api.read("GET", "/generations", purpose="other", params={"limit": 1})
 
-    async def _poll_one(self, generation_id: str) -> Generation:
-        return await self._get(generation_id, "poll")
-
-    async def _get(self, generation_id: str, purpose: str) -> Generation:
+    async def record(self, generation_id: str, purpose: str) -> Generation:
+        """GET /generations/:id (page: Get Single Generation)."""
         return self._generation(
             await self.api.read("GET", f"/generations/{quote(generation_id, safe='')}", purpose=purpose)
         )

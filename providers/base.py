@@ -106,6 +106,10 @@ class BaseClient:
 
     async def fetch(self, generation_id: str) -> Generation:
         """One full record."""
+        return await self.record(generation_id, "fetch")
+
+    async def record(self, generation_id: str, purpose: str) -> Generation:
+        """One full record, its request counted by its purpose."""
         raise NotImplementedError
 
     def history_pages(self) -> AsyncIterator[HistoryPage]:
@@ -138,16 +142,13 @@ class BaseClient:
 
     async def _look(self, generation_id: str) -> Generation | None:
         try:
-            return await self._poll_one(generation_id)
+            return await self.record(generation_id, "poll")
         except NotFoundError:
             return None
         except InvalidRequestError as error:
             if error.status_code in (410, 422):  # gone, or an id that cannot be one
                 return None
             raise
-
-    async def _poll_one(self, generation_id: str) -> Generation:
-        return await self.fetch(generation_id)
 
 
 def model_problems(request: GenerationRequest, models: Collection[ModelInfo]) -> list[tuple[str, str]]:

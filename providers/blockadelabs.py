@@ -128,10 +128,6 @@ class BlockadeLabsClient(BaseClient):
         """GET /imagine/myRequests by newest pages (page: Get Imagine History)."""
         return await self.poll_newest_pages(ids)
 
-    async def fetch(self, generation_id: str) -> Generation:
-        """GET /imagine/requests/{id} (page: Get Imagine by id)."""
-        return await self._get(generation_id, "fetch")
-
     async def fetch_obfuscated(self, obfuscated_id: str) -> Generation:
         """GET /imagine/requests/obfuscated-id/{obfuscatedId} (page: Get Imagine by Obfuscated id)."""
         path = f"/imagine/requests/obfuscated-id/{quote(obfuscated_id, safe='')}"
@@ -176,10 +172,8 @@ class BlockadeLabsClient(BaseClient):
         """GET /imagine/myRequests?limit=1."""
         await self.api.read("GET", "/imagine/myRequests", purpose="other", params={"limit": 1})
 
-    async def _poll_one(self, generation_id: str) -> Generation:
-        return await self._get(generation_id, "poll")
-
-    async def _get(self, generation_id: str, purpose: str) -> Generation:
+    async def record(self, generation_id: str, purpose: str) -> Generation:
+        """GET /imagine/requests/{id} (page: Get Imagine by id)."""
         path = f"/imagine/requests/{quote(generation_id, safe='')}"
         return self._generation(await self.api.read("GET", path, purpose=purpose))
 

@@ -129,14 +129,8 @@ class ImagineAPIClient(BaseClient):
                 found.update((row.id, row) for row in rows if row.id in wanted)
         return found | await self.poll_one_by_one(wanted - found.keys())
 
-    async def fetch(self, generation_id: str) -> Generation:
+    async def record(self, generation_id: str, purpose: str) -> Generation:
         """GET /items/images/:id."""
-        return await self._get(generation_id, "fetch")
-
-    async def _poll_one(self, generation_id: str) -> Generation:
-        return await self._get(generation_id, "poll")
-
-    async def _get(self, generation_id: str, purpose: str) -> Generation:
         path = f"/items/images/{quote(generation_id, safe='')}"
         try:
             return self._generation(await self.api.read("GET", path, purpose=purpose))

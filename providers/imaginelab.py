@@ -186,10 +186,6 @@ class ImagineLabClient(BaseClient):
                 self._lists = False
         return await self.poll_one_by_one(ids)
 
-    async def fetch(self, generation_id: str) -> Generation:
-        """GET /generations/{id} (page: Fetch the result)."""
-        return await self._get(generation_id, "fetch")
-
     async def progress(self, generation_id: str) -> tuple[GenerationStatus, int | None]:
         """GET /generations/{id}/status: the status and percent done (page: Poll status). The full record
         costs the same request and says more, so following a generation uses that."""
@@ -253,10 +249,8 @@ class ImagineLabClient(BaseClient):
         """GET /auth/me."""
         await self.api.read("GET", "/auth/me", purpose="other")
 
-    async def _poll_one(self, generation_id: str) -> Generation:
-        return await self._get(generation_id, "poll")
-
-    async def _get(self, generation_id: str, purpose: str) -> Generation:
+    async def record(self, generation_id: str, purpose: str) -> Generation:
+        """GET /generations/{id} (page: Fetch the result)."""
         path = f"/generations/{quote(generation_id, safe='')}"
         return self._generation(await self.api.read("GET", path, purpose=purpose))
 

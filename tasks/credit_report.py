@@ -9,6 +9,7 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_imagine.batches.ledger import Ledger, LedgerLine, daily, provider_of
+from prefect_imagine.batches.usage import AMOUNTS, add_tallies
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.tasks.artifacts import publish_table
 from prefect_imagine.tasks.bookkeeping import AccountBalance
@@ -18,7 +19,7 @@ MODELS_KEY = "imagine-credits-by-model"
 LABELS_KEY = "imagine-credits-by-label"
 TREND_DAYS = 14
 WEEK = 7
-AMOUNTS = ("charged", "estimated", "possible")
+_SUMMED = ("items", "stored", "failed", *AMOUNTS, "unpriced")
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,8 +41,8 @@ def told(ledger: Ledger) -> str:
 
 
 def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
-    """Lines as rows of a table."""
-    return [line.model_dump(mode="json") for line in lines]
+    """Lines as rows of a table, the day first."""
+    return [{"day": str(line.day), **line.model_dump(exclude={"day"})} for line in lines]
 
 
 def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> str:
@@ -61,9 +62,9 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
                 _spent(ledger, today),
             ),
             "## Spent by model",
-            *_rows(("model", "items", "stored", "failed", *AMOUNTS, "unpriced"), _sums(ledger.by_model)),
+            *_rows(("model", *_SUMMED), _sums(ledger.by_model)),
             "## Spent by label",
-            *_rows(("label", "items", "stored", "failed", *AMOUNTS, "unpriced"), _sums(ledger.by_label)),
+            *_rows(("label", *_SUMMED), _sums(ledger.by_label)),
         ]
     )
 
@@ -98,11 +99,8 @@ def _sums(lines: Iterable[LedgerLine]) -> list[tuple[object, ...]]:
     groups: dict[str, list[LedgerLine]] = {}
     for line in lines:
         groups.setdefault(line.name, []).append(line)
-    counted = ("items", "stored", "failed", *AMOUNTS, "unpriced")
-    return [
-        (name, *(add_credits(getattr(line, column) for line in group) for column in counted))
-        for name, group in sorted(groups.items())
-    ]
+    sums = [add_tallies(name, group) for name, group in sorted(groups.items())]
+    return [tuple(getattr(each, column) for column in ("name", *_SUMMED)) for each in sums]
 
 
 def sparkline(amounts: Sequence[int | float]) -> str:

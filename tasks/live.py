@@ -12,6 +12,7 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
+from prefect_imagine.batches.durations import duration_text
 from prefect_imagine.batches.session import Progress, Session
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.clock import boot_seconds
@@ -112,11 +113,5 @@ def describe(batch_id: str, now: Progress, per_minute: float) -> str:
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
     if per_minute > 0 and left:
-        lines.append(f"{per_minute:.1f} a minute, about {_duration(60 * left / per_minute)} left")
+        lines.append(f"{per_minute:.1f} a minute, about {duration_text(60 * left / per_minute)} left")
     return "\n\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

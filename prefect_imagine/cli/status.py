@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from prefect_imagine.batches.durations import duration_text
 from prefect_imagine.batches.failures import failure_lines
 from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.lease import Runner, who_runs
@@ -117,14 +118,8 @@ def _work(seen: Overview) -> list[str]:
     if seen.since is not None and counts.unfinished:
         said.append(f"{seen.creates_per_minute:.3g} creates a minute")
     if seen.seconds_left is not None and counts.unfinished:
-        said.append(f"about {_duration(seen.seconds_left)} left")
+        said.append(f"about {duration_text(seen.seconds_left)} left")
     return [each for each in said if each]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @dataclass(frozen=True)

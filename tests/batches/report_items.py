@@ -9,7 +9,7 @@ from typing import Any
 from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.report import render_report
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.batches.usage import ItemCost, Usage, UsageLine, outcome
+from prefect_imagine.batches.usage import ItemCost, Usage, UsageLine, add_tallies, tally_of
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest, Output
 
 BEGUN = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -71,11 +71,7 @@ def make_usage(items: int = 1, **known: Any) -> Usage:
 
 
 def make_line(name: str, **known: Any) -> UsageLine:
-    fields: dict[str, Any] = {
-        "items": 3, "stored": 3, "failed": 0, "unknown": 0, "charged": 0, "estimated": 0, "possible": 0,
-        "unpriced": 0,
-    }  # fmt: skip
-    return UsageLine(name=name, **(fields | known))
+    return UsageLine(name=name, **({"items": 3, "stored": 3} | known))
 
 
 def stored(key: str, media_type: str = "image/png", **known: Any) -> Output:
@@ -120,16 +116,5 @@ def _lines(
 
 
 def _line(name: str, items: Sequence[ManifestItem]) -> UsageLine:
-    outcomes = [outcome(ItemState(phase=item.status, reason=item.reason)) for item in items]
-    costs = [item.credits for item in items]
-    return make_line(
-        name,
-        items=len(items),
-        stored=outcomes.count("stored"),
-        failed=outcomes.count("failed"),
-        unknown=outcomes.count("unknown"),
-        charged=sum(cost.charged for cost in costs),
-        estimated=sum(cost.estimated for cost in costs),
-        possible=sum(cost.possible for cost in costs),
-        unpriced=sum(cost.unpriced for cost in costs),
-    )
+    tallies = [tally_of(ItemState(phase=item.status, reason=item.reason), item.credits) for item in items]
+    return UsageLine(**add_tallies(name, tallies).model_dump())
