@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from prefect_imagine.batches.formats import Problems
-from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, check_same, read_plan, write_plan
 from prefect_imagine.batches.preflight import Inspection, check_priced, check_requests, inspect, make_plan
 from prefect_imagine.batches.prompts import Asked
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.providers.http import Timeouts

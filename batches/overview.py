@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from prefect_imagine.batches.journal import read_journal, segment_key
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.records import to_record, unwrap_line
+from prefect_imagine.batches.reading import read_journal, read_on
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.batches.usage import outcome
-from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.stores import Store
 
@@ -63,32 +61,20 @@ class Follower:
 
     def __init__(self, store: Store, plan: Plan) -> None:
         """Raises `StoreError`, as does `look`."""
-        reading = read_journal(store, plan.batch_id)
         self.plan = plan
-        self.state = reading.state
         self._store = store
-        self._seq = reading.seq
+        self._reading = read_journal(store, plan.batch_id)
+
+    @property
+    def state(self) -> BatchState:
+        """Where the items stood when last looked at."""
+        return self._reading.state
 
     def look(self) -> Overview:
         """The batch at this moment."""
         runner = who_runs(self._store, self.plan.batch_id)
-        self._read_on()
+        read_on(self._store, self.plan.batch_id, self._reading)
         return overview(self.plan, self.state, runner, utc_now())
-
-    def _read_on(self) -> None:
-        while data := self._store.read(segment_key(self.plan.batch_id, self._seq + 1)):
-            self._seq += 1
-            for line in data.splitlines():
-                self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        value = unwrap_line(line)
-        if value is None or value.get("kind") == "segment":
-            return
-        try:
-            self.state.apply(to_record(value))
-        except ValueError as error:
-            raise StoreError(str(error)) from error
 
 
 def overview(plan: Plan, state: BatchState, runner: Runner | None, now: datetime) -> Overview:

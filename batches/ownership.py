@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.attempts import EchoClass
-from prefect_imagine.batches.journal import folder, read_journal
 from prefect_imagine.batches.plan import BatchItem, read_plan
+from prefect_imagine.batches.reading import folder, read_journal
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store

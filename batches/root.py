@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from prefect_imagine.batches.journal import folder, read_journal
 from prefect_imagine.batches.plan import Plan, read_plan
+from prefect_imagine.batches.reading import folder, read_journal
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store

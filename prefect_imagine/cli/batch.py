@@ -7,9 +7,9 @@ import asyncio
 from contextlib import closing
 
 from prefect_imagine.batches import upkeep
-from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.manifest import make_manifest
 from prefect_imagine.batches.plan import Plan, read_plan
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.reporting import write_report
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.summary import Summary

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from prefect_imagine.batches.durations import duration_text
 from prefect_imagine.batches.failures import failure_lines
-from prefect_imagine.batches.journal import read_journal
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.overview import Follower, Overview
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.root import batches_under
 from prefect_imagine.batches.summary import Summary

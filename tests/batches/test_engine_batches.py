@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.journal import read_journal, segment_key
 from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.opening import keep, open_batch
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.prompts import Defaults, ask
+from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 
 from prefect_imagine.batches import creating
-from prefect_imagine.batches.journal import read_journal, segment_key
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.records import Intent
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.clock import boot_seconds

@@ -1,0 +1,228 @@
+"""A snapshot says what the journal says, in less."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.reading import Entry, Past, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.records import (
+    Absent,
+    Adopted,
+    Created,
+    Failed,
+    Finished,
+    NotSent,
+    Refused,
+    Retry,
+    Stored,
+    Unknown,
+    to_line,
+    to_record,
+    unwrap_line,
+)
+from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.providers.models import GenerationStatus, Output
+from tests.batches.journals import AT, claim, created, intent, memory, offload, opened
+from tests.batches.memory_store import InterferedStore, MemoryStore
+
+__all__ = ["memory", "offload"]
+
+
+async def test_a_resume_reads_the_snapshot_and_what_follows(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    await journal.append(created(1))
+    await journal.snapshot(force=True)
+    await journal.append(intent(2))
+    for seq in (1, 2, 3):
+        memory.delete(segment_key("b", seq))  # what the snapshot covers is not needed any more
+    reading = read_journal(memory, "b")
+    assert (reading.seq, reading.damaged) == (4, [])
+    assert reading.state.items == journal.state.items
+
+
+async def test_a_corrupt_snapshot_falls_back(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    await journal.snapshot(force=True)
+    await journal.append(created(1))
+    await journal.snapshot(force=True)
+    memory.put(snapshot_key("b", 3), (memory.read(snapshot_key("b", 3)) or b"")[:-7])
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+    memory.put(snapshot_key("b", 2), b"")
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+
+
+async def test_what_is_appended_while_a_snapshot_is_written_is_in_the_next_one(
+    memory: InterferedStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    go_on = threading.Event()
+    memory.before = lambda key: "snapshots" in key and go_on.wait(10) and None
+    snapshot = asyncio.ensure_future(journal.snapshot(force=True))
+    await asyncio.sleep(0)
+    await journal.append(intent(1))
+    await journal.append(created(1))
+    go_on.set()
+    await snapshot
+    await journal.snapshot(force=True)
+    assert read_journal(memory, "b").state.items == journal.state.items
+
+
+async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, offload: Offload) -> None:
+    journal = await opened(memory, offload)
+    for attempt in range(1, 20):
+        refused = Refused(item=1, at=AT, attempt=attempt, final=False, reason="rate_limited", message="no")
+        await journal.append(intent(1, attempt), refused)
+    await journal.append(intent(1, 20), created(1, 20))
+    await journal.snapshot(force=True)
+    lines = (memory.read(snapshot_key("b", 21)) or b"").splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["segment", "claim", "intent", "created"]
+
+
+async def test_a_segment_that_lost_its_last_newline_is_compacted_whole(
+    memory: MemoryStore, offload: Offload
+) -> None:
+    journal = await opened(memory, offload)
+    await journal.append(intent(1))
+    memory.put(segment_key("b", 2), (memory.read(segment_key("b", 2)) or b"").rstrip())
+    journal = await opened(memory, offload)
+    await journal.append(intent(2))
+    await journal.snapshot(force=True)
+    reading = read_journal(memory, "b")
+    assert (reading.state.items, reading.damaged) == (journal.state.items, [])
+    assert sorted(reading.state.items) == [1, 2]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Entry]:
+    """What may happen to a few items, in an order that the engine could write."""
+    entries: list[Entry] = [claim()]
+    state = BatchState()
+    for number in range(draw(st.integers(0, 40))):
+        entry = draw(st.sampled_from(followers(state, draw(st.integers(1, 4)), number)))
+        state.apply(entry)
+        entries.append(entry)
+    return entries
+
+
+def followers(state: BatchState, item: int, number: int) -> list[Entry]:
+    """The records that may come next for an item."""
+    now = state[item]
+    attempt, job = now.attempt, f"job-{number}"
+    known = {"item": item, "at": AT}
+    done = GenerationStatus.SUCCEEDED
+    outputs = (Output(url=f"http://x/{job}"),)
+    following: dict[Phase, list[Entry]] = {
+        Phase.PLANNED: [intent(item, attempt + 1)],
+        Phase.OPEN: [
+            Created(**known, attempt=attempt, id=job, credits=5),
+            Adopted(**known, attempt=attempt, id=job),
+            Refused(**known, attempt=attempt, final=False, reason="rate_limited", message="slow down"),
+            Refused(**known, attempt=attempt, final=True, reason="moderation", message="no"),
+            NotSent(**known, attempt=attempt, message="unreachable"),
+            Absent(**known, attempt=attempt),
+            Unknown(**known, attempt=attempt, message="who knows"),
+        ],
+        Phase.CREATED: [
+            Finished(**known, id=now.id or "", status=done, outputs=outputs),
+            Finished(**known, id=now.id or "", status=GenerationStatus.FAILED, credits=0, refund="full"),
+            Failed(**known, reason="vanished", message="gone"),
+        ],
+        Phase.FINISHED: [
+            Stored(**known, outputs=(Output(key="k", bytes=1, sha256="s"),)),
+            Failed(**known, reason="output_empty", message="empty"),
+        ],
+        Phase.FAILED: [Retry(**known)],
+        Phase.UNKNOWN: [
+            Retry(**known),
+            Adopted(**known, attempt=attempt, id=job),
+            Absent(**known, attempt=attempt),
+            Unknown(**known, attempt=attempt, message="still nobody knows"),
+        ],
+        Phase.STORED: [claim(f"other-{number}")],
+    }
+    return following[now.phase]
+
+
+@settings(deadline=None, max_examples=150)
+@given(entries=histories(), cuts=st.lists(st.integers(0, 40), max_size=2, unique=True))
+def test_a_snapshot_says_what_a_full_replay_says(entries: list[Entry], cuts: list[int]) -> None:
+    store = MemoryStore()
+    whole = BatchState()
+    for entry in entries:
+        whole.apply(entry)
+
+    async def write() -> None:
+        offload = Offload(patience=1.0, transfers=1)
+        journal = await Journal.open(store, offload, "b", claim())
+        for place, entry in enumerate(entries[1:]):
+            if place in cuts:
+                await journal.snapshot(force=True)
+            await journal.append(entry)
+        await journal.snapshot(force=True)
+        offload.close()
+
+    asyncio.run(write())
+    reading = read_journal(store, "b")
+    assert reading.damaged == []
+    assert reading.state.items == whole.items
+    for key in [found.key for found in store.list("b/snapshots/")]:
+        store.delete(key)
+    assert read_journal(store, "b").state.items == whole.items
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Entry]:
+    """What may happen to one item."""
+    entries: list[Entry] = []
+    state = BatchState()
+    for number in range(draw(st.integers(1, 20))):
+        if state[1].phase is Phase.STORED:
+            break
+        entries.append(draw(st.sampled_from(followers(state, 1, number))))
+        state.apply(entries[-1])
+    return entries
+
+
+def cleared_up(times: int) -> list[Entry]:
+    """Nobody knew, so many times; then it was known, and the item went on to be retried."""
+    unknown = Unknown(item=1, at=AT, attempt=1, message="?")
+    absent = Absent(item=1, at=AT, attempt=1)
+    refused = Refused(item=1, at=AT, attempt=2, final=True, reason="refused", message="no")
+    retry = Retry(item=1, at=AT)
+    return [intent(1, 1), *[unknown] * times, absent, intent(1, 2), refused, retry, intent(1, 3)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(entries=lives(), cuts=st.sets(st.integers(0, 19), max_size=3))
+@example(entries=cleared_up(1), cuts=set())
+@example(entries=cleared_up(2), cuts=set())
+@example(entries=cleared_up(1)[:3], cuts=set())
+def test_compaction_changes_nothing_about_an_item(entries: list[Entry], cuts: set[int]) -> None:
+    live, past = BatchState(), Past()
+    for place, entry in enumerate(entries):
+        live.apply(entry)
+        past.add(entry, to_line(entry))
+        if place in cuts:  # a snapshot is taken, and a resume reads it
+            past = compacted(past)[1]
+    assert compacted(past)[0].items == live.items
+
+
+def compacted(past: Past) -> tuple[BatchState, Past]:
+    """What a resume reads of a compaction."""
+    state, again = BatchState(), Past()
+    for line in past.lines():
+        entry = to_record(unwrap_line(line) or {})
+        state.apply(entry)
+        again.add(entry, line)
+    return state, again
