@@ -22,8 +22,8 @@ from prefect_imagine.errors import (
     ProviderError,
     RateLimitedError,
 )
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, boot_seconds, utc_now
-from prefect_imagine.providers.http import backoff
 from prefect_imagine.providers.pacing import Permit, Urgency
 
 logger = logging.getLogger(__name__)

@@ -75,9 +75,3 @@ def write_manifest(store: Store, batch_id: str, items: Iterable[ManifestItem]) -
     for item in items:
         data.write(item.model_dump_json().encode() + b"\n")
     store.put(manifest_key(batch_id), data.getvalue(), "application/jsonl")
-
-
-def read_manifest(store: Store, batch_id: str) -> list[ManifestItem]:
-    """The manifest; empty where there is none yet."""
-    data = store.read(manifest_key(batch_id)) or b""
-    return [ManifestItem.model_validate_json(line) for line in data.splitlines() if line]

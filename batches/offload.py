@@ -10,8 +10,8 @@ from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
 from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline
-from prefect_imagine.providers.http import backoff
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")

@@ -14,8 +14,8 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.records import Failed, Stored
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import OutputError, ProviderError, StoreError
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, utc_now
-from prefect_imagine.providers.http import backoff
 from prefect_imagine.providers.models import Output
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
 from prefect_imagine.stores.thumbnails import THUMBNAIL_TYPE, PictureCopy

@@ -1,4 +1,4 @@
-"""The poll stage: follows everything under way in bulk, and settles open attempts from the history."""
+"""The poll stage: follows everything under way in bulk, and has open attempts settled meanwhile."""
 
 from __future__ import annotations
 
@@ -6,54 +6,25 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable
 
-from prefect_imagine.batches.attempts import (
-    EchoClass,
-    Finding,
-    OpenAttempt,
-    Verdict,
-    Window,
-    covers,
-    match,
-    skew_of,
-    window_of,
-)
-from prefect_imagine.batches.failpoints import resolving_is_off
 from prefect_imagine.batches.lane import Lane, StopReason
 from prefect_imagine.batches.offload import Offload
-from prefect_imagine.batches.records import Absent, Adopted, AnyItemRecord, Failed, Finished, Unknown
+from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
+from prefect_imagine.batches.settling import Settler
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import (
     AuthenticationError,
-    InvalidRequestError,
-    NotFoundError,
     ProviderError,
-    UnexpectedResponseError,
-    UnsupportedOperationError,
 )
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import boot_seconds, utc_now
 from prefect_imagine.providers.failures import is_moderation
-from prefect_imagine.providers.http import backoff
-from prefect_imagine.providers.models import Generation, GenerationStatus, HistoryPage
+from prefect_imagine.providers.models import Generation, GenerationStatus
 
 logger = logging.getLogger(__name__)
 
 MISSES = 5
-# What one read cannot tell gets this part of the proof's wait to clear up.
-GIVE_UP = 0.5
-UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """One read of the history. `begun`: boot clock; `covered`: whether it shows all jobs of its window."""
-
-    begun: float
-    rows: tuple[Generation, ...]
-    window: Window
-    covered: bool
 
 
 class Watcher:
@@ -61,10 +32,9 @@ class Watcher:
 
     def __init__(self, lane: Lane, offload: Offload) -> None:
         self._lane = lane
-        self._offload = offload
+        self._settler = Settler(lane, offload)
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
-        self._next_history = 0.0
         self._troubles = 0
 
     async def run(self) -> None:
@@ -79,8 +49,8 @@ class Watcher:
                 if lane.flying and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
                     self._next_look = math.inf
-                if lane.open and boot_seconds() >= self._next_history:
-                    await self._patiently(self._settle_open())
+                if lane.open and boot_seconds() >= self._settler.next_read:
+                    await self._patiently(self._settler.settle())
                 await lane.journal.snapshot()
         finally:
             lane.watching = False
@@ -100,7 +70,7 @@ class Watcher:
         self._next_look = min(self._next_look if lane.flying else math.inf, now + wait)
         wait = max(0.0, self._next_look - now)
         if lane.open:
-            wait = min(wait, max(0.0, self._next_history - now))
+            wait = min(wait, max(0.0, self._settler.next_read - now))
         elif not lane.flying:
             # Nothing to look at yet: whatever comes up hurries this along or is seen in a moment.
             wait = min(wait, 1.0)
@@ -198,121 +168,6 @@ class Watcher:
             return row
         return fresh if fresh.status.terminal else row
 
-    async def _settle_open(self) -> None:
-        lane = self._lane
-        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, float("inf"))]
-        self._next_history = boot_seconds() + self._until_next_read(attempts)
-        if not attempts:
-            return
-        if resolving_is_off():
-            for attempt in attempts:
-                await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
-                lane.again(attempt.item)
-            return
-        classes: dict[EchoClass, list[OpenAttempt]] = {}
-        for attempt in attempts:
-            classes.setdefault(attempt.echo, []).append(attempt)
-        try:
-            if lane.client.capabilities.correlator:
-                for echo, group in classes.items():
-                    await self._settle_classes([group], await self._read(group, echo[2]))
-            else:
-                await self._settle_classes(list(classes.values()), await self._read(attempts, None))
-        except UNUSABLE as error:
-            await self._history_unusable(attempts, error)
-
-    def _until_next_read(self, attempts: Sequence[OpenAttempt]) -> float:
-        """Seconds to the next read of the history: soon after the intent, then at growing intervals, and
-        at the moment when it can prove absence."""
-        proof = self._lane.timing.absent_after
-        ages = [each.age for each in attempts]
-        step = min(proof / 4, max(proof / 30, min(1.0, proof / 6), min(ages, default=0.0)))
-        to_proof = min((proof - age for age in ages if age < proof), default=step)
-        return max(0.05, min(step, to_proof))
-
-    async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
-        """The history from its newest page back to where it covers all of these attempts."""
-        lane = self._lane
-        begun = boot_seconds()
-        known = min(attempt.known_before for attempt in attempts)
-        anchors = {job for job, place in lane.order.items() if place < known}
-        asked_at = lane.asked_at()
-        pages: list[HistoryPage] = []
-        covered = False
-        window = window_of(attempts, None, lane.timing.margin)
-        async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
-            pages.append(page)
-            rows = [row for each in pages for row in each.generations]
-            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin)
-            covered = covers(pages, window.begins, anchors)
-            if covered:
-                break
-        return _Reading(begun, tuple(row for page in pages for row in page.generations), window, covered)
-
-    async def _settle_classes(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
-        lane = self._lane
-        # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
-        claims = await self._offload(lane.neighbours.claims, lane.provider)
-        by_mark = lane.client.capabilities.correlator
-        for group in groups:
-            if not lane.quiet_since(group[0].echo, reading.begun):
-                continue  # a job that was seen may be that of a create sent meanwhile
-            findings = match(
-                group,
-                reading.rows,
-                taken=lane.owned_ids() | claims.ids,
-                window=reading.window,
-                echoes_correlator=by_mark,
-            )
-            contested = group[0].echo in claims.open_classes and not by_mark
-            for finding in findings:
-                await self._settle(finding, reading, contested=contested)
-
-    async def _settle(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
-        lane = self._lane
-        attempt = finding.attempt
-        if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
-            await self._adopt(attempt, finding.job)
-            return
-        proof = lane.timing.absent_after
-        late = reading.begun - attempt.since >= proof
-        looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
-        looked = attempt.looked(covered=reading.covered, late=late)
-        lane.open[attempt.item] = looked
-        not_seen = finding.verdict is Verdict.NOT_SEEN
-        if not_seen and looked.confirmed:
-            await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
-            lane.again(attempt.item)
-        elif late and looked_long and not (not_seen and reading.covered):
-            await self._unknown(attempt, _why(finding.verdict, contested=contested))
-
-    async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
-        lane = self._lane
-        logger.info("item %s: its job %s was found in the history", attempt.item, job.id)
-        await lane.record(
-            Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
-        )
-        lane.open.pop(attempt.item, None)
-        lane.flying[job.id] = lane.flight(lane.plan.item(attempt.item))
-        lane.tell()
-
-    async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:
-        lane = self._lane
-        if lane.history_usable:
-            logger.warning("%s: the history cannot be used: %s", lane.provider, error)
-        lane.history_usable = False
-        for attempt in attempts:
-            if attempt.looks >= 2:
-                await self._unknown(attempt, f"the history cannot be used: {error}")
-            else:
-                lane.open[attempt.item] = attempt.looked(covered=False, late=False)
-
-    async def _unknown(self, attempt: OpenAttempt, message: str) -> None:
-        lane = self._lane
-        logger.error("item %s may have been paid for: %s", attempt.item, message)
-        await lane.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
-        lane.hurry()
-
 
 def _refund(charged: int | float | None, row: Generation) -> str | None:  # the words of `Finished.refund`
     if charged is None or row.credits is None:
@@ -326,11 +181,3 @@ def _failure_reason(row: Generation) -> str:
     if row.error and is_moderation(row.error):
         return "moderation"
     return "cancelled" if row.status is GenerationStatus.CANCELLED else "provider_failed"
-
-
-def _why(verdict: Verdict, *, contested: bool) -> str:
-    if contested:
-        return "another batch has a create of the same prompt open, and the history cannot tell them apart"
-    if verdict is Verdict.AMBIGUOUS:
-        return "the history shows more jobs of this prompt than this batch has asked for"
-    return "the history does not reach back to the create"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
 import ssl
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +23,12 @@ from prefect_imagine.errors import (
     RateLimitedError,
     UnexpectedResponseError,
 )
-from prefect_imagine.providers import wire
+from prefect_imagine.providers.answers import UNREADABLE, FailureReader, json_of, refuses
 from prefect_imagine.providers.auth import Auth
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, ProviderClock
-from prefect_imagine.providers.failures import ErrorDetail, ErrorReader, kind_of
+from prefect_imagine.providers.failures import ErrorReader
 from prefect_imagine.providers.pacing import Pacer, Permit, Urgency
-from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import guard_httpx_logs, without_query
 
 READ_ATTEMPTS = 5
@@ -94,8 +91,7 @@ class Api:
         self.pacer = pacer
         self.clock = ProviderClock()
         self.requests: Counter[str] = Counter()
-        self._read_error = read_error
-        self._codes = codes
+        self._failure = FailureReader(provider, read_error, codes, auth)
         self._timeouts = timeouts
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self._client = httpx.AsyncClient(
@@ -193,8 +189,8 @@ class Api:
             raise failure
         if response.status_code == 204 or not response.content:
             return None
-        body = _json(response)
-        if body is _UNREADABLE:
+        body = json_of(response)
+        if body is UNREADABLE:
             raise UnexpectedResponseError(
                 f"{self.provider}: {method} {path} answered {response.status_code} with what is not JSON",
                 provider=self.provider,
@@ -243,7 +239,7 @@ class Api:
         if response.is_success:
             # A record is a job, whatever else the answer says.
             try:
-                return parse(_json(response))
+                return parse(json_of(response))
             except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
                 unread = error
         failure = self._failure(response)
@@ -251,16 +247,7 @@ class Api:
             failure.retryable = await self.auth.renew(headers)
         if failure is None:
             raise self._ambiguous(f"the answer to a create cannot be read ({unread})", status) from unread
-        raise failure if self._refused(response) else self._ambiguous(str(failure), status)
-
-    def _refused(self, response: httpx.Response) -> bool:
-        """Whether an error answer proves that nothing was accepted: a status that says so by itself, or
-        another 4xx (or 2xx) that reads as the API's own."""
-        status = response.status_code
-        if status in _NEVER_ACCEPTED:
-            return True
-        readable = _json(response) is not _UNREADABLE
-        return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
+        raise failure if refuses(response) else self._ambiguous(str(failure), status)
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
         too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept
@@ -287,60 +274,11 @@ class Api:
             f"{self.provider} at {self.base_url} cannot be reached: {_reason(error)}", provider=self.provider
         )
 
-    def _failure(self, response: httpx.Response) -> ProviderError | None:
-        status = response.status_code
-        body = _json(response)
-        detail = self._read_error(status, body) if body is not _UNREADABLE else None
-        if status < 300 and detail is None:
-            return None
-        detail = detail or ErrorDetail(
-            _words(response, body) or f"HTTP {status} {response.reason_phrase}".strip()
-        )
-        kind = self._codes.get(detail.code or "") or kind_of(status, detail.message)
-        message = f"{self.provider}: {self._redacted(detail.message)}"
-        error = kind(message, provider=self.provider, status_code=status, code=detail.code)
-        if isinstance(error, RateLimitedError):
-            told = RateHeaders.of(response.headers, time.time())
-            error.retry_after = told.retry_after
-            error.queue_full = bool(told.remaining) and told.retry_after is None
-        return error
-
-    def _redacted(self, message: str) -> str:
-        for secret in self.auth.secrets():
-            if secret:
-                message = message.replace(secret, "***")
-        return without_query(message)[:500]
-
-
-_UNREADABLE = object()
-_NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return json.loads(response.content)
-    except ValueError:
-        return _UNREADABLE
-
-
-def _words(response: httpx.Response, body: Any) -> str | None:
-    """The message of an error body in no shape that the provider is known for."""
-    if isinstance(body, dict):
-        body = wire.first(body, "message", "detail", "error", "title")
-    elif body is _UNREADABLE and response.headers.get("content-type", "").startswith("text/plain"):
-        body = response.text
-    return body.strip() or None if isinstance(body, str) else None
-
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "timed out"
     return without_query(str(error)) or type(error).__name__
-
-
-def backoff(attempt: int, *, longest: float = 20.0) -> float:
-    """Seconds to wait after the attempt-th failure (from 1): exponential, with full jitter."""
-    return random.uniform(0.1, 1.0) * min(longest, 0.5 * 2.0**attempt)
 
 
 def check_base_url(provider: str, base_url: str) -> str:

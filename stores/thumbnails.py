@@ -24,6 +24,7 @@ MAX_BYTES = 64 * 1024**2
 MAX_PIXELS = 40_000_000
 MAX_PIXELS_ELSE = 12_000_000
 MEMORY_BYTES = 1024**2
+DECODE_SECONDS = 60.0
 THUMBNAIL_TYPE = "image/webp"
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")
@@ -80,14 +81,14 @@ class PictureCopy:
         """The whole picture as WebP, at most `SIDE` pixels wide and high, once it has passed.
 
         `None` where the picture is small enough to be its own thumbnail, was not copied, has too many
-        pixels, or cannot be decoded. Waits while another picture is decoded.
+        pixels, cannot be decoded, or has not been after a minute. Waits while another picture is decoded.
         """
         if self._file is None or self._size <= SMALL_BYTES:
             return None
         try:
-            return _decoder.submit(_shrunk, self._file).result()
+            return _decoder.submit(_shrunk, self._file).result(DECODE_SECONDS)
         except Exception as error:  # broken pictures make decoders raise errors of every kind
-            logger.info("%s gets no thumbnail: %s", self._name, error)
+            logger.info("%s gets no thumbnail: %s", self._name, str(error) or type(error).__name__)
             return None
 
     def close(self) -> None:

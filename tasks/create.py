@@ -16,7 +16,7 @@ from prefect_imagine.errors import (
     ProviderError,
     RateLimitedError,
 )
-from prefect_imagine.providers.http import backoff
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.models import Generation, GenerationRequest
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.tasks.clients import Credentials, open_clients

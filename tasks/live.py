@@ -63,19 +63,21 @@ class _Live:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def look(self) -> None:
-        self._tell_failures()
-        now = self._session.progress()
-        percent = 100.0 * _done(now) / max(1, now.total)
-        text = describe(self._batch_id, now, self._per_minute(now))
         try:
-            if self._artifact is None:
-                self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
-            else:
-                await aupdate_progress_artifact(self._artifact, percent, text)
+            self._tell_failures()
+            await self._show(self._session.progress())
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
             if not self._complained:
                 logger.warning("batch %s: progress cannot be shown: %s", self._batch_id, error)
             self._complained = True
+
+    async def _show(self, now: Progress) -> None:
+        percent = 100.0 * _done(now) / max(1, now.total)
+        text = describe(self._batch_id, now, self._per_minute(now))
+        if self._artifact is None:
+            self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
+        else:
+            await aupdate_progress_artifact(self._artifact, percent, text)
 
     def _failed(self) -> set[int]:
         state = self._session.journal.state

@@ -17,6 +17,7 @@ from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.session import _amend
+from prefect_imagine.batches.settling import Settler
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.storing import Storer
 from prefect_imagine.batches.watching import Watcher
@@ -31,13 +32,14 @@ class Process:
     """A lane with its stages over a fake provider. Dropped without closing, it has crashed."""
 
     def __init__(
-        self, journal: Journal, lane: Lane, client: FakeClient, watcher: Watcher, storer: Storer
+        self, journal: Journal, lane: Lane, client: FakeClient, storer: Storer, offload: Offload
     ) -> None:
         self.journal = journal
         self.lane = lane
         self.client = client
         self.creator = Creator(lane)
-        self._watcher = watcher
+        self._watcher = Watcher(lane, offload)
+        self._settler = Settler(lane, offload)
         self._storer = storer
 
     @classmethod
@@ -66,7 +68,7 @@ class Process:
 
         lane = Lane(client.provider, client, plan, journal, Budget(None, {}), options, neighbours)
         storer = Storer(lane, store, downloader, offload)
-        return cls(journal, lane, client, Watcher(lane, offload), storer)
+        return cls(journal, lane, client, storer, offload)
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""
@@ -82,7 +84,7 @@ class Process:
 
     async def look_back(self) -> None:
         """One look at the history for open attempts."""
-        await self._watcher._settle_open()
+        await self._settler.settle()
 
     async def look(self) -> None:
         """One look at what is under way, and the store of what has ended."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from prefect_imagine.batches.manifest import read_manifest
+from prefect_imagine.batches.manifest import ManifestItem, manifest_key
 from prefect_imagine.batches.records import Stored, to_record
 from prefect_imagine.batches.reporting import report_key, write_report
 from prefect_imagine.errors import StoreError
@@ -35,9 +35,14 @@ def large(sandbox: RunningSandbox) -> RunningSandbox:
     return sandbox
 
 
+def manifest(store: Store) -> list[ManifestItem]:
+    data = store.read(manifest_key("batch")) or b""
+    return [ManifestItem.model_validate_json(line) for line in data.splitlines()]
+
+
 def thumbnails(store: Store) -> list[str]:
     """Those the manifest names, each held to be a smaller picture in the store."""
-    named = [output.thumbnail for item in read_manifest(store, "batch") for output in item.outputs]
+    named = [output.thumbnail for item in manifest(store) for output in item.outputs]
     for name in filter(None, named):
         data = store.read(f"batch/{name}")
         assert data is not None
@@ -53,7 +58,7 @@ async def test_large_pictures_get_thumbnails_and_nothing_else_does(
     ended = await runs.run(ROWS)
     assert ended.summary.exit_code == 0
     runs.check()
-    items = read_manifest(store, "batch")
+    items = manifest(store)
     assert {output.media_type: bool(output.thumbnail) for item in items for output in item.outputs} == {
         "image/png": True,
         "image/jpeg": True,
@@ -76,7 +81,7 @@ async def test_with_signed_links_thumbnails_are_signed_too(sandbox: RunningSandb
     store = open_store(f"s3://{aws.make_bucket()}/prefix")
     ended = await Runs(large(sandbox), store).run(ROWS[:1])
     [name] = thumbnails(store)
-    write_report(store, "batch", read_manifest(store, "batch"), ended.usage, presign=True)
+    write_report(store, "batch", manifest(store), ended.usage, presign=True)
     page = (store.read(report_key("batch")) or b"").decode()
     assert f"{name}?" in page.replace("\\u0026", "&")
     assert f'"{name}"' not in page

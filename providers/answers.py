@@ -1,0 +1,84 @@
+"""What an answer says: its JSON, the failure that it tells, and whether nothing can have been accepted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from prefect_imagine.errors import ProviderError, RateLimitedError
+from prefect_imagine.providers import wire
+from prefect_imagine.providers.auth import Auth
+from prefect_imagine.providers.failures import ErrorDetail, ErrorReader, kind_of
+from prefect_imagine.providers.rates import RateHeaders
+from prefect_imagine.redaction import without_query
+
+UNREADABLE = object()
+_NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
+
+
+def json_of(response: httpx.Response) -> Any:
+    """An answer's JSON, or `UNREADABLE`."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return UNREADABLE
+
+
+def refuses(response: httpx.Response) -> bool:
+    """Whether an error answer to a create proves that nothing was accepted: a status that says so by itself,
+    or another 4xx (or 2xx) that reads as the API's own."""
+    status = response.status_code
+    if status in _NEVER_ACCEPTED:
+        return True
+    readable = json_of(response) is not UNREADABLE
+    return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
+
+
+class FailureReader:
+    """Makes typed errors of one provider's error answers, without its account's secrets."""
+
+    def __init__(
+        self, provider: str, read_error: ErrorReader, codes: Mapping[str, type[ProviderError]], auth: Auth
+    ) -> None:
+        self._provider = provider
+        self._read_error = read_error
+        self._codes = codes
+        self._auth = auth
+
+    def __call__(self, response: httpx.Response) -> ProviderError | None:
+        """The failure that an answer tells; `None` for a success."""
+        status = response.status_code
+        body = json_of(response)
+        detail = self._read_error(status, body) if body is not UNREADABLE else None
+        if status < 300 and detail is None:
+            return None
+        detail = detail or ErrorDetail(
+            _words(response, body) or f"HTTP {status} {response.reason_phrase}".strip()
+        )
+        kind = self._codes.get(detail.code or "") or kind_of(status, detail.message)
+        message = f"{self._provider}: {self._redacted(detail.message)}"
+        error = kind(message, provider=self._provider, status_code=status, code=detail.code)
+        if isinstance(error, RateLimitedError):
+            told = RateHeaders.of(response.headers, time.time())
+            error.retry_after = told.retry_after
+            error.queue_full = bool(told.remaining) and told.retry_after is None
+        return error
+
+    def _redacted(self, message: str) -> str:
+        for secret in self._auth.secrets():
+            if secret:
+                message = message.replace(secret, "***")
+        return without_query(message)[:500]
+
+
+def _words(response: httpx.Response, body: Any) -> str | None:
+    """The message of an error body in no shape that the provider is known for."""
+    if isinstance(body, dict):
+        body = wire.first(body, "message", "detail", "error", "title")
+    elif body is UNREADABLE and response.headers.get("content-type", "").startswith("text/plain"):
+        body = response.text
+    return body.strip() or None if isinstance(body, str) else None
