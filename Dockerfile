@@ -16,7 +16,8 @@ COPY examples ./examples
 ENV PATH=/opt/imagine/bin:$PATH \
     PREFECT_HOME=/home/imagine/.prefect \
     PYTHONUNBUFFERED=1
-USER imagine
+# As a number, so that Kubernetes can see that it is not root.
+USER 1000
 # Says no once the worker has not asked the Prefect server for work for thirty times its interval.
 HEALTHCHECK --interval=60s --timeout=10s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=8)"]

@@ -29,6 +29,7 @@ test: install ## run all tests
 lint: install ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 types: install ## check types, strictly
 	@# mypy cannot follow package-dir in an editable install: it gets the layout as links.

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.owner import Owner
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
+from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 LOOK_SECONDS = 0.5
+LONGEST_WAIT = 24 * 3600.0
+"""For a batch that another process runs: none should last longer than its videos and its patience."""
 
 
 _held: set[str] = set()
@@ -107,10 +110,12 @@ class Lease:
 
         A dead process on this host is taken over at once; any other when its lease has not been renewed
         for 15 seconds by the store's own clock. `force` does not ask: the other one is fenced off by the
-        journal. Raises `BatchBusyError` when another process is seen to live, unless `wait`.
+        journal. Raises `BatchBusyError` when another process is seen to live; with `wait`, after a day.
         """
+        begun = boot_seconds()
         seen: str | None = None
         while True:
+            waited = boot_seconds() - begun
             holder, version, age = await self._offload(_look, self._store, self._key, self._store.now)
             free = holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS
             if (free or force) and await self._write(version, released=False):
@@ -119,13 +124,13 @@ class Lease:
                 return
             # Of a process elsewhere one sees that it lives by its renewing the lease.
             lives = holder is not None and (holder.owner.surely_running or seen not in (None, version))
-            if holder is not None and lives and not (free or wait):
+            if holder is not None and lives and not free and not (wait and waited < LONGEST_WAIT):
                 raise BatchBusyError(
                     f"the batch is being run by process {holder.owner.pid} on {holder.owner.host}: "
                     "wait for it to end, or run again with --wait"
                 )
             seen = version
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS)
 
     async def release(self) -> None:
         """Say that this process runs the batch no longer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 
 from benchmarks.machine import described
 from benchmarks.report import write
@@ -25,7 +26,8 @@ CASES = (
 
 
 def main() -> None:
-    """Measure, print each table as it comes, and write them down when asked."""
+    """Measure, print each table as it comes, and write them down when asked. A case that breaks costs only
+    itself, and the exit code is 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller numbers, fewer repeats")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
@@ -34,12 +36,20 @@ def main() -> None:
     header = described(["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"])
     print(header, flush=True)
     tables: list[Table] = []
+    broken: list[str] = []
     with open_rig(quick=arguments.quick) as rig:
         for name in arguments.only:
-            tables.append(_measured(name, rig))
-            print(tables[-1].markdown(), flush=True)
+            try:
+                tables.append(_measured(name, rig))
+            except Exception:
+                traceback.print_exc()
+                broken.append(name)
+            else:
+                print(tables[-1].markdown(), flush=True)
     if arguments.write:
         write(header, tables)
+    if broken:
+        sys.exit(f"not measured: {', '.join(broken)}")
 
 
 def _measured(name: str, rig: object) -> Table:

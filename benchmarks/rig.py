@@ -59,7 +59,11 @@ class Rig:
         server.forget(jobs=not keep_jobs)
         self._forget_pace()
         runs = [self.start(server, job, **more) for job in jobs]
-        results = [each.result() for each in runs]
+        try:
+            results = [each.result() for each in runs]
+        finally:
+            for each in runs:
+                each.end()
         books = server.books()
         return [(result, Traffic.of(books, job.provider)) for result, job in zip(results, jobs, strict=True)]
 

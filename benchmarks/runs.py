@@ -84,6 +84,12 @@ class Run:
             raise RuntimeError(f"{self.job} ended with {self._process.returncode}:\n{output[-2000:]}")
         return Result(**json.loads(lines[-1]))
 
+    def end(self) -> None:
+        """Kill it if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
 
 def run(job: Job, environment: Mapping[str, str]) -> Result:
     """Start a run and wait for its end."""

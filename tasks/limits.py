@@ -25,6 +25,7 @@ BLOCKS_A_WINDOW = 12
 # Prefect forgets fractions of a slot with each change: finer slots make that nothing.
 SLOTS_A_REQUEST = 100
 LONGEST_WAIT = 600.0
+SHORTEST_ALONE = 60.0
 HTTP_LOCKED = 423
 _MEND = f"a request takes {SLOTS_A_REQUEST}: set it with `prefect-imagine limits --set`"
 SOON = 0.02
@@ -74,29 +75,33 @@ class PrefectSharedLimit:
     """Takes slots of a global concurrency limit named for the provider and a hash of the key.
 
     With a rate the limit is made or changed to keep it; without one it is used where somebody has made it.
-    Where Prefect does not answer, the machine's own pacing has to do, which is said once.
+    Where Prefect does not answer, the machine's own pacing has to do, which is said once; Prefect is asked
+    again after a minute, then at growing intervals.
     """
 
     def __init__(self, identity: str, rate: Rate | None) -> None:
         self.name = f"imagine-{identity}"
-        self._slots = Slots.keeping(rate) if rate is not None else None
+        self._own = Slots.keeping(rate) if rate is not None else None
+        self._slots = self._own
         self._left = 0
         self._stale_at = 0.0
         self._taking = asyncio.Lock()
         self._ready = False
-        self._alone = False
+        self._alone_until = 0.0
+        self._alone_for = SHORTEST_ALONE
+        self._told = False
 
     async def acquire(self, urgency: Urgency) -> None:
         """Wait for a slot."""
         async with self._taking:
-            if self._alone:
-                return
             # A block's rest belongs to the time that it was taken in.
-            if self._left == 0 or boot_seconds() > self._stale_at:
+            if self._left > 0 and boot_seconds() <= self._stale_at:
+                self._left -= 1
+            elif boot_seconds() >= self._alone_until:
                 await self._take()
-            self._left -= 1
 
     async def _take(self) -> None:
+        """Take a block, and the first of its requests."""
         try:
             async with asyncio.timeout(LONGEST_WAIT), get_client() as client:
                 slots = await self._made(client)
@@ -104,12 +109,18 @@ class PrefectSharedLimit:
                 while wait > 0:
                     await asyncio.sleep(wait * random.uniform(1.0, 1.2))
                     wait = await self._try(client, slots)
-                self._left = slots.block
+                self._left = slots.block - 1
+                self._alone_for = SHORTEST_ALONE
                 # What is not used while as much becomes free again would come on top of a later window.
                 self._stale_at = boot_seconds() + slots.block * SLOTS_A_REQUEST / slots.decay
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
-            self._alone = True
-            if self._ready or not isinstance(error, ObjectNotFound):  # else nobody wants it shared
+            self._left = 0
+            self._slots = self._own
+            self._alone_until = boot_seconds() + self._alone_for
+            self._alone_for = min(LONGEST_WAIT, 2 * self._alone_for)
+            wanted = self._ready or not isinstance(error, ObjectNotFound)  # else nobody wants it shared
+            if wanted and not self._told:
+                self._told = True
                 why = str(error) or type(error).__name__
                 logger.warning("%s: the rate is not shared with other machines: %s", self.name, why)
 

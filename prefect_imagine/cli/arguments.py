@@ -112,7 +112,9 @@ def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> Non
     parser.add_argument(
         "--recreate-unknown", action="store_true", help="create again what may have been created already"
     )
-    parser.add_argument("--wait", action="store_true", help="wait while another process runs the batch")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait while another process runs the batch, a day at most"
+    )
     parser.add_argument(
         "--allowed-failures", type=values.count, default=0, metavar="N", help="for the flow run's state"
     )

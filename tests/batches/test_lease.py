@@ -109,6 +109,14 @@ async def test_waiting_ends_when_the_holder_is_done(store: Store, offload: Offlo
     await lease.release()
 
 
+async def test_waiting_has_an_end(store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "LONGEST_WAIT", 0.3)
+    async with held(store, offload):
+        with pytest.raises(BatchBusyError):
+            async with asyncio.timeout(10):
+                await Lease(store, offload, "b", Owner.me()).take(wait=True)
+
+
 async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Offload) -> None:
     leases = [Lease(store, offload, "b", Owner.me()) for _ in range(2)]
     took = await asyncio.gather(*(each.take(wait=False) for each in leases), return_exceptions=True)

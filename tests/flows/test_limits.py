@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.pacing import MemoryCell, Pacer, Urgency
 from prefect_imagine.providers.rates import Rate
+from prefect_imagine.tasks import limits
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, PrefectSharedLimit, Slots
 
 
@@ -26,7 +27,7 @@ def no_server() -> Iterator[None]:
 async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) -> None:
     rate = Rate(24, 6.0)
     name = f"test-{uuid4().hex[:8]}"
-    limits = [PrefectSharedLimit(name, rate) for _ in range(2)]
+    machines = [PrefectSharedLimit(name, rate) for _ in range(2)]
     taken: list[float] = []
 
     async def use(limit: PrefectSharedLimit) -> None:
@@ -34,7 +35,7 @@ async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) 
             await limit.acquire(Urgency.CREATE)
             taken.append(boot_seconds())
 
-    await asyncio.gather(*(use(limit) for limit in limits))
+    await asyncio.gather(*(use(limit) for limit in machines))
     taken.sort()
     busiest = max(sum(start <= other < start + rate.seconds for other in taken) for start in taken)
     # What has been taken but not used by the end of a block may be used in the next window.
@@ -73,6 +74,19 @@ async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
         permit = await pacer.acquire(Urgency.READ)
         pacer.answered(permit, 200, {})
     assert caplog.text.count("not shared with other machines") == 1
+
+
+async def test_a_server_that_comes_back_is_shared_with_again(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SHORTEST_ALONE", 0.0)
+    name = f"test-{uuid4().hex[:8]}"
+    shared = PrefectSharedLimit(name, Rate(10, 2.0))
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        await shared.acquire(Urgency.READ)
+    await shared.acquire(Urgency.READ)
+    async with get_client() as client:
+        assert await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
 
 
 @pytest.mark.parametrize(("limit", "decay"), [(SLOTS_A_REQUEST - 1, 10.0), (0, 10.0), (600, 0.0)])
