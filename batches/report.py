@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.filters import do_filesizeformat
 
 from prefect_imagine.batches.charts import HEIGHT, WIDTH, Chart, credit_chart
+from prefect_imagine.batches.durations import duration_text
 from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.state import ItemState
 from prefect_imagine.batches.usage import ItemCost, Usage, UsageLine, outcome
@@ -116,7 +117,7 @@ def _template() -> Template:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    environment.filters |= {"amount": _amount, "moment": _moment, "duration": _duration}
+    environment.filters |= {"amount": _amount, "moment": _moment, "duration": duration_text}
     return environment.get_template("report.html.j2")
 
 
@@ -126,14 +127,6 @@ def _utc(at: datetime) -> datetime:
 
 def _moment(at: datetime) -> str:
     return f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:g} s"
 
 
 def _panel(

@@ -115,5 +115,5 @@ def describe(batch_id: str, now: Progress, per_minute: float) -> str:
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
     if per_minute > 0 and left:
-        lines.append(f"{per_minute:.1f} a minute, about {duration_text(60 * left / per_minute)} left")
+        lines.append(f"{per_minute:.1f} a minute, about {duration_text(round(60 * left / per_minute))} left")
     return "\n\n".join(lines)

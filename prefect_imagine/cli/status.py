@@ -118,7 +118,7 @@ def _work(seen: Overview) -> list[str]:
     if seen.since is not None and counts.unfinished:
         said.append(f"{seen.creates_per_minute:.3g} creates a minute")
     if seen.seconds_left is not None and counts.unfinished:
-        said.append(f"about {duration_text(seen.seconds_left)} left")
+        said.append(f"about {duration_text(round(seen.seconds_left))} left")
     return [each for each in said if each]
 
 
