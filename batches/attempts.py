@@ -7,22 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from prefect_imagine.batches.echoes import EchoClass, Likeness, likeness, same
 from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.models import Generation, GenerationRequest, HistoryPage
+from prefect_imagine.providers.models import Generation, HistoryPage
 
 # No clock is off by more than the time zones are apart.
 LARGEST_SKEW = timedelta(hours=15)
 # Between an intent and its job's own time there may be a slow answer.
 USUAL_DELAY = timedelta(seconds=120)
-EchoClass = tuple[str, str | None, str, str | None]
-
-
-def echo_class(request: GenerationRequest, wire_prompt: str) -> EchoClass:
-    """What a provider's history shows of a request: kind, model, prompt, and a seed where there is one.
-    Requests of one class cannot be told apart there."""
-    seed = request.settings.get("seed")
-    prompt = " ".join(wire_prompt.split())  # some providers echo white space as they please
-    return (request.kind, request.model, prompt, None if seed is None else str(seed))
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,7 @@ class Verdict(StrEnum):
 
     ADOPT = "adopt"
     NOT_SEEN = "not seen"
+    DOUBTFUL = "doubtful"
     AMBIGUOUS = "ambiguous"
 
 
@@ -151,26 +144,50 @@ def match(
     taken: Collection[str],
     window: Window,
     echoes_correlator: bool,
+    own: Mapping[str, EchoClass] | None = None,
+    explained: Collection[EchoClass] = (),
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
-    By correlator where the provider echoes one; else by count, since identical requests are different
-    items. More candidates than attempts means that somebody else asked for the same: then none is taken.
+    By correlator where the provider echoes one, whatever else it echoes; else by count, since identical
+    requests are different items. More candidates than attempts means that somebody else asked for the same:
+    then none is taken. A job that nobody claims, and that may be theirs although it is told otherwise, is
+    not taken, but nor are they absent then.
 
     Args:
         taken: ids that belong to other items or other batches.
+        own: what was asked for by ids of this batch.
+        explained: classes of other creates that are not settled: their jobs are not these attempts'.
     """
-    alike = [row for row in seen if row.id not in taken and _alike(row, attempts[0].echo)]
+    echo = attempts[0].echo
+    free = [row for row in seen if row.id not in taken]
     findings: list[Finding] = []
     left = list(attempts)
     if echoes_correlator:
-        findings, left = _by_correlator(attempts, alike)
-        alike = [row for row in alike if row.correlator is None]
-    candidates = [row for row in alike if row.created_at is None or row.created_at >= window.begins]
-    doubtful = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
-    if doubtful and not candidates:
+        findings, left = _by_correlator(attempts, free)
+        free = [row for row in free if row.correlator is None]
+    alike = [row for row in free if same(row, echo)]
+    candidates = [row for row in alike if _within(row, window.begins)]
+    older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
+    if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
-    return findings + _by_count(left, candidates)
+    known = own or {}
+    ours = [(row, known[row.id]) for row in seen if row.id in known]
+    unclaimed = [
+        row
+        for row in free
+        if _within(row, window.begins) and not any(same(row, each) for each in (echo, *explained))
+    ]
+    doubtful = any(likeness(row, echo, ours) is not Likeness.OTHER for row in unclaimed)
+    return findings + [_doubted(each) if doubtful else each for each in _by_count(left, candidates)]
+
+
+def _within(row: Generation, begins: datetime) -> bool:
+    return row.created_at is None or row.created_at >= begins
+
+
+def _doubted(finding: Finding) -> Finding:
+    return replace(finding, verdict=Verdict.DOUBTFUL) if finding.verdict is Verdict.NOT_SEEN else finding
 
 
 def _by_correlator(
@@ -198,14 +215,3 @@ def _by_count(attempts: Sequence[OpenAttempt], candidates: Sequence[Generation])
         Finding(each, Verdict.ADOPT, jobs[place]) if place < len(jobs) else Finding(each, Verdict.NOT_SEEN)
         for place, each in enumerate(oldest_first)
     ]
-
-
-def _alike(row: Generation, echo: EchoClass) -> bool:
-    """Whether a job may answer a request of this class. What the provider does not echo cannot differ."""
-    kind, model, prompt, seed = echo
-    return (
-        (row.prompt is None or " ".join(row.prompt.split()) == prompt)
-        and (row.model is None or model is None or row.model == model)
-        and (row.kind is None or row.kind == kind)
-        and (row.echoed_seed is None or seed is None or row.echoed_seed == seed)
-    )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from prefect_imagine.batches.attempts import EchoClass, OpenAttempt, echo_class
+from prefect_imagine.batches.attempts import OpenAttempt
 from prefect_imagine.batches.budget import Budget
 from prefect_imagine.batches.cadence import Cadence, Flight
+from prefect_imagine.batches.echoes import EchoClass, echo_class
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.owner import boot_id
@@ -146,9 +147,17 @@ class Lane:
         """Where an item durably stands."""
         return self.journal.state[index]
 
-    def owned_ids(self) -> set[str]:
-        """The provider's ids of all jobs of this lane's items."""
-        return {charge.id for item in self.items for charge in self.state(item.index).charges}
+    def owned(self) -> dict[str, EchoClass]:
+        """The provider's ids of all jobs of this lane's items, and what was asked for."""
+        return {
+            charge.id: self.echo(item) for item in self.items for charge in self.state(item.index).charges
+        }
+
+    def unsettled(self) -> set[EchoClass]:
+        """What is asked for by creates that are being sent, open, or unknown."""
+        unknown = [item for item in self.items if self.state(item.index).phase is Phase.UNKNOWN]
+        sent = [*unknown, *(self.plan.item(index) for index in self.in_air)]
+        return {self.echo(item) for item in sent} | {attempt.echo for attempt in self.open.values()}
 
     def asked_at(self) -> dict[str, datetime]:
         """The provider's time at which each known job was asked for."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from prefect_imagine.batches.attempts import EchoClass
+from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.plan import BatchItem, read_plan
 from prefect_imagine.batches.reading import folder, read_journal
 from prefect_imagine.batches.state import Phase

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-from prefect_imagine.batches.attempts import EchoClass
 from prefect_imagine.batches.budget import Budget
 from prefect_imagine.batches.creating import Creator
+from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lane import Lane, Stop, StopReason
 from prefect_imagine.batches.lease import Lease
@@ -194,7 +194,7 @@ class Session:
                 logger.warning("%s: the balance could not be read again: %s", line.name, error)
                 continue
             charged = add_credits([line.charged, -self._charged_before[line.name]])
-            changes.append(balance_change(line.name, before.credits, after.credits, charged))
+            changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))
         return tuple(changes)
 
     def _here(self, provider: str) -> _Stages:

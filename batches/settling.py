@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect_imagine.batches.attempts import (
-    EchoClass,
     Finding,
     OpenAttempt,
     Verdict,
@@ -17,6 +16,7 @@ from prefect_imagine.batches.attempts import (
     skew_of,
     window_of,
 )
+from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.failpoints import resolving_is_off
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload
@@ -77,12 +77,15 @@ class Settler:
             classes.setdefault(attempt.echo, []).append(attempt)
         try:
             if lane.client.capabilities.correlator:
-                for echo, group in classes.items():
-                    await self._settle_groups([group], await self._read(group, echo[2]))
+                for group in classes.values():
+                    await self._settle_groups([group], await self._read(group, self._prompt_of(group[0])))
             else:
                 await self._settle_groups(list(classes.values()), await self._read(attempts, None))
         except UNUSABLE as error:
             await self._history_unusable(attempts, error)
+
+    def _prompt_of(self, attempt: OpenAttempt) -> str:
+        return self._lane.client.wire_prompt(self._lane.plan.item(attempt.item).request)
 
     def _until_next_read(self, attempts: Sequence[OpenAttempt]) -> float:
         """Seconds to the next read of the history: soon after the intent, then at growing intervals, and
@@ -117,15 +120,19 @@ class Settler:
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
         claims = await self._offload(lane.neighbours.claims, lane.provider)
         by_mark = lane.client.capabilities.correlator
+        unsettled = lane.unsettled() | claims.open_classes
         for group in groups:
             if not lane.quiet_since(group[0].echo, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
+            own = lane.owned()
             findings = match(
                 group,
                 reading.rows,
-                taken=lane.owned_ids() | claims.ids,
+                taken=own.keys() | claims.ids,
                 window=reading.window,
                 echoes_correlator=by_mark,
+                own=own,
+                explained=unsettled - {group[0].echo},
             )
             contested = group[0].echo in claims.open_classes and not by_mark
             for finding in findings:
@@ -180,6 +187,8 @@ class Settler:
 def _why(verdict: Verdict, *, contested: bool) -> str:
     if contested:
         return "another batch has a create of the same prompt open, and the history cannot tell them apart"
+    if verdict is Verdict.DOUBTFUL:
+        return "the history shows a job that may be this one, told otherwise than it was asked for"
     if verdict is Verdict.AMBIGUOUS:
         return "the history shows more jobs of this prompt than this batch has asked for"
     return "the history does not reach back to the create"

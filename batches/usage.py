@@ -204,9 +204,10 @@ def _seconds(states: Iterable[ItemState]) -> float | None:
 
 
 def balance_change(
-    provider: str, before: int | float, after: int | float, charged: int | float
+    provider: str, before: Credits, after: Credits, charged: Credits, possible: Credits = 0
 ) -> BalanceChange:
-    """Hold an account's change against the bill of one run."""
+    """Hold an account's change against the bill of one run, in which creates of unknown fate possibly cost
+    so much more."""
     spent = add_credits([before, -after])
     difference = add_credits([spent, -charged])
     if difference == 0:
@@ -216,9 +217,14 @@ def balance_change(
         verdict = "unexplained"
         note = (
             f"the balance fell by {spent}, the jobs of this run cost {charged}: "
-            f"{abs(difference)} {'more' if difference > 0 else 'less'} than billed, by other use of the "
-            "account, a top-up, or a refund that the records do not show"
+            f"{abs(difference)} {'more' if difference > 0 else 'less'} than billed, by "
         )
+        if 0 < difference <= possible:
+            note += (
+                f"creates whose fate is unknown ({possible} credits possible), or other use of the account"
+            )
+        else:
+            note += "other use of the account, a top-up, or a refund that the records do not show"
     return BalanceChange(
         provider=provider, before=before, after=after, charged=charged, verdict=verdict, note=note
     )

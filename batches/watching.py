@@ -141,8 +141,11 @@ class Watcher:
         known = next((each for each in self._lane.state(index).charges if each.id == row.id), None)
         charged = known.credits if known is not None else None
         refund = None
-        if row.status is not GenerationStatus.SUCCEEDED:
+        # A list may leave out what the record has: a refund, or the cost of a job found in the history.
+        untold = row.credits is None and charged is None and self._lane.client.capabilities.credits_on_create
+        if untold or row.status is not GenerationStatus.SUCCEEDED:
             row = await self._fresh(row)
+        if row.status is not GenerationStatus.SUCCEEDED:
             refund = _refund(charged, row)
         failed = row.status is not GenerationStatus.SUCCEEDED
         message = row.error or f"the provider ended it as {row.provider_status!r}"
@@ -161,7 +164,7 @@ class Watcher:
         )
 
     async def _fresh(self, row: Generation) -> Generation:
-        """A failed job's record again: it may show a refund that the list did not."""
+        """A job's record again, in full; as it was where it cannot be had."""
         try:
             fresh = await self._lane.client.fetch(row.id)
         except ProviderError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
-from prefect_imagine.batches.attempts import EchoClass
 from prefect_imagine.batches.budget import Budget
 from prefect_imagine.batches.creating import Creator
+from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload

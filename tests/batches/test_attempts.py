@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from prefect_imagine.batches.attempts import (
-    EchoClass,
     Finding,
     OpenAttempt,
     Verdict,
     covers,
-    echo_class,
     match,
     skew_of,
     window_of,
 )
+from prefect_imagine.batches.echoes import EchoClass, echo_class
 from prefect_imagine.providers.models import (
     Generation,
     GenerationKind,
@@ -58,9 +57,20 @@ def find(
     taken: Sequence[str] = (),
     marks: bool = False,
     skew: timedelta | None = timedelta(),
+    own: Mapping[str, EchoClass] | None = None,
+    explained: Sequence[EchoClass] = (),
 ) -> list[Finding]:
     window = window_of(attempts, skew, MARGIN)
-    return match(attempts, seen, taken=taken, window=window, echoes_correlator=marks)
+    known = own or {}
+    return match(
+        attempts,
+        seen,
+        taken=[*taken, *known],
+        window=window,
+        echoes_correlator=marks,
+        own=known,
+        explained=explained,
+    )
 
 
 def adopted(findings: Sequence[Finding]) -> dict[int, str | None]:
@@ -122,7 +132,77 @@ def test_a_job_without_a_time_is_a_candidate() -> None:
     ],
 )
 def test_what_the_provider_echoes_must_agree(other: dict[str, object]) -> None:
-    assert verdicts(find([attempt()], job("j", **other))) == {Verdict.NOT_SEEN}
+    """One job of ours shows that it echoes faithfully."""
+    seen = [job("j", **other), job("ours", prompt="a pond")]
+    assert verdicts(find([attempt()], *seen, own={"ours": ("image", "m", "a pond", None)})) == {
+        Verdict.NOT_SEEN
+    }
+
+
+class TestUnfaithfulEchoes:
+    """No page promises that a prompt or a model comes back as it was sent: never is such a job paid again."""
+
+    LONG: EchoClass = ("image", "m", "a fox & a lake in the evening light, with snow on every mountain", None)
+
+    @pytest.mark.parametrize(
+        ("sent", "told"),
+        [
+            ("cafe\u0301 in rain", "caf\u00e9 in rain"),
+            ('a <b> & "c"', "a &lt;b&gt; &amp; &quot;c&quot;"),
+        ],
+    )
+    def test_what_says_the_same_is_the_same(self, sent: str, told: str) -> None:
+        request = GenerationRequest(provider="p", model="m", prompt=sent)
+        assert adopted(find([attempt(echo=echo_class(request, sent))], job("j", prompt=told))) == {1: "j"}
+
+    @pytest.mark.parametrize(
+        ("sent", "told"),
+        [("prunaai/z-image-turbo", "Z-Image-Turbo"), ("seedream-5.0-lite", "Seedream-5.0-Lite")],
+    )
+    def test_a_label_may_stand_for_a_model(self, sent: str, told: str) -> None:
+        request = GenerationRequest(provider="p", model=sent, prompt="a lake")
+        assert adopted(find([attempt(echo=echo_class(request, "a lake"))], job("j", model=told))) == {1: "j"}
+
+    @pytest.mark.parametrize(
+        "told", [{"model": "another name"}, {"prompt": "a lake, 4k"}, {"prompt": "lake"}]
+    )
+    def test_where_nothing_of_ours_shows_how_it_echoes_what_is_alike_is_doubted(
+        self, told: dict[str, object]
+    ) -> None:
+        assert verdicts(find([attempt()], job("j", **told))) == {Verdict.DOUBTFUL}
+
+    def test_a_job_that_is_nothing_like_it_is_not(self) -> None:
+        assert verdicts(find([attempt()], job("j", prompt="ten red bicycles"))) == {Verdict.NOT_SEEN}
+
+    def test_where_our_own_are_told_otherwise_nothing_is_absent(self) -> None:
+        seen = [job("j", prompt="un lac"), job("ours", prompt="un \u00e9tang")]
+        own: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        assert verdicts(find([attempt()], *seen, own=own)) == {Verdict.DOUBTFUL}
+
+    @pytest.mark.parametrize("told", [LONG[2][:45], LONG[2].replace("&", "").replace(",", "")])
+    def test_a_long_prompt_may_be_told_otherwise_than_short_ones(self, told: str) -> None:
+        seen = [job("j", prompt=told), job("ours", prompt="a pond")]
+        own: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        assert verdicts(find([attempt(echo=self.LONG)], *seen, own=own)) == {Verdict.DOUBTFUL}
+
+    def test_neighbours_in_a_numbered_series_are_told_apart(self) -> None:
+        seen = [job("j", prompt="a lake, no. 1"), job("ours", prompt="a lake, no. 2")]
+        own: dict[str, EchoClass] = {"ours": ("image", "m", "a lake, no. 2", None)}
+        asked = attempt(echo=("image", "m", "a lake, no. 12", None))
+        assert verdicts(find([asked], *seen, own=own)) == {Verdict.NOT_SEEN}
+
+    def test_jobs_of_other_creates_under_way_are_not_doubted(self) -> None:
+        other: EchoClass = ("image", "m", "a lake, 4k", None)
+        assert verdicts(find([attempt()], job("j", prompt="a lake, 4k"), explained=[other])) == {
+            Verdict.NOT_SEEN
+        }
+
+    def test_a_mark_decides_whatever_the_prompt_looks_like(self) -> None:
+        assert adopted(find([attempt()], job("j", correlator="1:1", prompt="?"), marks=True)) == {1: "j"}
+
+    def test_so_does_a_seed_beside_a_prompt_that_was_cut(self) -> None:
+        seeded = attempt(echo=(*self.LONG[:3], "7"))
+        assert adopted(find([seeded], job("j", prompt=self.LONG[2][:50], echoed_seed="7"))) == {1: "j"}
 
 
 @pytest.mark.parametrize("silent", [{"prompt": None}, {"model": None}, {"kind": None}])

@@ -201,6 +201,12 @@ def test_a_balance_is_held_against_the_bill(
     assert says in change.note
 
 
+@pytest.mark.parametrize(("possible", "blamed"), [(5, True), (6, True), (4, False), (0, False)])
+def test_what_unknown_creates_may_have_cost_explains_a_balance_first(possible: Credits, blamed: bool) -> None:
+    note = balance_change("p", 100, 90, 5, possible).note
+    assert ("creates whose fate is unknown" in note) is blamed
+
+
 def test_the_summary_takes_its_numbers_from_the_bill() -> None:
     usage = bill(
         [make_item(1), make_item(2, price=None)], intent(1), created(1, 5, "j"), stored(1), intent(2)

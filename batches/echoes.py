@@ -1,0 +1,107 @@
+"""What a provider's history shows of a request, and whether a job that it shows may answer that request.
+
+No page promises that a prompt or a model comes back as it was sent: it may be normalised, escaped, cut short,
+or given another name. So there are three answers, not two.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import unicodedata
+from collections.abc import Collection
+from enum import Enum
+
+from prefect_imagine.providers.models import Generation, GenerationRequest
+
+EchoClass = tuple[str, str | None, str, str | None]
+"""Kind, model, prompt, and a seed where there is one."""
+
+CUT_AT_LEAST = 30
+"""Letters and digits of a prompt that was cut short: fewer are as well another prompt."""
+ALIKE = 0.6
+
+
+class Likeness(Enum):
+    """Whether a job answers a request: as far as one can see, possibly, or not."""
+
+    SAME = "same"
+    DOUBTFUL = "doubtful"
+    OTHER = "other"
+
+
+def echo_class(request: GenerationRequest, wire_prompt: str) -> EchoClass:
+    """What a history shows of a request. Requests of one class cannot be told apart there."""
+    seed = request.settings.get("seed")
+    model = None if request.model is None else _model(request.model)
+    return (request.kind, model, _text(wire_prompt), None if seed is None else str(seed))
+
+
+def same(row: Generation, echo: EchoClass) -> bool:
+    """Whether a job is told as the answer to a request of this class would be. What the provider does not
+    echo cannot differ."""
+    return _rest_fits(row, echo) and _prompt_fits(row, echo)
+
+
+def likeness(row: Generation, echo: EchoClass, own: Collection[tuple[Generation, EchoClass]]) -> Likeness:
+    """How much a job that nobody has claimed is like the answer to a request.
+
+    Args:
+        own: jobs of ours in the same history, with what was asked: they tell how it echoes.
+    """
+    if same(row, echo):
+        return Likeness.SAME
+    if row.kind not in (None, echo[0]) or not _seed_fits(row, echo):
+        return Likeness.OTHER
+    comparable = [same(known, asked) for known, asked in own if asked[:2] == echo[:2]]
+    if not comparable:
+        doubtful = row.prompt is None or _alike(row.prompt, echo[2])
+    elif all(comparable):
+        doubtful = _rest_fits(row, echo) and row.prompt is not None and _distorted(row.prompt, echo[2])
+    else:
+        doubtful = True  # this history tells our own jobs otherwise than they were asked for
+    return Likeness.DOUBTFUL if doubtful else Likeness.OTHER
+
+
+def _prompt_fits(row: Generation, echo: EchoClass) -> bool:
+    if row.prompt is None or _text(row.prompt) == echo[2]:
+        return True
+    # A seed that comes back says as much as a whole prompt.
+    return row.echoed_seed is not None and row.echoed_seed == echo[3] and _distorted(row.prompt, echo[2])
+
+
+def _rest_fits(row: Generation, echo: EchoClass) -> bool:
+    kind, model, *_ = echo
+    model_fits = row.model is None or model is None or _model(row.model) == _model(model)
+    return model_fits and row.kind in (None, kind) and _seed_fits(row, echo)
+
+
+def _seed_fits(row: Generation, echo: EchoClass) -> bool:
+    return row.echoed_seed is None or echo[3] is None or row.echoed_seed == echo[3]
+
+
+def _text(text: str) -> str:
+    """A prompt without what providers echo as they please: white space, composed letters, HTML's escapes."""
+    return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+
+
+def _model(name: str) -> str:
+    """A model without its owner, case and punctuation: a label may stand for the id."""
+    last = name.rstrip("/").rpartition("/")[2]
+    return _letters(last) or name
+
+
+def _letters(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(sign for sign in plain if sign.isalnum())
+
+
+def _distorted(told: str, asked: str) -> bool:
+    """Whether one may be what became of the other: cut short, or with signs taken away."""
+    short, long = sorted((_letters(_text(told)), _letters(asked)), key=len)
+    return short == long or (len(short) >= CUT_AT_LEAST and long.startswith(short))
+
+
+def _alike(told: str, asked: str) -> bool:
+    told = _text(told)
+    return _distorted(told, asked) or difflib.SequenceMatcher(None, told, asked).ratio() >= ALIKE
