@@ -44,7 +44,7 @@ def _measure(rig: Rig, table: Table, machines: int, limit: int, seconds: float, 
     table.add(
         machines,
         f"{limit} / {seconds:g} s",
-        count,
+        sum(job.generations for job in jobs),
         traffic.use_of_windows(limit, seconds),
         traffic.pace(limit, seconds),
         traffic.refused,
