@@ -11,7 +11,14 @@ from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
 from prefect_imagine.batches.prompts import Asked
-from prefect_imagine.errors import AuthenticationError, ConfigurationError, ProviderError
+from prefect_imagine.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ProviderError,
+    RateLimitedError,
+    ServerError,
+)
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
@@ -99,7 +106,7 @@ async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
 async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
     try:
         listed = await _models(client) if models else None
-        balance = await client.balance() if client.capabilities.balance else None
+        balance = await _balance(client)
         if listed is None and balance is None:
             await client.check()
     except AuthenticationError as error:
@@ -116,11 +123,32 @@ async def _models(client: ProviderClient) -> tuple[ModelInfo, ...] | None:
         return None
     try:
         return await client.models()
-    except AuthenticationError:
-        raise
     except ProviderError as error:
+        if _refuses_key(error):
+            raise
         logger.warning("%s: models are not checked: %s", client.provider, error)
         return None
+
+
+async def _balance(client: ProviderClient) -> Balance | None:
+    """The credits left. Nothing is decided by them: a wallet in a shape nobody knows is no reason to stop."""
+    if not client.capabilities.balance:
+        return None
+    try:
+        return await client.balance()
+    except (ConnectionFailedError, RateLimitedError, ServerError):
+        raise
+    except ProviderError as error:
+        if _refuses_key(error):
+            raise
+        logger.warning("%s: the balance is not known: %s", client.provider, error)
+        return None
+
+
+def _refuses_key(error: ProviderError) -> bool:
+    """Whether the key itself is refused. A 403 may be about this call alone: where no other tells more,
+    `check` does."""
+    return isinstance(error, AuthenticationError) and error.status_code != 403
 
 
 def make_plan(

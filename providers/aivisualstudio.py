@@ -41,6 +41,7 @@ from prefect_imagine.providers.pacing import Permit
 
 PROVIDER = "aivisualstudio"
 PAGE = 100
+_LISTS = ("data", "generations", "items")
 DEFAULT_MODELS = {
     GenerationKind.IMAGE: "prunaai/z-image-turbo",
     GenerationKind.VIDEO: "minimax/hailuo-2.3-fast",
@@ -170,8 +171,8 @@ class AIVisualStudioClient(BaseClient):
         async def read(number: int, offset: int) -> Slice:
             params = {"limit": PAGE, "offset": offset}
             body = await self.api.read("GET", "/generations", purpose=purpose, params=params)
-            records = wire.records_of(PROVIDER, body, "data", "generations", "items")
-            total = count(body.get("total")) if isinstance(body, dict) else None
+            records = wire.records_of(PROVIDER, body, *_LISTS)
+            total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
             return Slice([self._generation(record) for record in records], total)
 
         return walk(read)
@@ -187,8 +188,9 @@ class AIVisualStudioClient(BaseClient):
             kind=kind,
             model=wire.text_or_none(wire.first(record, "model", "model_id", "model_name")),
             prompt=wire.text_or_none(record.get("prompt")),
-            outputs=wire.outputs_of(record, kind),
-            credits=credits_or_none(wire.first(record, "credits_charged", "credits")),
+            # It makes no texts, whatever a record leaves out.
+            outputs=wire.outputs_of(record, kind or GenerationKind.IMAGE, self.base_url),
+            credits=wire.charged(record, "credits_charged", "credits"),
             error=_error(record),
             created_at=wire.moment(record.get("created_at")),
             finished_at=wire.moment(record.get("completed_at")),

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import NoReturn
 
-from prefect_imagine.errors import InvalidRequestError, NotFoundError, UnsupportedOperationError
+from prefect_imagine.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ProviderError,
+    UnexpectedResponseError,
+    UnsupportedOperationError,
+)
 from prefect_imagine.providers.clock import ProviderClock
 from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.models import (
@@ -24,7 +31,12 @@ from prefect_imagine.providers.models import (
 )
 from prefect_imagine.providers.pacing import Pacer
 
+logger = logging.getLogger(__name__)
+
 STRAGGLERS = 2
+
+ListReader = Callable[[set[str], dict[str, Generation]], Awaitable[None]]
+"""Looks for ids in a list, and adds what it shows of them to what was found."""
 
 
 class BaseClient:
@@ -32,6 +44,8 @@ class BaseClient:
 
     provider: str
     capabilities: Capabilities
+    _lists: bool | None = None
+    """Whether the list can be used for polling, once that is known."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -127,18 +141,46 @@ class BaseClient:
         Pages are read while more is looked for than it would take requests by id, in the light of how many
         pages in a row have shown none of it.
         """
-        wanted = set(ids)
+        return await self.poll_by_list(ids, self._read_newest_pages, few=STRAGGLERS)
+
+    async def poll_by_list(
+        self, ids: Collection[str], read: ListReader, *, few: int
+    ) -> dict[str, Generation]:
+        """Look at more than a few by a list, and by id at those it does not show: all where it is of no use.
+
+        Args:
+            read: adds what the list shows of the ids to what was found.
+        """
         found: dict[str, Generation] = {}
+        refusal: ProviderError | None = None
+        if self._lists is not False and len(ids) > few:
+            try:
+                await read(set(ids), found)
+                self._lists = True
+            except (NotFoundError, InvalidRequestError, UnexpectedResponseError) as error:
+                refusal = error
+        found |= await self.poll_one_by_one(set(ids) - found.keys())
+        if refusal is not None:
+            self._listless(refusal, found)
+        return found
+
+    def _listless(self, refusal: ProviderError, found: Collection[str]) -> None:
+        """Remember a list that is of no use. One that was of use may be so again."""
+        if refusal.status_code == 403 and not found:
+            raise refusal  # neither list nor records: paid jobs must not be taken for vanished
+        if self._lists is None:
+            logger.info("%s: generations are looked at one by one: %s", self.provider, refusal)
+            self._lists = False
+
+    async def _read_newest_pages(self, wanted: set[str], found: dict[str, Generation]) -> None:
         in_vain = 0
-        if len(wanted) > STRAGGLERS:
-            async for page in self.history_pages():
-                seen = {row.id: row for row in page.generations if row.id in wanted}
-                found.update(seen)
-                wanted -= seen.keys()
-                in_vain = 0 if seen else in_vain + 1
-                if len(wanted) <= max(STRAGGLERS, in_vain) or page.end:
-                    break
-        return found | await self.poll_one_by_one(wanted)
+        async for page in self.history_pages():
+            seen = {row.id: row for row in page.generations if row.id in wanted}
+            found.update(seen)
+            wanted -= seen.keys()
+            in_vain = 0 if seen else in_vain + 1
+            if len(wanted) <= max(STRAGGLERS, in_vain) or page.end:
+                break
 
     async def _look(self, generation_id: str) -> Generation | None:
         try:

@@ -41,6 +41,7 @@ from prefect_imagine.providers.pacing import Permit
 
 PROVIDER = "blockadelabs"
 PAGE = 100
+_LISTS = ("data", "requests", "response")
 LARGEST_SEED = 2147483647
 # "Choose 0 for a random seed"; the least value that is allowed can only mean the same.
 RANDOM_SEEDS = (0, -1)
@@ -97,7 +98,10 @@ class BlockadeLabsClient(BaseClient):
 
     def problems(self, request: GenerationRequest, models: Collection[ModelInfo]) -> list[tuple[str, str]]:
         """What the generator's own parameters do not allow (page: Get Generators)."""
-        found = kind_problems(request, self.capabilities) + model_problems(request, models)
+        kinds = kind_problems(request, self.capabilities)
+        if kinds:
+            return kinds
+        found = model_problems(request, models)
         model = request.model or self.default_model(request.kind, models)
         if model is None:
             return [*found, ("model", "name a generator: blockadelabs's list of them could not be read")]
@@ -182,11 +186,15 @@ class BlockadeLabsClient(BaseClient):
             # `offset` is the page's number, counted from 0.
             params = {"limit": PAGE, "offset": number, "order": "DESC"}
             body = await self.api.read("GET", "/imagine/myRequests", purpose=purpose, params=params)
-            records = wire.records_of(PROVIDER, body, "data", "requests", "response")
-            told = body if isinstance(body, dict) else {}
+            records = wire.records_of(PROVIDER, body, *_LISTS)
+            told = wire.beside_list(body, *_LISTS)
             more = told.get("has_more")
             rows = [self._generation(record) for record in records]
-            return Slice(rows, count(told.get("totalCount")), more if isinstance(more, bool) else None)
+            return Slice(
+                rows,
+                count(wire.first(told, "totalCount", "total", "count")),
+                more if isinstance(more, bool) else None,
+            )
 
         return walk(read)
 
@@ -205,7 +213,7 @@ class BlockadeLabsClient(BaseClient):
             model=wire.text_or_none(record.get("generator")),
             prompt=wire.text_or_none(wire.first(asked, "prompt") or record.get("prompt")),
             echoed_seed=wire.text_or_none(asked.get("seed")),
-            outputs=(Output(url=url),) if url else (),
+            outputs=(Output(url=wire.address(url, self.base_url)),) if url else (),
             error=wire.text_or_none(record.get("error_message")),
             created_at=wire.moment(record.get("created_at")),
             finished_at=wire.finished(record, state, "completed_at", "updated_at"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from prefect_imagine.errors import (
@@ -121,13 +121,7 @@ class ImagineAPIClient(BaseClient):
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """GET /items/images with `filter[id][_in]` and `limit=-1`, and by id at those it leaves out."""
-        wanted = set(ids)
-        found: dict[str, Generation] = {}
-        if len(wanted) > 1:
-            for chunk in _chunks(sorted(wanted)):
-                rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
-                found.update((row.id, row) for row in rows if row.id in wanted)
-        return found | await self.poll_one_by_one(wanted - found.keys())
+        return await self.poll_by_list(ids, self._read_filtered, few=1)
 
     async def record(self, generation_id: str, purpose: str) -> Generation:
         """GET /items/images/:id."""
@@ -135,10 +129,7 @@ class ImagineAPIClient(BaseClient):
         try:
             return self._generation(await self.api.read("GET", path, purpose=purpose))
         except AuthenticationError as error:
-            if error.status_code != 403:
-                raise
-            # Directus does not tell a row that is not there from one that is somebody else's.
-            raise NotFoundError(str(error), provider=PROVIDER, status_code=403, code=error.code) from error
+            _refuse(error)
 
     async def history(
         self, *, since: datetime | None = None, prompt: str | None = None
@@ -175,20 +166,33 @@ class ImagineAPIClient(BaseClient):
         return ServiceStatus(provider=PROVIDER, healthy=not unhealthy, detail=state)
 
     async def check(self) -> None:
-        """GET /items/images?limit=1."""
-        await self.api.read("GET", "/items/images", purpose="other", params={"limit": 1})
+        """GET /items/images?limit=1. A token that may list nothing can still be one that may create: the
+        page knows of no list."""
+        try:
+            await self.api.read("GET", "/items/images", purpose="other", params={"limit": 1})
+        except AuthenticationError as error:
+            if not _is_forbidden(error):
+                raise
 
     def media_headers(self) -> dict[str, str]:
         """Assets on the API's own origin need the token (page: asset_file)."""
         [token] = self.api.auth.secrets()
         return {"Authorization": f"Bearer {token}"}
 
+    async def _read_filtered(self, wanted: set[str], found: dict[str, Generation]) -> None:
+        for chunk in _chunks(sorted(wanted)):
+            rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
+            found.update((row.id, row) for row in rows if row.id in wanted)
+
     async def _page(self, number: int, offset: int) -> Slice:
         params = {"limit": PAGE, "offset": offset, "sort": "-date_created"}
         return Slice(await self._list(params, "history"))
 
     async def _list(self, params: dict[str, Any], purpose: str) -> list[Generation]:
-        body = await self.api.read("GET", "/items/images", purpose=purpose, params=params)
+        try:
+            body = await self.api.read("GET", "/items/images", purpose=purpose, params=params)
+        except AuthenticationError as error:
+            _refuse(error)
         return [self._generation(record) for record in wire.records_of(PROVIDER, body, "data")]
 
     def _rejects_ref(self, error: ProviderError) -> bool:
@@ -214,7 +218,7 @@ class ImagineAPIClient(BaseClient):
             prompt=wire.text_or_none(record.get("prompt")),
             correlator=wire.text_or_none(record.get("ref")),
             # `url` is set, and partial, while the picture is in progress.
-            outputs=_outputs(record) if state is GenerationStatus.SUCCEEDED else (),
+            outputs=_outputs(record, self.base_url) if state is GenerationStatus.SUCCEEDED else (),
             error=wire.text_or_none(wire.first(record, "error", "error_message")),
             created_at=wire.moment(wire.first(record, "date_created", "created_at")),
             finished_at=wire.finished(record, state, "date_updated", "completed_at"),
@@ -223,11 +227,22 @@ class ImagineAPIClient(BaseClient):
         )
 
 
-def _outputs(record: wire.Record) -> tuple[Output, ...]:
+def _outputs(record: wire.Record, base_url: str) -> tuple[Output, ...]:
     upscaled = record.get("upscaled_urls")
-    if isinstance(upscaled, list) and upscaled:
-        return tuple(Output(url=str(url)) for url in upscaled if url)
-    return (Output(url=str(record["url"])),) if record.get("url") else ()
+    urls = upscaled if isinstance(upscaled, list) and upscaled else [record.get("url")]
+    return tuple(Output(url=wire.address(str(url), base_url)) for url in urls if url)
+
+
+def _is_forbidden(error: AuthenticationError) -> bool:
+    """Whether a token may not do this, rather than being refused itself: Directus says 403 for either."""
+    return error.status_code == 403 and CODES.get(error.code or "") is not AuthenticationError
+
+
+def _refuse(error: AuthenticationError) -> NoReturn:
+    """Raise what a refused read means: Directus does not tell what is not there from what is hidden."""
+    if not _is_forbidden(error):
+        raise error
+    raise NotFoundError(str(error), provider=PROVIDER, status_code=403, code=error.code) from error
 
 
 def _chunks(ids: list[str]) -> Iterator[list[str]]:

@@ -16,12 +16,11 @@ from prefect_imagine.errors import (
     AuthenticationError,
     InsufficientCreditsError,
     InvalidRequestError,
-    NotFoundError,
     ProviderError,
     UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.base import STRAGGLERS, BaseClient, kind_problems, model_problems
+from prefect_imagine.providers.base import BaseClient, kind_problems, model_problems
 from prefect_imagine.providers.clock import Deadline
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.failures import ErrorDetail
@@ -43,6 +42,12 @@ from prefect_imagine.providers.prices import PriceList
 
 PROVIDER = "imaginelab"
 PAGE = 100
+_LISTS = ("items", "data", "results", "generations")
+# The page "Credits & Wallet" shows no answer.
+_BALANCE_NAMES = (
+    *("balance", "credits", "available", "available_credits", "credits_available", "credit_balance"),
+    *("remaining", "remaining_credits", "credits_remaining", "current_balance", "amount", "total"),
+)
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 # The page "Credits & Wallet": "Costs are indicative and may vary by model."
@@ -141,7 +146,6 @@ class ImagineLabClient(BaseClient):
         delete=True,
         credits_on_create=True,
     )
-    _lists = True
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
@@ -152,7 +156,9 @@ class ImagineLabClient(BaseClient):
         """An unknown model, or none where none can be chosen. Settings are the models' own: not checked."""
         found = kind_problems(request, self.capabilities) + model_problems(request, models)
         if request.model is None and self.default_model(request.kind, models) is None:
-            found.append(("model", f"name a model: imaginelab lists none for {request.kind}"))
+            told = f"imaginelab lists none for {request.kind}"
+            unread = "imaginelab's list of them could not be read"
+            found.append(("model", f"name a model: {told if models else unread}"))
         return found
 
     async def create(
@@ -179,12 +185,7 @@ class ImagineLabClient(BaseClient):
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """GET /generations by newest pages where that answers usefully, else each by its id."""
-        if self._lists and len(ids) > STRAGGLERS:
-            try:
-                return await self.poll_newest_pages(ids)
-            except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
-                self._lists = False
-        return await self.poll_one_by_one(ids)
+        return await self.poll_newest_pages(ids)
 
     async def progress(self, generation_id: str) -> tuple[GenerationStatus, int | None]:
         """GET /generations/{id}/status: the status and percent done (page: Poll status). The full record
@@ -216,7 +217,8 @@ class ImagineLabClient(BaseClient):
         wallet = body if isinstance(body, dict) else {}
         inner = wire.first(wallet, "wallet", "data")
         wallet = inner if isinstance(inner, dict) else wallet
-        amount = credits_or_none(wire.first(wallet, "balance", "credits", "available", "credit_balance"))
+        amounts = (credits_or_none(wallet.get(name)) for name in _BALANCE_NAMES)
+        amount = next((each for each in amounts if each is not None), None)
         if amount is None:
             raise UnexpectedResponseError(f"{PROVIDER}: the wallet tells no balance", provider=PROVIDER)
         return Balance(provider=PROVIDER, credits=amount)
@@ -258,8 +260,8 @@ class ImagineLabClient(BaseClient):
         async def read(number: int, offset: int) -> Slice:
             params = {"limit": PAGE, "offset": offset}
             body = await self.api.read("GET", "/generations", purpose=purpose, params=params)
-            records = wire.records_of(PROVIDER, body, "items", "data", "results", "generations")
-            total = count(wire.first(body, "total", "count")) if isinstance(body, dict) else None
+            records = wire.records_of(PROVIDER, body, *_LISTS)
+            total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
             return Slice([self._generation(record) for record in records], total)
 
         return walk(read)
@@ -277,8 +279,8 @@ class ImagineLabClient(BaseClient):
             kind=kind,
             model=wire.text_or_none(wire.first(record, "model_name", "model")),
             prompt=wire.text_or_none(record.get("prompt")),
-            outputs=wire.outputs_of(record, kind),
-            credits=0 if refunded else credits_or_none(wire.first(record, "credit_cost", "credits_charged")),
+            outputs=wire.outputs_of(record, kind, self.base_url),
+            credits=0 if refunded else wire.charged(record, "credit_cost", "credits_charged"),
             error=wire.text_or_none(wire.first(record, "error", "error_message", "failure_reason", "detail")),
             created_at=wire.moment(record.get("created_at")),
             finished_at=wire.finished(record, state, "completed_at", "finished_at", "updated_at"),

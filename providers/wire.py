@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urljoin
 
 from prefect_imagine.errors import UnexpectedResponseError
+from prefect_imagine.providers.credits import add_credits, credits_or_none
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, HistoryPage, Output
 
 Record = Mapping[str, Any]
 _OUTPUT_NAMES = ("outputs", "output_urls", "output_url", "output", "urls", "url", "file_url")
 _URL_NAMES = ("url", "output_url", "file_url", "media_url", "image_url", "video_url", "audio_url", "src")
 _TEXT_NAMES = ("text", "content", "output_text")
+_ADDRESSED = frozenset(("output_urls", "urls", *_URL_NAMES))
+_REFUND_NAMES = ("credits_refunded", "refunded_credits", "credit_refund")
 
 
 def first(record: Record, *names: str) -> Any:
@@ -40,12 +44,31 @@ def holds_record(body: Any, *envelopes: str) -> bool:
 
 
 def records_of(provider: str, body: Any, *envelopes: str) -> list[Record]:
-    """The list in a body, bare or in one of these envelopes. Raises `UnexpectedResponseError`."""
+    """The list in a body, bare or in one or two of these envelopes. Raises `UnexpectedResponseError`."""
     if isinstance(body, Mapping):
-        body = next((body[name] for name in envelopes if isinstance(body.get(name), list)), None)
+        body = next(
+            (box[name] for box in _boxes(body, envelopes) for name in _lists_in(box, envelopes)), None
+        )
     if not isinstance(body, list):
         raise UnexpectedResponseError(f"{provider}: an answer holds no list", provider=provider)
     return [item for item in body if isinstance(item, Mapping)]
+
+
+def beside_list(body: Any, *envelopes: str) -> Record:
+    """What a body says next to its list: totals and the like. What is nearer to the list counts more."""
+    boxes = _boxes(body, envelopes) if isinstance(body, Mapping) else []
+    inner = next((box for box in boxes if _lists_in(box, envelopes)), {})
+    return {**(body if boxes else {}), **inner}
+
+
+def _boxes(body: Record, envelopes: tuple[str, ...]) -> list[Record]:
+    """A body, and the envelopes in it. A single record is none, though it may hold lists of its own."""
+    inner = (body.get(name) for name in envelopes)
+    return [body, *(box for box in inner if isinstance(box, Mapping) and not identifier(box))]
+
+
+def _lists_in(box: Record, envelopes: tuple[str, ...]) -> list[str]:
+    return [name for name in envelopes if isinstance(box.get(name), list)]
 
 
 def identifier(record: Record) -> str:
@@ -94,37 +117,70 @@ def text_or_none(value: Any) -> str | None:
     return None if value in (None, "", [], {}) else str(value)
 
 
-def outputs_of(record: Record, kind: GenerationKind | None) -> tuple[Output, ...]:
-    """All outputs of a record: strings or objects, addresses or texts."""
+def charged(record: Record, *names: str) -> int | float | None:
+    """The credits under the first of these names, less those that the record says were given back."""
+    amount = credits_or_none(first(record, *names))
+    refunded = credits_or_none(first(record, *_REFUND_NAMES))
+    if amount is None or refunded is None or refunded <= 0:
+        return amount
+    return max(0, add_credits((amount, -refunded)))
+
+
+def address(value: str, base_url: str) -> str:
+    """An address as it can be asked for: one that is relative counts from the API's base URL."""
+    if value.startswith(("http://", "https://")):
+        return value  # to the letter: it may be signed
+    try:
+        return urljoin(f"{base_url}/", value)
+    except ValueError:  # such as half an IPv6 address: whoever opens it refuses it
+        return value
+
+
+def outputs_of(record: Record, kind: GenerationKind | None, base_url: str) -> tuple[Output, ...]:
+    """All outputs of a record: strings or objects, addresses or texts.
+
+    Only a text generation has texts; where the kind is not known, a value's looks and its name decide.
+    """
     for name in _OUTPUT_NAMES:
         value = record.get(name)
         if value:
-            found = tuple(_outputs(value, kind))
+            found = tuple(_outputs(value, name, kind, base_url))
             if found:
                 return found
-    single = first(record, *_URL_NAMES, *_TEXT_NAMES)
-    return tuple(_outputs(single, kind)) if single else ()
+    for name in (*_URL_NAMES, *_TEXT_NAMES):
+        if record.get(name) is not None:
+            return tuple(_outputs(record[name], name, kind, base_url))
+    return ()
 
 
-def _outputs(value: Any, kind: GenerationKind | None) -> Iterable[Output]:
+def _outputs(value: Any, name: str, kind: GenerationKind | None, base_url: str) -> Iterable[Output]:
     if isinstance(value, list | tuple):
         for part in value:
-            yield from _outputs(part, kind)
+            yield from _outputs(part, name, kind, base_url)
     elif isinstance(value, str) and value:
-        yield Output(url=value) if _is_address(value) else Output(text=value)
+        if _is_address(value, name, kind):
+            yield Output(url=address(value, base_url))
+        elif kind in (GenerationKind.TEXT, None):
+            yield Output(text=value)
     elif isinstance(value, Mapping):
-        address = first(value, *_URL_NAMES)
-        text = first(value, *_TEXT_NAMES)
-        if isinstance(address, str) and address:
-            yield Output(url=address)
-        elif isinstance(text, str) and text:
-            # A text generation's text may itself be an address; media given as `content` are one.
-            is_media = kind is not GenerationKind.TEXT and _is_address(text)
-            yield Output(url=text) if is_media else Output(text=text)
+        names = (name for name in (*_URL_NAMES, *_TEXT_NAMES) if isinstance(value.get(name), str))
+        inner = next((name for name in names if value[name]), None)
+        if inner is not None:
+            yield from _outputs(value[inner], inner, kind, base_url)
 
 
-def _is_address(value: str) -> bool:
-    return value.startswith(("http://", "https://")) and not any(space in value for space in " \n\t")
+def _is_address(value: str, name: str, kind: GenerationKind | None) -> bool:
+    """Whether a value is an address rather than a text, by its looks, what it is called, and the kind."""
+    spaced = value.split() != [value]
+    absolute = value.startswith(("http://", "https://"))
+    rooted = absolute or value.startswith("/")
+    if name in _ADDRESSED and (rooted or not spaced):
+        return True
+    if kind is GenerationKind.TEXT:  # whose text may itself be an address
+        return absolute and not spaced and name not in _TEXT_NAMES
+    if kind is None:
+        return rooted and not spaced
+    return rooted or (not spaced and (name not in _TEXT_NAMES or "/" in value))
 
 
 def page_of(generations: Iterable[Generation], *, end: bool) -> HistoryPage:

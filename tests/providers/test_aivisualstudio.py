@@ -17,8 +17,8 @@ from prefect_imagine.errors import (
 from prefect_imagine.providers.models import GenerationKind, GenerationStatus
 from prefect_imagine.sandbox import RunningSandbox
 
-from .clients import OpenClient, asked, made
-from .scripted import ScriptedApi, answer
+from .clients import OpenClient, asked, made, pages_of
+from .scripted import ScriptedApi, answer, paged_answer
 
 READ, LIST, CREATE = "GET /generations/gen_1", "GET /generations", "POST /generate/image"
 DONE = {"id": "gen_1", "status": "completed", "type": "image"}
@@ -128,6 +128,31 @@ async def test_out_of_credits(sandbox: RunningSandbox, open_client: OpenClient) 
     assert [job.credits for job in await made(client, "one")] == [5]
     with pytest.raises(InsufficientCreditsError, match="You need 5 credits but only have 2"):
         await made(client, "two")
+
+
+@pytest.mark.parametrize("inner", ["items", "generations", "data"])
+async def test_a_list_in_two_envelopes(api: ScriptedApi, open_client: OpenClient, inner: str) -> None:
+    rows = [{**DONE, "id": f"gen_{number}"} for number in range(30)]
+    api.on(LIST, paged_answer(rows, 20, lambda shown: {"data": {inner: shown, "total": 30}}))
+    client = open_client("aivisualstudio", api.url)
+    assert (await client.poll(["gen_0", "gen_1", "gen_2"])).keys() == {"gen_0", "gen_1", "gen_2"}
+    assert client.requests["poll"] == 1
+    pages = await pages_of(client)
+    assert [(len(page.generations), page.end) for page in pages] == [(20, False), (10, True)]
+
+
+@pytest.mark.parametrize("kind", ["image", "video", None])
+async def test_a_relative_address_is_no_text(
+    api: ScriptedApi, open_client: OpenClient, kind: str | None
+) -> None:
+    api.on(READ, answer({**DONE, "type": kind, "output_url": "/cdn/0/0/out.mp4"}))
+    [output] = (await open_client("aivisualstudio", api.url).fetch("gen_1")).outputs
+    assert (output.url, output.text) == (f"{api.url}/cdn/0/0/out.mp4", None)
+
+
+async def test_refunded_credits_were_not_charged(api: ScriptedApi, open_client: OpenClient) -> None:
+    api.on(READ, answer({"id": "gen_1", "status": "failed", "credits_charged": 450, "credits_refunded": 450}))
+    assert (await open_client("aivisualstudio", api.url).fetch("gen_1")).credits == 0
 
 
 @pytest.mark.parametrize("body", [[DONE], {"data": [DONE]}, {"generations": [DONE]}, {"items": [DONE]}])

@@ -29,6 +29,20 @@ RECORD = {
 }
 
 
+async def test_a_relative_address_counts_from_the_api(api: ScriptedApi, open_client: OpenClient) -> None:
+    api.on(READ, answer({**RECORD, "file_url": "/cdn/7.jpg?ver=1"}))
+    row = await open_client("blockadelabs", api.url).fetch("7")
+    assert [output.url for output in row.outputs] == [f"{api.url}/cdn/7.jpg?ver=1"]
+
+
+def test_a_wrong_kind_is_the_one_problem_of_a_row(open_client: OpenClient) -> None:
+    client = open_client("blockadelabs", "http://localhost:1")
+    bare = asked("blockadelabs").model_copy(update={"model": None, "kind": GenerationKind.VIDEO})
+    listed = ModelInfo(provider="blockadelabs", id="stable-skybox", kind=GenerationKind.IMAGE)
+    for models in ([], [listed]):
+        assert [where for where, _ in client.problems(bare, models)] == ["kind"]
+
+
 @pytest.mark.parametrize("envelope", ["response", "request", "bare"])
 async def test_every_envelope(sandbox: RunningSandbox, open_client: OpenClient, envelope: str) -> None:
     sandbox.configure(blockade_envelope=envelope)

@@ -17,7 +17,7 @@ from prefect_imagine.errors import (
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import LISTS, READS, OpenClient, made, pages_of, rows_of
-from .scripted import ScriptedApi, answer, chunked_answer, text_answer
+from .scripted import Answer, ScriptedApi, answer, chunked_answer, text_answer
 
 RECORD = {"id": 7, "status": "processing"}
 
@@ -151,3 +151,36 @@ async def test_a_list_that_is_oldest_first_says_so(
     rows = [{"id": hour, "created_at": f"2026-01-01T0{hour}:00:00Z"} for hour in range(3)]
     api.on(LISTS[provider], answer({"data": rows}))
     assert not (await pages_of(open_client(provider, api.url)))[0].newest_first
+
+
+NO_LISTS = [
+    pytest.param(answer({"message": "see /v2"}), id="unreadable"),
+    pytest.param(answer({"message": "Not here"}, 404), id="404"),
+    pytest.param(answer({"message": "Unknown parameter"}, 400), id="400"),
+]
+
+
+@pytest.mark.parametrize("refusal", NO_LISTS)
+async def test_where_the_list_is_of_no_use_jobs_are_looked_at_by_id(
+    api: ScriptedApi, open_client: OpenClient, provider: str, refusal: Answer
+) -> None:
+    api.on(LISTS[provider], refusal)
+    for number in range(4):
+        api.on(READS[provider].format(number), answer({"id": number}))
+    client = open_client(provider, api.url)
+    for _ in range(2):
+        assert len(await client.poll(["0", "1", "2", "3"])) == 4
+    assert api.count(LISTS[provider]) == 1
+
+
+async def test_a_list_that_has_been_of_use_is_tried_again(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    rows = [{"id": number} for number in range(4)]
+    api.on(LISTS[provider], answer({"data": rows}), answer({"message": "Back soon"}), answer({"data": rows}))
+    for number in range(4):
+        api.on(READS[provider].format(number), answer({"id": number}))
+    client = open_client(provider, api.url)
+    for _ in range(3):
+        assert len(await client.poll(["0", "1", "2", "3"])) == 4
+    assert api.count(LISTS[provider]) == 3

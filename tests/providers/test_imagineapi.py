@@ -19,7 +19,7 @@ from prefect_imagine.providers.models import GenerationStatus
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import OpenClient, asked, made, pages_of, rows_of
-from .scripted import ScriptedApi, answer
+from .scripted import Answer, ScriptedApi, answer
 
 READ, LIST, CREATE = "GET /items/images/7", "GET /items/images", "POST /items/images"
 FOUR = [f"http://cdn/{number}.png" for number in range(4)]
@@ -164,6 +164,65 @@ async def test_a_server_that_ignores_the_filter_is_asked_for_each(
     api.on(READ, answer({"data": {"id": 7}}))
     found = await open_client("imagineapi", api.url).poll(["1", "7", "9"])
     assert found.keys() == {"1", "7"}
+
+
+FORBIDDEN = {"errors": [{"message": "You have no permission.", "extensions": {"code": "FORBIDDEN"}}]}
+UNLISTED = [
+    pytest.param(answer(FORBIDDEN, 403), id="403"),
+    pytest.param(answer({"errors": [{"message": "No such field"}]}, 400), id="400"),
+    pytest.param(answer({"errors": [{"message": "No such route"}]}, 404), id="404"),
+    pytest.param(answer({"message": "Welcome"}), id="unreadable"),
+]
+
+
+@pytest.mark.parametrize("refusal", UNLISTED)
+async def test_a_server_without_a_list_is_asked_for_each_from_then_on(
+    api: ScriptedApi, open_client: OpenClient, refusal: Answer
+) -> None:
+    api.on(LIST, refusal)
+    for number in (1, 2):
+        api.on(f"GET /items/images/{number}", answer({"data": {"id": number}}))
+    client = open_client("imagineapi", api.url)
+    for _ in range(3):
+        assert (await client.poll(["1", "2", "9"])).keys() == {"1", "2"}
+    assert api.count(LIST) == 1
+
+
+async def test_a_token_that_may_read_nothing_does_not_make_jobs_vanish(
+    api: ScriptedApi, open_client: OpenClient
+) -> None:
+    api.default = answer(FORBIDDEN, 403)
+    client = open_client("imagineapi", api.url)
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            await client.poll(["1", "2"])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_token_that_is_refused_itself_is_an_authentication_error(
+    api: ScriptedApi, open_client: OpenClient, status: int
+) -> None:
+    api.default = answer({"errors": [{"message": "No", "extensions": {"code": "INVALID_TOKEN"}}]}, status)
+    client = open_client("imagineapi", api.url)
+    for call in (client.check(), client.poll(["1", "2"]), client.poll(["1"]), pages_of(client)):
+        with pytest.raises(AuthenticationError):
+            await call
+
+
+async def test_a_token_that_may_not_list_is_not_refused_for_it(
+    api: ScriptedApi, open_client: OpenClient
+) -> None:
+    api.on(LIST, answer(FORBIDDEN, 403))
+    await open_client("imagineapi", api.url).check()
+
+
+@pytest.mark.parametrize("fields", [{"url": "/assets/7.png"}, {"upscaled_urls": ["/assets/7.png"]}])
+async def test_a_relative_address_counts_from_the_api(
+    api: ScriptedApi, open_client: OpenClient, fields: dict[str, Any]
+) -> None:
+    api.on(READ, answer({"data": {"id": 7, "status": "completed", **fields}}))
+    row = await open_client("imagineapi", api.url).fetch("7")
+    assert [output.url for output in row.outputs] == [f"{api.url}/assets/7.png"]
 
 
 def filtered(seen: Any) -> bool:

@@ -109,6 +109,9 @@ OUTPUTS: list[tuple[Any, list[tuple[str | None, str | None]]]] = [
     ([{"type": "image", "media_url": URL}], [(URL, None)]),
     ([{"content": URL}], [(URL, None)]),
     ({"url": URL}, [(URL, None)]),
+    ([{"content": "Once"}, {"url": URL}], [(URL, None)]),
+]
+TEXTS: list[tuple[Any, list[tuple[str | None, str | None]]]] = [
     (["Once upon a time"], [(None, "Once upon a time")]),
     ([{"text": "Once upon a time", "url": None}], [(None, "Once upon a time")]),
     ([{"content": "Once"}, {"url": URL}], [(None, "Once"), (URL, None)]),
@@ -123,6 +126,24 @@ async def test_output_shapes(
     api.on(READ, answer(record))
     row = await open_client("imaginelab", api.url).fetch("7")
     assert [(output.url, output.text) for output in row.outputs] == expected
+
+
+@pytest.mark.parametrize("kind", ["text", None])
+@pytest.mark.parametrize(("outputs", "expected"), TEXTS)
+async def test_text_shapes(
+    api: ScriptedApi, open_client: OpenClient, kind: str | None, outputs: object, expected: list[Any]
+) -> None:
+    api.on(READ, answer({"id": 7, "status": "completed", "generation_type": kind, "outputs": outputs}))
+    row = await open_client("imaginelab", api.url).fetch("7")
+    assert [(output.url, output.text) for output in row.outputs] == expected
+
+
+@pytest.mark.parametrize("name", ["credits_refunded", "refunded_credits", "credit_refund"])
+async def test_refunded_credits_were_not_charged(
+    api: ScriptedApi, open_client: OpenClient, name: str
+) -> None:
+    api.on(READ, answer({"id": 7, "status": "failed", "credit_cost": 15, name: 10}))
+    assert (await open_client("imaginelab", api.url).fetch("7")).credits == 5
 
 
 @pytest.mark.parametrize("shape", ["objects", "strings"])
@@ -189,6 +210,12 @@ async def test_out_of_credits(sandbox: RunningSandbox, open_client: OpenClient) 
     assert (await client.balance()).credits == 2
 
 
+OTHER_BALANCES = (
+    *("credits_available", "credit_balance", "remaining", "remaining_credits", "credits_remaining"),
+    *("current_balance", "amount", "total"),
+)
+
+
 @pytest.mark.parametrize(
     "wallet",
     [
@@ -197,6 +224,9 @@ async def test_out_of_credits(sandbox: RunningSandbox, open_client: OpenClient) 
         {"balance": None, "credits": 42.0},
         {"wallet": {"balance": 42}},
         {"data": {"credits": 42}, "user_id": 3},
+        {"available_credits": 42, "reserved": 0},
+        {"balance": "see credits", "credits": 42},
+        *({name: 42} for name in OTHER_BALANCES),
     ],
 )
 async def test_wallet_shapes(api: ScriptedApi, open_client: OpenClient, wallet: object) -> None:

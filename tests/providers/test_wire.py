@@ -117,6 +117,110 @@ def test_a_body_without_a_list(body: object) -> None:
         wire.records_of("x", body, "data")
 
 
+@pytest.mark.parametrize("outer", ["data", "items"])
+@pytest.mark.parametrize("inner", ["data", "items"])
+def test_the_list_of_a_body_in_two_envelopes(outer: str, inner: str) -> None:
+    body = {"success": True, outer: {inner: [{"id": 7}, 3], "total": 5}}
+    assert wire.records_of("x", body, "data", "items") == [{"id": 7}]
+    assert wire.beside_list(body, "data", "items")["total"] == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "total"),
+    [
+        ([{"id": 7}], None),
+        ({"data": [{"id": 7}], "total": 5}, 5),
+        ({"data": {"items": [{"id": 7}]}, "total": 5}, 5),
+        ({"data": {"items": [{"id": 7}], "total": 5}, "total": 9}, 5),
+        ({"data": {"id": 7, "items": [], "total": 5}}, None),
+    ],
+)
+def test_what_is_said_beside_a_list(body: object, total: int | None) -> None:
+    assert wire.beside_list(body, "data", "items").get("total") == total
+
+
+def test_a_record_with_a_list_of_its_own_is_no_list() -> None:
+    with pytest.raises(UnexpectedResponseError):
+        wire.records_of("x", {"data": {"id": 7, "items": []}}, "data", "items")
+
+
+BASE = "https://api.example.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("given_as", "asked_for"),
+    [
+        ("https://cdn.example.com/x.png?sig=1", "https://cdn.example.com/x.png?sig=1"),
+        ("/cdn/0/0/out.mp4?v=2", "https://api.example.com/cdn/0/0/out.mp4?v=2"),
+        ("//cdn.example.com/x.png", "https://cdn.example.com/x.png"),
+        ("cdn/x.png", "https://api.example.com/v1/cdn/x.png"),
+        ("//[", "//["),
+    ],
+)
+def test_relative_addresses_count_from_the_api(given_as: str, asked_for: str) -> None:
+    assert wire.address(given_as, BASE) == asked_for
+
+
+MEDIA = [kind for kind in GenerationKind if kind is not GenerationKind.TEXT]
+PATHS = ["/cdn/0/0/out.mp4", "//cdn.example.com/x.png", "cdn/x.png", "x.png"]
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ["outputs", "output_url", "url"])
+def test_a_path_is_the_address_of_media(kind: GenerationKind, path: str, name: str) -> None:
+    address = wire.address(path, BASE)
+    for value in (path, [path], {"url": path}, [{"media_url": path}]):
+        found = wire.outputs_of({name: value}, kind, BASE)
+        assert [(output.url, output.text) for output in found] == [(address, None)]
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("value", ["Once upon a time", {"text": "Once"}, [{"content": "Once upon a time"}]])
+def test_media_are_never_texts(kind: GenerationKind, value: object) -> None:
+    assert wire.outputs_of({"outputs": value}, kind, BASE) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "is_address"),
+    [
+        ("/cdn/0/0/out.mp4", None, True),
+        ({"content": "/cdn/0/0/out.mp4"}, None, True),
+        ({"url": "cdn/x.png"}, None, True),
+        ("/ two words", None, False),
+        ("Once upon a time", None, False),
+        ("Once", None, False),
+        ("/imagine", GenerationKind.TEXT, False),
+        ({"text": "/imagine"}, GenerationKind.TEXT, False),
+        ({"url": "/cdn/story.txt"}, GenerationKind.TEXT, True),
+        ("https://cdn.example.com/story.txt", GenerationKind.TEXT, True),
+    ],
+)
+def test_what_may_be_a_text_is_judged_by_its_looks_and_name(
+    value: object, kind: GenerationKind | None, is_address: bool
+) -> None:
+    (found,) = wire.outputs_of({"outputs": [value]}, kind, BASE)
+    assert (found.url is not None) is is_address
+
+
+@pytest.mark.parametrize(
+    ("record", "charged"),
+    [
+        ({"credits": 5}, 5),
+        ({"credits": 5, "credits_refunded": 5}, 0),
+        ({"credits": "5.00", "refunded_credits": "0.1"}, 4.9),
+        ({"credits": 5, "credit_refund": 9}, 0),
+        ({"credits": 5, "credits_refunded": 0}, 5),
+        ({"credits": 5, "credits_refunded": -2}, 5),
+        ({"credits": 5, "credits_refunded": True}, 5),
+        ({"credits": 5, "credits_refunded": "all"}, 5),
+        ({"credits_refunded": 5}, None),
+    ],
+)
+def test_what_was_given_back_is_not_charged(record: dict[str, Any], charged: object) -> None:
+    assert wire.charged(record, "credits") == charged
+
+
 def row(identifier: str, created_at: datetime | None) -> Generation:
     return Generation(
         provider="x", id=identifier, status=GenerationStatus.RUNNING, created_at=created_at, kind=None
@@ -153,10 +257,10 @@ def test_any_record_is_read_or_refused_as_unreadable(provider: str, record: obje
 
 
 @relaxed
-@given(record=JSON, kind=st.sampled_from(GenerationKind))
-def test_outputs_are_addresses_or_texts(record: object, kind: GenerationKind) -> None:
+@given(record=JSON, kind=st.none() | st.sampled_from(GenerationKind))
+def test_outputs_are_addresses_or_texts(record: object, kind: GenerationKind | None) -> None:
     if isinstance(record, dict):
-        assert all(bool(output.url) != bool(output.text) for output in wire.outputs_of(record, kind))
+        assert all(bool(output.url) != bool(output.text) for output in wire.outputs_of(record, kind, BASE))
 
 
 CLIENTS = {
