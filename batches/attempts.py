@@ -144,8 +144,8 @@ def match(
     taken: Collection[str],
     window: Window,
     echoes_correlator: bool,
-    own: Mapping[str, EchoClass] | None = None,
-    explained: Collection[EchoClass] = (),
+    own: Mapping[str, EchoClass],
+    explained: Collection[EchoClass],
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
@@ -156,7 +156,7 @@ def match(
 
     Args:
         taken: ids that belong to other items or other batches.
-        own: what was asked for by ids of this batch.
+        own: what was asked for by those of these jobs that are this batch's.
         explained: classes of other creates that are not settled: their jobs are not these attempts'.
     """
     echo = attempts[0].echo
@@ -171,8 +171,7 @@ def match(
     older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
-    known = own or {}
-    ours = [(row, known[row.id]) for row in seen if row.id in known]
+    ours = [(row, own[row.id]) for row in seen if row.id in own]
     unclaimed = [
         row
         for row in free

@@ -72,7 +72,7 @@ def _prompt_fits(row: Generation, echo: EchoClass) -> bool:
 
 def _rest_fits(row: Generation, echo: EchoClass) -> bool:
     kind, model, *_ = echo
-    model_fits = row.model is None or model is None or _model(row.model) == _model(model)
+    model_fits = row.model is None or model is None or _model(row.model) == model
     return model_fits and row.kind in (None, kind) and _seed_fits(row, echo)
 
 
@@ -103,5 +103,4 @@ def _distorted(told: str, asked: str) -> bool:
 
 
 def _alike(told: str, asked: str) -> bool:
-    told = _text(told)
-    return _distorted(told, asked) or difflib.SequenceMatcher(None, told, asked).ratio() >= ALIKE
+    return _distorted(told, asked) or difflib.SequenceMatcher(None, _text(told), asked).ratio() >= ALIKE

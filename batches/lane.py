@@ -147,11 +147,9 @@ class Lane:
         """Where an item durably stands."""
         return self.journal.state[index]
 
-    def owned(self) -> dict[str, EchoClass]:
-        """The provider's ids of all jobs of this lane's items, and what was asked for."""
-        return {
-            charge.id: self.echo(item) for item in self.items for charge in self.state(item.index).charges
-        }
+    def owned(self) -> dict[str, BatchItem]:
+        """The provider's ids of all jobs of this lane's items."""
+        return {charge.id: item for item in self.items for charge in self.state(item.index).charges}
 
     def unsettled(self) -> set[EchoClass]:
         """What is asked for by creates that are being sent, open, or unknown."""

@@ -124,14 +124,14 @@ class Settler:
         for group in groups:
             if not lane.quiet_since(group[0].echo, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            own = lane.owned()
+            owned = lane.owned()
             findings = match(
                 group,
                 reading.rows,
-                taken=own.keys() | claims.ids,
+                taken=owned.keys() | claims.ids,
                 window=reading.window,
                 echoes_correlator=by_mark,
-                own=own,
+                own={row.id: lane.echo(owned[row.id]) for row in reading.rows if row.id in owned},
                 explained=unsettled - {group[0].echo},
             )
             contested = group[0].echo in claims.open_classes and not by_mark
