@@ -207,6 +207,11 @@ def holder(store: Store) -> Iterator[subprocess.Popen[bytes]]:
         child.kill()
 
 
+def seen(holder: subprocess.Popen[bytes], change: int) -> None:
+    """Wait until a signal has had its effect, which takes its time, and leave the news for others."""
+    os.waitid(os.P_PID, holder.pid, change | os.WNOWAIT)
+
+
 @pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
 @pytest.mark.parametrize("reaped", [True, False])
 async def test_a_dead_process_of_this_host_is_taken_over_at_once(
@@ -216,7 +221,7 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     with pytest.raises(BatchBusyError, match=f"process {holder.pid}"):
         await lease.take(wait=False)
     holder.kill()
-    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 it is being killed
+    seen(holder, os.WEXITED)
     if reaped:
         holder.wait()
     async with asyncio.timeout(5):
@@ -230,6 +235,7 @@ async def test_a_stopped_process_is_not_dead(
     store: Store, offload: Offload, holder: subprocess.Popen[bytes]
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
+    seen(holder, os.WSTOPPED)
     taking = await still_waits(Lease(store, offload, "b", Owner.me()))
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
