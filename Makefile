@@ -36,7 +36,7 @@ types: install ## check types, strictly
 	@rm -rf .types && mkdir -p $(TYPES)
 	@for file in prefect_imagine/*; do ln -s ../../$$file $(TYPES)/; done
 	@for room in $(ROOMS); do ln -s ../../$$room $(TYPES)/; done
-	$(BIN)/mypy
+	$(BIN)/mypy $(TYPES) tests benchmarks docs
 
 chaos: install ## kill the command line KILLS times (default 200) and check the books
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))

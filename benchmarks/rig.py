@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,16 @@ class Rig:
         """What the Prefect server has logged, from warnings upwards."""
         return (self.folder / "prefect" / "server.log").read_text(errors="replace")
 
-    def start(self, server: Server, job: Job, **more: str) -> Run:
-        """Start a run against a sandbox."""
-        environment = {**server.environment, **more}
+    def start(self, server: Server, job: Job, more: Mapping[str, str] | None = None) -> Run:
+        """Start a run against a sandbox, with more in its environment."""
+        environment = {**server.environment, **(more or {})}
         environment["XDG_CACHE_HOME"] = str(self.folder / "cache" / job.machine)
         if job.runner in ("flow", "naive"):
             environment |= self.prefect_environment
         return Run(job, environment)
 
     def measure(
-        self, server: Server, *jobs: Job, keep_jobs: bool = False, **more: str
+        self, server: Server, *jobs: Job, keep_jobs: bool = False, more: Mapping[str, str] | None = None
     ) -> list[tuple[Result, Traffic]]:
         """Run jobs side by side; the sandbox forgets first what it has seen, its jobs too unless told.
 
@@ -58,7 +58,7 @@ class Rig:
         """
         server.forget(jobs=not keep_jobs)
         self._forget_pace()
-        runs = [self.start(server, job, **more) for job in jobs]
+        runs = [self.start(server, job, more) for job in jobs]
         try:
             results = [each.result() for each in runs]
         finally:

@@ -81,7 +81,7 @@ async def progress(studio: Studio) -> None:
     run = await run_named("generate spring-campaign", "Running")
 
     async def half() -> bool:
-        return (await artifacts_of(studio.api_url, run.id)).get("imagine-progress", 0) >= 40
+        return bool((await artifacts_of(studio.api_url, run.id)).get("imagine-progress", 0) >= 40)
 
     await until(half, "half of the batch")
     await studio.open(f"runs/flow-run/{run.id}?tab=Artifacts", "imagine-progress")

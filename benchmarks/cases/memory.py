@@ -47,7 +47,7 @@ def _videos(rig: Rig, table: Table) -> None:
     ):
         for place, output in (("a folder", rig.fresh_output()), ("S3", f"s3://{s3.make_bucket()}/videos")):
             job = Job("engine", 8, output, kind="video")
-            result, _ = rig.measure(server, job, **s3.environment)[0]
+            result, _ = rig.measure(server, job, more=s3.environment)[0]
             table.add(
                 f"8 videos of {size // MEGABYTE} MB at once into {place}",
                 result.memory,

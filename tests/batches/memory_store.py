@@ -90,7 +90,7 @@ class InterferedStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.before: Callable[[str], None] = lambda key: None
+        self.before: Callable[[str], object] = lambda key: None
         self.deny: Callable[[str], bool] = lambda key: False
 
     def put(self, key: str, data: bytes, media_type: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
 from prefect_imagine.batches.budget import Budget
 from prefect_imagine.batches.creating import Creator
@@ -22,6 +22,7 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.storing import Storer
 from prefect_imagine.batches.watching import Watcher
 from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
 from tests.batches.fake_provider import FakeClient, FakeProvider
 
@@ -66,7 +67,8 @@ class Process:
         def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:
             return Neighbours(store, plan.batch_id, echo)
 
-        lane = Lane(client.provider, client, plan, journal, Budget(None, {}), options, neighbours)
+        known = cast(ProviderClient, client)  # for as much of it as a lane needs
+        lane = Lane(client.provider, known, plan, journal, Budget(None, {}), options, neighbours)
         storer = Storer(lane, store, downloader, offload)
         return cls(journal, lane, client, storer, offload)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def attempt(item: int = 1, *, sent: float = 0.0, number: int = 1, echo: EchoClas
     )
 
 
-def job(name: str, created: float | None = 1.0, **more: object) -> Generation:
-    known: dict[str, object] = {
+def job(name: str, created: float | None = 1.0, **more: Any) -> Generation:
+    known: dict[str, Any] = {
         "kind": GenerationKind.IMAGE,
         "model": "m",
         "prompt": "a lake",
@@ -131,7 +132,7 @@ def test_a_job_without_a_time_is_a_candidate() -> None:
         {"kind": GenerationKind.VIDEO},
     ],
 )
-def test_what_the_provider_echoes_must_agree(other: dict[str, object]) -> None:
+def test_what_the_provider_echoes_must_agree(other: dict[str, Any]) -> None:
     """One job of ours shows that it echoes faithfully."""
     seen = [job("j", **other), job("ours", prompt="a pond")]
     assert verdicts(find([attempt()], *seen, own={"ours": ("image", "m", "a pond", None)})) == {
@@ -167,7 +168,7 @@ class TestUnfaithfulEchoes:
         "told", [{"model": "another name"}, {"prompt": "a lake, 4k"}, {"prompt": "lake"}]
     )
     def test_where_nothing_of_ours_shows_how_it_echoes_what_is_alike_is_doubted(
-        self, told: dict[str, object]
+        self, told: dict[str, Any]
     ) -> None:
         assert verdicts(find([attempt()], job("j", **told))) == {Verdict.DOUBTFUL}
 
@@ -206,7 +207,7 @@ class TestUnfaithfulEchoes:
 
 
 @pytest.mark.parametrize("silent", [{"prompt": None}, {"model": None}, {"kind": None}])
-def test_what_the_provider_does_not_echo_cannot_differ(silent: dict[str, object]) -> None:
+def test_what_the_provider_does_not_echo_cannot_differ(silent: dict[str, Any]) -> None:
     assert adopted(find([attempt()], job("j", **silent))) == {1: "j"}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,11 +181,11 @@ class TestSecondThoughts:
         assert (summary.exit_code, summary.requests.create) == (0, 0)
         runs.check()
 
-    async def _die_with_open_attempts(self, runs: Runs, rows: list[object]) -> None:
+    async def _die_with_open_attempts(self, runs: Runs, rows: Sequence[Mapping[str, Any]]) -> None:
         """As a killed process leaves it: intents without an end."""
         runs.sandbox.faults.add(FaultRule("cut_after", "imaginelab", "create", times=2))
         runs.sandbox.configure(history_mode="missing")
-        async with runs.session(rows) as session:  # type: ignore[arg-type]
+        async with runs.session(rows) as session:
             going = asyncio.ensure_future(run(session))
             await until(lambda: len(session.lanes["imaginelab"].open) >= 2)
             going.cancel()

@@ -165,7 +165,8 @@ async def test_a_process_that_freezes_between_head_and_body_sends_nothing_late(
     runs: Runs, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is two writes: the deadline must hold for the one that completes it."""
-    ask, frozen = http._Sending.__call__, []
+    ask = http._Sending.__call__
+    frozen: list[str] = []
 
     async def freeze(self: http._Sending, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith("send_request_body.started") and self._deadline is not None and not frozen:

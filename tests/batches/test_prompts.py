@@ -19,7 +19,8 @@ from prefect_imagine.batches.prompts import (
     prompts_to_rows,
     read_prompts,
 )
-from prefect_imagine.batches.source import asked_in, read_source, variables
+from prefect_imagine.batches.source import asked_in, read_source
+from prefect_imagine.batches.templates import variables
 from prefect_imagine.errors import ConfigurationError, PromptFileError
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.sandbox.s3_server import S3Server

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -46,7 +48,7 @@ def test_days_begin_at_local_midnight_and_survive_the_change_of_clocks() -> None
 
 
 def test_a_row_with_a_count_is_one_row() -> None:
-    rows = [(1, {"prompt": "one", "count": 3}), (2, {"prompt": "two"})]
+    rows: list[tuple[int, Mapping[str, Any]]] = [(1, {"prompt": "one", "count": 3}), (2, {"prompt": "two"})]
     asked = ask(rows, Defaults("imaginelab"), {})
     both = [rotated(asked, Rotation(take=1), TWO + timedelta(days=day)) for day in range(2)]
     assert sorted([len(each) for each in both]) == [1, 3]

@@ -125,7 +125,7 @@ def test_a_failed_job_s_refund(end: Finished, told: tuple[int, int, int], not_kn
 
 def test_a_retried_item_costs_all_of_its_jobs() -> None:
     retry = Retry(item=1, at=AT)
-    again = [retry, intent(), created(credits=6, job="k")]
+    again: list[AnyItemRecord] = [retry, intent(), created(credits=6, job="k")]
     assert amounts(bill([make_item()], intent(), created(credits=5), failed(refund="none"), *again)) == (
         11,
         0,
@@ -174,7 +174,7 @@ def test_it_is_broken_down_by_provider_model_and_label() -> None:
 
 def test_seconds_are_from_the_first_create_to_the_last_output() -> None:
     items = [make_item(1), make_item(2), make_item(3)]
-    records = [
+    records: list[AnyItemRecord] = [
         *(intent(1, 2), created(1, 1, "j"), stored(1, 5)),
         *(intent(2, 1), created(2, 1, "k"), stored(2, 3.26)),
         intent(3, 0),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from prefect.blocks.core import Block
-from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from pydantic import SecretStr
 
 from prefect_imagine.blocks import (
@@ -85,7 +85,7 @@ async def test_a_saved_block_comes_back_whole(
     block = _block(provider, sandbox)
     block = block.model_copy(update={"prices": PriceList(default=3), "rate": "60/10s"})
     await block.asave(f"test-{provider}", overwrite=True)
-    loaded = await BLOCKS[provider].aload(f"test-{provider}")
+    loaded: object = await BLOCKS[provider].aload(f"test-{provider}")
     assert isinstance(loaded, ProviderCredentials)
     assert loaded.account() == block.account()
 

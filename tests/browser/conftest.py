@@ -87,7 +87,7 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Br
     path = chromium_path()
     if path is None:
         pytest.skip("Chromium is missing: apt-get install chromium")
-    home = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
+    home: dict[str, str | float | bool] = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS, env=home)
         yield browser

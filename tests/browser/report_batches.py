@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.state import Phase
@@ -61,11 +62,15 @@ def write_batch(
 
 def mixed() -> list[ManifestItem]:
     """Nine items of every kind and fate."""
-    blockade = {"provider": "blockadelabs", "model": "skybox"}
+    blockade: dict[str, Any] = {"provider": "blockadelabs", "model": "skybox"}
     spring, worlds = {"campaign": "spring"}, {"campaign": "worlds", "client": "northwind"}
     voice, video, text = GenerationKind.VOICE, GenerationKind.VIDEO, GenerationKind.TEXT
-    moderation = {"status": Phase.FAILED, "reason": "moderation", "error": "the prompt was flagged"}
-    unknown = {"status": Phase.UNKNOWN, "reason": "unknown", "error": "no answer"}
+    moderation: dict[str, Any] = {
+        "status": Phase.FAILED,
+        "reason": "moderation",
+        "error": "the prompt was flagged",
+    }
+    unknown: dict[str, Any] = {"status": Phase.UNKNOWN, "reason": "unknown", "error": "no answer"}
     return [
         make_item(1, "a red canoe", outputs=(JPEG,), labels=spring, cost=ItemCost(charged=5), name="canoe"),
         make_item(2, "a wooden hut", outputs=(JPEG,) * 5, labels=spring, cost=ItemCost(charged=9)),

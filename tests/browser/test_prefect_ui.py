@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID, uuid4
@@ -69,7 +69,7 @@ EXPLAINED = """() => Object.fromEntries([...document.querySelectorAll("main labe
 
 
 @pytest.fixture
-def site(prefect_server: str, problems: Problems) -> Iterator[str]:
+def site(prefect_server: str, problems: Problems) -> str:
     """Prefect's pages, whose own noise is no problem."""
     for pattern in NOISE:
         problems.ignore(pattern)

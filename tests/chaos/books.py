@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,7 +38,7 @@ def audit(store: Store, batches: Iterable[str], asked: Asked, books: Mapping[str
     _audit_counts(asked, books["by_prompt"], verdict)
     jobs = {(job["provider"], job["id"]): job for job in books["jobs"]}
     owned: Counter[tuple[str, str]] = Counter()
-    charged: Counter[str] = Counter()
+    charged: defaultdict[str, float] = defaultdict(float)
     for batch in batches:
         items = manifest(store, batch)
         if not items:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,24 +50,32 @@ class Shell:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *words: str | Path, stdin: str | bytes = b"", **environment: str | None) -> Ended:
+    def run(self, *words: str | Path, stdin: str | bytes | None = None, **environment: str | None) -> Ended:
         """Run a command to its end; an environment variable of `None` is not set."""
         process = self.start(*words, **environment)
         return self.end(process, stdin)
 
     def watch(self, *words: str | Path) -> Ended:
         """Run a command whose stderr is a terminal of 80 columns."""
-        ours, theirs = pty.openpty()
-        process = self.start(*words, stderr=theirs, COLUMNS="80", TERM="xterm")
-        os.close(theirs)
-        seen = read_terminal(ours)
+        process, terminal = self.start_at_terminal(*words)
+        seen = read_terminal(terminal)
         stdout, _ = process.communicate(timeout=END_SECONDS)
         return Ended(process.returncode, stdout.decode(), seen.decode())
 
-    def start(
-        self, *words: str | Path, stderr: int = subprocess.PIPE, **environment: str | None
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *words: str | Path, **environment: str | None) -> subprocess.Popen[bytes]:
         """Start a command in a process group of its own."""
+        return self._start(words, environment, stderr=subprocess.PIPE)
+
+    def start_at_terminal(self, *words: str | Path) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a command whose stderr is a terminal of 80 columns; the terminal's other end."""
+        ours, theirs = pty.openpty()
+        process = self._start(words, {"COLUMNS": "80", "TERM": "xterm"}, stderr=theirs)
+        os.close(theirs)
+        return process, ours
+
+    def _start(
+        self, words: Iterable[str | Path], environment: Mapping[str, str | None], stderr: int
+    ) -> subprocess.Popen[bytes]:
         variables = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
         changed = {**self.environment, **environment}
         return subprocess.Popen(
@@ -80,7 +88,7 @@ class Shell:
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[bytes], stdin: str | bytes = b"") -> Ended:
+    def end(self, process: subprocess.Popen[bytes], stdin: str | bytes | None = None) -> Ended:
         """Wait for a command's end."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         try:

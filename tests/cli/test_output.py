@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def printed(capsys: pytest.CaptureFixture[str], *lines: UsageLine, **more: objec
     ],
 )
 def test_kinds_of_credits_stand_side_by_side(
-    capsys: pytest.CaptureFixture[str], numbers: dict[str, int | float | None], cell: str
+    capsys: pytest.CaptureFixture[str], numbers: dict[str, Any], cell: str
 ) -> None:
     row = printed(capsys, line(items=2, stored=2, seconds=1.23, **numbers))[3]
     assert row.split("  ")[-2:] == [cell, "    1.2"] or f" {cell}  " in row

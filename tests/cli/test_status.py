@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -58,11 +57,9 @@ def test_a_batch_is_followed_until_it_has_ended(shell: Shell, providers: Running
     assert [each["running"] for each in listed if each["batch_id"] == batch] == [True]
 
     lines = shell.start("status", batch, "--watch", "0.2", "--json")
-    ours, theirs = pty.openpty()
-    live = shell.start("status", batch, "--json", "--watch", "0.2", stderr=theirs, COLUMNS="80", TERM="xterm")
-    os.close(theirs)
+    live, terminal = shell.start_at_terminal("status", batch, "--json", "--watch", "0.2")
     providers.advance(7200)
-    seen = read_terminal(ours).decode()
+    seen = read_terminal(terminal).decode()
     assert shell.end(running).code == 0
     for watched in (shell.end(lines), ended_of(live)):
         assert watched.code == 0

@@ -23,8 +23,8 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import emit_event
-from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.flow_engine import run_flow
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
+from prefect.flow_engine import run_flow_async
 from prefect.states import Crashed, Running
 
 from prefect_imagine.errors import ConfigurationError
@@ -39,7 +39,7 @@ from prefect_imagine.tasks.automations import (
     set_up,
 )
 from prefect_imagine.tasks.events import CREDITS_LOW, GENERATION_FAILED
-from tests.cli.commands import Shell, assert_refused
+from tests.cli.commands import Ended, Shell, assert_refused
 from tests.prefect_server import settings, shared_server, stop_shared_server
 
 WITHIN = timedelta(minutes=10)
@@ -151,11 +151,17 @@ async def made(client: PrefectClient) -> dict[str, Automation]:
     return {each.name: each for each in found}
 
 
+def within(automation: Automation) -> timedelta:
+    """The time in which its trigger counts, or misses, events."""
+    assert isinstance(automation.trigger, EventTrigger)
+    return automation.trigger.within
+
+
 async def test_many_failures_of_one_batch_cancel_its_run(client: PrefectClient, nightly: UUID) -> None:
     await set_up(failures=3, within=WITHIN)
     well = await client.create_flow_run_from_deployment(nightly)
     ill = await client.create_flow_run_from_deployment(nightly)
-    await run_flow(generate_batch, flow_run=well, parameters={"failures": 2}, return_type="state")
+    await run_flow_async(generate_batch, flow_run=well, parameters={"failures": 2}, return_type="state")
     assert (await client.read_flow_run(well.id)).state_type == "COMPLETED"
 
     @flow(name="generate-batch")
@@ -163,7 +169,7 @@ async def test_many_failures_of_one_batch_cancel_its_run(client: PrefectClient, 
         tell_failure("ours", 3)
         await reached(client, ill.id, "CANCELLING")
 
-    await run_flow(failing, flow_run=ill, return_type="state")
+    await run_flow_async(failing, flow_run=ill, return_type="state")
     assert (await client.read_flow_run(ill.id)).state_type == "CANCELLING"
 
 
@@ -214,7 +220,7 @@ async def test_a_run_that_falls_silent_counts_as_crashed_and_is_resumed(
     client: PrefectClient, resume: UUID, nightly: UUID
 ) -> None:
     await set_up(failures=3, within=WITHIN)
-    lost_after = (await made(client))[LOST_WORKER].trigger.within  # type: ignore[union-attr]
+    lost_after = within((await made(client))[LOST_WORKER])
     foreign = await client.create_flow_run_from_deployment(
         resume, parameters={"flow_run_id": "x"}, state=Running()
     )
@@ -313,13 +319,16 @@ async def test_the_command_makes_tells_and_removes(
     client: PrefectClient, resume: UUID, prefect_environment: dict[str, str], tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, prefect_environment)
-    run = partial(asyncio.to_thread, shell.run, "setup-automations")
+
+    async def run(*words: str, **environment: str | None) -> Ended:
+        return await asyncio.to_thread(partial(shell.run, "setup-automations", *words, **environment))
+
     ended = await run("--failures", "7", "--within", "0.5", PREFECT_FLOWS_HEARTBEAT_FREQUENCY="60")
     assert (ended.code, ended.stderr) == (0, "")
     assert "7 failed generations of a batch within 0.5 minutes: its run is cancelled" in ended.stdout
     found = await made(client)
-    assert found[MANY_FAILURES].trigger.within == timedelta(seconds=30)  # type: ignore[union-attr]
-    assert found[LOST_WORKER].trigger.within == timedelta(minutes=3)  # type: ignore[union-attr]
+    assert within(found[MANY_FAILURES]) == timedelta(seconds=30)
+    assert within(found[LOST_WORKER]) == timedelta(minutes=3)
 
     removed = await run("--remove", "--json")
     assert {each["change"] for each in removed.last["automations"]} == {"removed"}

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -40,7 +41,7 @@ def bucket(aws: S3Server) -> str:
 
 async def _run(prompts: list[Prompt] | str | None, output: str, **options: object) -> State[object]:
     chosen = BatchOptions.model_validate({"batch_id": "batch", "prices": PRICES, **options})
-    state: State[object] = await generate_batch(prompts, output, options=chosen, return_state=True)
+    state: State[Any] = await generate_batch(prompts, output, options=chosen, return_state=True)
     return state
 
 

@@ -105,7 +105,9 @@ def paged_answer(rows: list[Any], cap: int, wrap: Callable[[list[Any]], Any] = l
 async def scripted_api() -> AsyncIterator[ScriptedApi]:
     """A server that listens until the block ends."""
     api = ScriptedApi()
-    runner = web.ServerRunner(web.Server(api.handle), shutdown_timeout=0.1)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", api.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

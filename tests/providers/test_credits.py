@@ -42,4 +42,4 @@ def test_sums_are_exact(amounts: list[Decimal]) -> None:
 
 
 def test_models_take_any_notation() -> None:
-    assert Balance(provider="x", credits="12.50").credits == 12.5  # type: ignore[arg-type]
+    assert Balance(provider="x", credits="12.50").credits == 12.5
