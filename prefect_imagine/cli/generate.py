@@ -139,6 +139,7 @@ async def _run(
         return summary
     finally:
         store.close()
+        watcher.listen_alone()
 
 
 def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:

@@ -19,6 +19,7 @@ from prefect_imagine.cli.output import errors, say
 from prefect_imagine.errors import ImagineError
 
 REFRESH_SECONDS = 0.5
+SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
 STOPPED = {StopReason.INTERRUPTED: INTERRUPTED, StopReason.TERMINATED: TERMINATED}
 """Exit codes of runs that a signal ended."""
 
@@ -60,8 +61,17 @@ class TerminalObserver:
         """End the run gently on SIGINT and SIGTERM; at once when told twice, or before it has begun."""
         loop = asyncio.get_running_loop()
         main = asyncio.current_task()
-        loop.add_signal_handler(signal.SIGINT, self._asked, StopReason.INTERRUPTED, main)
-        loop.add_signal_handler(signal.SIGTERM, self._asked, StopReason.TERMINATED, main)
+        for number, reason in SIGNALS.items():
+            loop.add_signal_handler(number, self._asked, reason, main)
+
+    def listen_alone(self) -> None:
+        """Meet signals without the event loop, which is about to close: it would let go of what they wake it
+        by before it lets go of them."""
+        self.session = None
+        loop = asyncio.get_running_loop()
+        for number, reason in SIGNALS.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda *_, reason=reason: self._asked(reason, None))
 
     def _asked(self, reason: StopReason, main: asyncio.Task[Any] | None) -> None:
         if self.stop is not None and (self.session is not None or reason is StopReason.INTERRUPTED):

@@ -17,7 +17,6 @@ from typing import Any
 
 from prefect_imagine.sandbox import RunningSandbox
 
-COMMAND = (sys.executable, "-m", "prefect_imagine")
 END_SECONDS = 90.0
 # What a person's shell holds that must not reach a test's processes.
 _NOT_OURS = ("AWS_", "PREFECT_", "IMAGINE", "BLOCKADELABS_", "AIVISUALSTUDIO_", "COLUMNS", "FORCE_COLOR")
@@ -49,6 +48,7 @@ class Shell:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (sys.executable, "-m", "prefect_imagine")
 
     def run(self, *words: str | Path, stdin: str | bytes | None = None, **environment: str | None) -> Ended:
         """Run a command to its end; an environment variable of `None` is not set."""
@@ -79,7 +79,7 @@ class Shell:
         variables = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
         changed = {**self.environment, **environment}
         return subprocess.Popen(
-            [*COMMAND, *map(str, words)],
+            [*self.program, *map(str, words)],
             cwd=self.folder,
             env={**variables, **{name: value for name, value in changed.items() if value is not None}},
             stdin=subprocess.PIPE,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -88,3 +90,29 @@ def test_a_signal_before_anything_began_ends_at_once(shell: Shell, providers: Ru
     assert ended.code == 143
     assert assert_contract(ended)["error"]
     assert providers.report()["jobs"] == []
+
+
+CLOSING = """
+import os, signal, sys
+from asyncio.selector_events import BaseSelectorEventLoop
+from prefect_imagine.cli import main
+
+def close_and_meet_a_signal(loop, close=BaseSelectorEventLoop._close_self_pipe):
+    close(loop)
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGINT)
+
+BaseSelectorEventLoop._close_self_pipe = close_and_meet_a_signal
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 130)])
+def test_while_the_event_loop_closes_the_first_signal_is_too_late_and_the_second_leaves(
+    shell: Shell, providers: RunningSandbox, times: int, code: int
+) -> None:
+    file = shell.write("closing.jsonl", json.dumps(LINES[0]))
+    closing = replace(shell, program=(sys.executable, "-c", CLOSING, str(times)))
+    ended = closing.run("generate", file, "--dry-run", "--json")
+    assert ended.code == code, ended.stderr
+    assert "again to leave at once" in ended.stderr
