@@ -108,10 +108,12 @@ async def open_batch(
 
 def to_create(opened: Opened, options: BatchOptions) -> list[BatchItem]:
     """The items that a run with these options may create."""
-    wanted = {Phase.PLANNED}
-    wanted |= {Phase.FAILED} if options.retry_failed else set()
-    wanted |= {Phase.UNKNOWN} if options.recreate_unknown else set()
-    return [item for item in opened.plan.items if opened.state[item.index].phase in wanted]
+
+    def wanted(item: BatchItem) -> bool:
+        phase = opened.state[item.index].phase
+        return phase is Phase.PLANNED or options.creates_again(phase)
+
+    return list(filter(wanted, opened.plan.items))
 
 
 async def raise_problems(
@@ -176,15 +178,11 @@ async def _reached(
 
 
 def _unsettled(plan: Plan, state: BatchState, options: BatchOptions) -> list[str]:
-    def again(index: int) -> bool:
-        phase = state[index].phase
-        return (
-            not state[index].settled
-            or (phase is Phase.FAILED and options.retry_failed)
-            or (phase is Phase.UNKNOWN and options.recreate_unknown)
-        )
+    def goes_on(item: BatchItem) -> bool:
+        known = state[item.index]
+        return not known.settled or options.creates_again(known.phase)
 
-    return [name for name in plan.providers if any(again(item.index) for item in plan.of(name))]
+    return [name for name in plan.providers if any(map(goes_on, plan.of(name)))]
 
 
 def _asked_providers(asked: Sequence[Asked]) -> list[str]:

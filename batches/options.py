@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.providers.prices import PriceList
@@ -65,6 +66,12 @@ class BatchOptions(Frozen):
     def limits(self, provider: str) -> bool:
         """Whether this provider's spending is limited."""
         return self.max_credits is not None or provider in self.max_credits_by_provider
+
+    def creates_again(self, phase: Phase) -> bool:
+        """Whether items that stand so are to be created once more."""
+        return (phase is Phase.FAILED and self.retry_failed) or (
+            phase is Phase.UNKNOWN and self.recreate_unknown
+        )
 
 
 class Timing(Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lane import Lane, Stop, StopReason
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.opening import Opened
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.owner import Owner, boot_id
 from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
 from prefect_imagine.batches.results import write_books
-from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.batches.storing import Storer
 from prefect_imagine.batches.summary import RequestCounts, Summary, summarize
 from prefect_imagine.batches.usage import BalanceChange, Usage, balance_change, make_usage, outcome
@@ -32,8 +33,6 @@ from prefect_imagine.batches.watching import Watcher
 from prefect_imagine.errors import ImagineError, ProviderError
 from prefect_imagine.providers.clock import boot_seconds, utc_now
 from prefect_imagine.providers.credits import add_credits
-from prefect_imagine.providers.models import Balance
-from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
 
 logger = logging.getLogger(__name__)
@@ -75,18 +74,16 @@ class Session:
 
     def __init__(
         self,
-        plan: Plan,
-        clients: Mapping[str, ProviderClient],
+        opened: Opened,
         store: Store,
         offload: Offload,
         journal: Journal,
         options: BatchOptions,
-        balances: Mapping[str, Balance],
         *,
         create: bool = True,
     ) -> None:
-        self.plan = plan
-        self.clients = clients
+        self.plan = opened.plan
+        self.clients = opened.clients
         self.store = store
         self.offload = offload
         self.journal = journal
@@ -94,11 +91,11 @@ class Session:
         self.downloader = Downloader(concurrency=16)
         self.budget = Budget(options.max_credits, options.max_credits_by_provider)
         self._creates = create
-        self.lanes = {name: self._lane(name) for name in plan.providers if name in clients}
+        self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._balances = balances
+        self._balances = opened.balances if create else {}
         self._charged_before = {line.name: line.charged for line in self.usage().by_provider}
         self._stages = {provider: self._make_stages(lane) for provider, lane in self.lanes.items()}
 
@@ -234,19 +231,18 @@ class _Stages:
 
 @asynccontextmanager
 async def open_session(
-    plan: Plan,
-    clients: Mapping[str, ProviderClient],
+    opened: Opened,
     store: Store,
     options: BatchOptions,
     *,
-    balances: Mapping[str, Balance] | None = None,
     force: bool = False,
     create: bool = True,
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
 
     Args:
-        balances: the accounts' credits before anything was created.
+        opened: the batch as it stood when its run was asked for, and may have been estimated and approved:
+            what has failed since then is not created again.
         force: take it from a living process, which ends as fenced.
         create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
 
@@ -257,6 +253,7 @@ async def open_session(
     """
     owner = Owner.me()
     offload = Offload(patience=options.timing.patience)
+    plan = opened.plan
     lease = Lease(store, offload, plan.batch_id, owner)
     try:
         await lease.take(wait=options.wait, force=force)
@@ -269,8 +266,8 @@ async def open_session(
         )
         journal = await Journal.open(store, offload, plan.batch_id, claim)
         if create:
-            await _amend(plan, journal, options)
-        session = Session(plan, clients, store, offload, journal, options, balances or {}, create=create)
+            await _amend(plan, journal, options, opened.state)
+        session = Session(opened, store, offload, journal, options, create=create)
         session.fenced = lease.lost
         watcher = observer.get()
         if watcher is not None:
@@ -287,15 +284,13 @@ async def open_session(
         offload.close()
 
 
-async def _amend(plan: Plan, journal: Journal, options: BatchOptions) -> None:
+async def _amend(plan: Plan, journal: Journal, options: BatchOptions, seen: BatchState) -> None:
     """Write down what has to be known before anything is created: what a damaged journal may have lost,
-    and what a person wants created again."""
+    and what a person who has seen this state wants created again."""
     entries: list[AnyItemRecord] = []
     for item in plan.items:
         state = journal.state[item.index]
-        wanted = (state.phase is Phase.FAILED and options.retry_failed) or (
-            state.phase is Phase.UNKNOWN and options.recreate_unknown
-        )
+        wanted = options.creates_again(state.phase) and state == seen[item.index]
         if wanted:
             entries.append(Retry(item=item.index, at=utc_now()))
         if journal.damaged and (wanted or state.phase is Phase.PLANNED):

@@ -34,7 +34,7 @@ async def cancel(
     async with open_batch(store, batch_id, None, accounts, options) as opened:
         if opened.settled:
             return standing(opened.plan, opened.state, store.address)
-        session_of = open_session(opened.plan, opened.clients, store, options, force=True, create=False)
+        session_of = open_session(opened, store, options, force=True, create=False)
         async with session_of as session:
             if in_flight:
                 for provider in session.lanes:
@@ -60,7 +60,7 @@ async def reconcile(
     async with open_batch(store, batch_id, None, accounts, options) as opened:
         if opened.settled:
             return standing(opened.plan, opened.state, store.address)
-        async with open_session(opened.plan, opened.clients, store, options, create=False) as session:
+        async with open_session(opened, store, options, create=False) as session:
             with stages(session) as executed_by:
                 await run(session, executed_by)
             return await session.close_books()

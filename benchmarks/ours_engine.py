@@ -27,9 +27,7 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
         await keep(store, opened)
         if opened.settled:
             return _told(standing(opened.plan, opened.state, store.address)[0])
-        async with open_session(
-            opened.plan, opened.clients, store, options, balances=opened.balances
-        ) as session:
+        async with open_session(opened, store, options) as session:
             await run(session)
             summary, _ = await session.close_books()
     return _told(summary)

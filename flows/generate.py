@@ -144,7 +144,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
 
 async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Summary, Usage, BatchState]:
     plan = opened.plan
-    session_of = open_session(plan, opened.clients, store, options, balances=opened.balances)
+    session_of = open_session(opened, store, options)
     try:
         async with session_of as session:
             items = to_create(opened, options)

@@ -90,20 +90,13 @@ class Runs:
             if batch not in self.batches:
                 self.asked.update((each.request.provider, each.request.prompt) for each in asked)
             self.batches[batch] = asked
-        async with open_batch(self.store, batch, asked, self._accounts, options) as opened:
+        async with open_batch(self.store, batch, asked, self.accounts, options) as opened:
             opened = await keep(self.store, opened) or opened
-            async with open_session(
-                opened.plan,
-                opened.clients,
-                self.store,
-                options,
-                balances=opened.balances,
-                force=force,
-                create=create,
-            ) as session:
+            async with open_session(opened, self.store, options, force=force, create=create) as session:
                 yield session
 
-    async def _accounts(self, providers: Sequence[str]) -> Mapping[str, Account]:
+    async def accounts(self, providers: Sequence[str]) -> Mapping[str, Account]:
+        """Of the sandbox."""
         environment = self.sandbox.environment
         return {name: replace(account_from_environment(name, environment)) for name in providers}
 

@@ -12,17 +12,18 @@ import pytest
 
 from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.opening import keep, open_batch
+from prefect_imagine.batches.opening import keep, open_batch, to_create
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.prompts import Defaults, ask
 from prefect_imagine.batches.reading import read_journal, segment_key
+from prefect_imagine.batches.session import open_session
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.s3_server import S3Server
 from prefect_imagine.stores import open_store
-from tests.batches.engine_runs import Runs, hurried, numbered, rows_of
+from tests.batches.engine_runs import TIMING, Runs, hurried, numbered, rows_of
 from tests.batches.waiting import until
 
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
@@ -136,6 +137,22 @@ class TestSecondThoughts:
         charged = runs.sandbox.report(jobs=False)["charged"][provider]
         [line] = last.usage.by_provider
         assert line.charged == (charged if provider in ("imaginelab", "aivisualstudio") else 0)
+
+    async def test_what_fails_after_it_was_asked_stays_failed(self, runs: Runs) -> None:
+        """Its cost was not told, and nobody has approved it."""
+        runs.sandbox.faults.add(FaultRule("job_fails", times=2))
+        rows = numbered("aivisualstudio", 3)
+        await runs.run(rows)
+        options = BatchOptions(batch_id="batch", timing=TIMING, retry_failed=True)
+        async with open_batch(runs.store, "batch", None, runs.accounts, options) as opened:
+            assert len(to_create(opened, options)) == 2
+            runs.sandbox.faults.add(FaultRule("job_fails", times=1))
+            meanwhile = await runs.run(rows, retry_failed=True)
+            assert (meanwhile.summary.items.failed, meanwhile.summary.requests.create) == (1, 2)
+            async with open_session(opened, runs.store, options) as session:
+                await run(session)
+                summary, _ = await session.close_books()
+        assert (summary.items.failed, summary.requests.create) == (1, 0)
 
     @pytest.mark.parametrize("refunds", [True, False])
     async def test_a_failed_jobs_credits_are_as_in_the_books(self, runs: Runs, refunds: bool) -> None:
@@ -276,7 +293,7 @@ class TestNeighbours:
         """Blockade's seeds are drawn when planning: whoever comes second must take the first one's."""
         asked = ask(list(enumerate(numbered("blockadelabs", 3), 1)), Defaults(), {})
         options = BatchOptions(timing=Timing(deadline=1, create=1.5, settle=0.5))
-        accounts = runs._accounts
+        accounts = runs.accounts
         async with (
             open_batch(runs.store, "b", asked, accounts, options) as one,
             open_batch(runs.store, "b", asked, accounts, options) as two,

@@ -34,7 +34,7 @@ async def main(prompts: str, root: str, batch: str, *, force: bool) -> int:
     with closing(open_store(root)) as store:
         async with open_batch(store, batch, asked, accounts_for({}), options) as opened:
             opened = await keep(store, opened) or opened
-            async with open_session(opened.plan, opened.clients, store, options, force=force) as session:
+            async with open_session(opened, store, options, force=force) as session:
                 await run(session)
                 summary, _ = await session.close_books()
     return summary.exit_code
