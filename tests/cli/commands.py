@@ -108,6 +108,14 @@ class Shell:
         return path
 
 
+def read_terminal_until(descriptor: int, words: bytes) -> bytes:
+    """What is written to a terminal up to these words."""
+    seen = b""
+    while words not in seen:
+        seen += os.read(descriptor, 65536)
+    return seen
+
+
 def read_terminal(descriptor: int) -> bytes:
     """What is written to a terminal until nobody has it open any more."""
     seen = b""
