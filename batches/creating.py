@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from prefect_imagine.batches.failpoints import reach
-from prefect_imagine.batches.lane import Lane, StopReason
+from prefect_imagine.batches.lane import Lane, StopReason, Trouble
 from prefect_imagine.batches.owner import boot_id
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.records import Created, Intent, NotSent, Refused
@@ -41,6 +41,7 @@ class Creator:
         self._one_by_one = asyncio.Lock()
         self._refusals = 0
         self._failures = 0
+        self._trouble = Trouble(lane.timing.patience)
         self._entered: set[int] = set()
         self._between_probes = PROBE_AFTER
         self._refused_at = 0
@@ -130,8 +131,8 @@ class Creator:
             )
         except AmbiguousCreateError as error:
             logger.warning("item %s: %s", item.title, error)
-            lane.open[item.index] = lane.reopened(item, intent).ranked(rank)
-            lane.hurry()
+            lane.lose(item, intent, rank)
+            self._count_failure(error)
         except ProviderError as error:
             await self._not_created(item, intent, error)
         else:
@@ -176,18 +177,24 @@ class Creator:
             self._on_rate_limit(error)
         elif isinstance(error, AuthenticationError) and not error.retryable:
             lane.halt(StopReason.KEY, str(error))
-        elif isinstance(error, ConnectionFailedError):
-            self._failures += 1
-            if lane.trouble.over():
-                lane.halt(StopReason.GONE, str(error))
-            await asyncio.sleep(backoff(min(self._failures, 5)))
         elif _is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
+        else:
+            self._count_failure(error)
+            await asyncio.sleep(backoff(min(self._failures, 5)))
+
+    def _count_failure(self, error: ProviderError) -> None:
+        """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
+        self._failures += 1
+        if self._trouble.over():
+            self._lane.halt(StopReason.FAILING, f"no create has been accepted for too long: {error}")
 
     def _accepted(self) -> None:
         lane = self._lane
         self._refusals = self._failures = 0
+        self._trouble.clear()
         lane.trouble.clear()
+        lane.accepted += 1
         if lane.cap is None:
             return
         if len(lane.flying) + 1 >= int(lane.cap) > self._refused_at:

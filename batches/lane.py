@@ -30,12 +30,16 @@ from prefect_imagine.providers.protocol import ProviderClient
 logger = logging.getLogger(__name__)
 
 
+LOSSES = 4
+
+
 class StopReason(StrEnum):
     """Why creating ended before everything was created."""
 
     BUDGET = "budget"
     CREDITS = "credits"
     KEY = "key"
+    FAILING = "failing"
     GONE = "gone"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
@@ -81,6 +85,7 @@ class Lane:
         ready: items to store, in the order of their completion.
         cap: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
+        accepted: how many creates this run has seen accepted.
         last_sent: boot clock of the last moment when a create of a class was begun or ended.
     """
 
@@ -119,6 +124,8 @@ class Lane:
         self.cap: float | None = None
         self.order: dict[str, int] = {}
         self.history_usable = True
+        self.accepted = 0
+        self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
         self.last_sent: dict[EchoClass, float] = {}
         self.sends: set[asyncio.Task[None]] = set()
         self._classes: Counter[tuple[EchoClass, str]] = Counter()
@@ -270,6 +277,17 @@ class Lane:
         self.in_air.discard(item.index)
         self.last_sent[self.echo(item)] = boot_seconds()
         self.tell_created()
+
+    def lose(self, item: BatchItem, intent: Intent, rank: int) -> None:
+        """A create was sent and its outcome is not known. `rank`: how many ids were known before it."""
+        self.open[item.index] = self.reopened(item, intent).ranked(rank)
+        self._losses.setdefault(item.index, []).append(self.accepted)
+        self.hurry()
+
+    def hopeless(self, index: int) -> bool:
+        """Whether an item's creates are lost again and again while the provider takes others."""
+        losses = self._losses.get(index, [])
+        return len(losses) >= LOSSES and self.accepted > losses[0]
 
     def quiet_since(self, echo: EchoClass, moment: float) -> bool:
         """Whether no create of this class has been under way at any time from then on."""

@@ -20,7 +20,7 @@ from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.failpoints import resolving_is_off
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload
-from prefect_imagine.batches.records import Absent, Adopted, Unknown
+from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -69,8 +69,7 @@ class Settler:
             return
         if resolving_is_off():
             for attempt in attempts:
-                await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
-                lane.again(attempt.item)
+                await self._absent(attempt)
             return
         classes: dict[EchoClass, list[OpenAttempt]] = {}
         for attempt in attempts:
@@ -151,10 +150,30 @@ class Settler:
         lane.open[attempt.item] = looked
         not_seen = finding.verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
-            await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
-            lane.again(attempt.item)
+            await self._absent(attempt)
         elif late and looked_long and not (not_seen and reading.covered):
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
+
+    async def _absent(self, attempt: OpenAttempt) -> None:
+        lane = self._lane
+        if lane.hopeless(attempt.item):
+            message = "the provider failed each of its creates and accepted none, while it took others"
+            logger.warning("item %s is given up: %s", attempt.item, message)
+            await lane.record(
+                Refused(
+                    item=attempt.item,
+                    at=utc_now(),
+                    attempt=attempt.attempt,
+                    final=True,
+                    reason="not_accepted",
+                    message=message,
+                )
+            )
+            lane.open.pop(attempt.item, None)
+            lane.tell()
+            return
+        await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
+        lane.again(attempt.item)
 
     async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
         lane = self._lane

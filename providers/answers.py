@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from prefect_imagine.errors import ProviderError, RateLimitedError
+from prefect_imagine.errors import ProviderError, RateLimitedError, ServerError, UnexpectedResponseError
 from prefect_imagine.providers import wire
 from prefect_imagine.providers.auth import Auth
 from prefect_imagine.providers.failures import ErrorDetail, ErrorReader, kind_of
@@ -17,6 +17,8 @@ from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import without_query
 
 UNREADABLE = object()
+_SHORT = 1000
+"""Bytes within which an error fits: a success that is longer is one."""
 _NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
 
 
@@ -28,14 +30,15 @@ def json_of(response: httpx.Response) -> Any:
         return UNREADABLE
 
 
-def refuses(response: httpx.Response) -> bool:
+def refuses(response: httpx.Response, failure: ProviderError) -> bool:
     """Whether an error answer to a create proves that nothing was accepted: a status that says so by itself,
-    or another 4xx (or 2xx) that reads as the API's own."""
+    or another 4xx (or 2xx) that reads as the API's own, unless it tells of a failure of the server's."""
     status = response.status_code
     if status in _NEVER_ACCEPTED:
         return True
-    readable = json_of(response) is not UNREADABLE
-    return (400 <= status < 500 and status != 408 and readable) or (status < 300 and readable)
+    if status == 408 or isinstance(failure, ServerError | UnexpectedResponseError):
+        return False
+    return (status < 300 or 400 <= status < 500) and json_of(response) is not UNREADABLE
 
 
 class FailureReader:
@@ -67,6 +70,13 @@ class FailureReader:
             error.retry_after = told.retry_after
             error.queue_full = bool(told.remaining) and told.retry_after is None
         return error
+
+    def is_rate_limit(self, response: httpx.Response) -> bool:
+        """Whether an answer is a rate limit, by its status or, as some APIs have it, by its words or code."""
+        if response.status_code == 429:
+            return True
+        told_otherwise = 400 <= response.status_code < 500 or len(response.content) < _SHORT
+        return told_otherwise and isinstance(self(response), RateLimitedError)
 
     def _redacted(self, message: str) -> str:
         for secret in self._auth.secrets():

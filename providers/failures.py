@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +35,20 @@ class ErrorReader(Protocol):
         """The message and code of an error body, or `None` if this is not one."""
 
 
+# What an error that comes as a success may say: that the request is to blame, and so was not accepted, unless
+# it speaks of a failure of the server's.
+_ABOUT_A_REQUEST = re.compile(
+    r"\b(invalid|required?s?|missing|must|too (long|short|large|small)|at (least|most)|exceeds|maximum"
+    r"|minimum|unsupported|not supported|validation)\b",
+    re.IGNORECASE,
+)
+_ABOUT_A_SERVER = re.compile(
+    r"\b(internal|server|service|unexpected|time(d )?out|unavailable|temporar\w+|again|overloaded|busy)\b",
+    re.IGNORECASE,
+)
+_ABOUT_A_KEY = re.compile(r"\b(api[ _-]?key|unauthori[sz]ed|unauthenticated|forbidden)\b", re.IGNORECASE)
+_ABOUT_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
+
 _MODERATION = ("moderat", "content policy", "content_policy", "nsfw", "banned prompt", "safety", "prohibited")
 
 
@@ -48,16 +63,34 @@ def _speaks_of_credits(message: str) -> bool:
     return any(word in lowered for word in ("credit", "quota", "balance", "insufficient funds"))
 
 
+def _told_in_words(message: str) -> type[ProviderError]:
+    """The error that nothing but its words tell."""
+    if _speaks_of_credits(message):
+        return InsufficientCreditsError
+    if _ABOUT_A_RATE.search(message):
+        return RateLimitedError
+    if _ABOUT_A_KEY.search(message):
+        return AuthenticationError
+    blames_request = _ABOUT_A_REQUEST.search(message) and not _ABOUT_A_SERVER.search(message)
+    return InvalidRequestError if blames_request else UnexpectedResponseError
+
+
+def _forbidden(message: str) -> type[ProviderError]:
+    if _ABOUT_A_RATE.search(message):
+        return RateLimitedError
+    return InsufficientCreditsError if _speaks_of_credits(message) else AuthenticationError
+
+
 def kind_of(status: int, message: str) -> type[ProviderError]:
     """The error that an answer without a code of its own means, by its status and its words."""
     if (status < 300 or status in (400, 403, 409, 422)) and is_moderation(message):
         return ModerationError
-    if status < 300:  # an error that only its words tell
-        return InsufficientCreditsError if _speaks_of_credits(message) else InvalidRequestError
+    if status < 300:
+        return _told_in_words(message)
     known: dict[int, type[ProviderError]] = {
         401: AuthenticationError,
         402: InsufficientCreditsError,
-        403: InsufficientCreditsError if _speaks_of_credits(message) else AuthenticationError,
+        403: _forbidden(message),
         404: NotFoundError,
         405: NotFoundError,
         408: ConnectionFailedError,

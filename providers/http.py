@@ -228,7 +228,8 @@ class Api:
         response = await self._client.send(request)
         self.clock.learn(response.headers)
         if permit is not None:
-            self.pacer.answered(permit, response.status_code, response.headers)
+            status = 429 if self._failure.is_rate_limit(response) else response.status_code
+            self.pacer.answered(permit, status, response.headers)
         return response
 
     async def _accepted(
@@ -247,7 +248,7 @@ class Api:
             failure.retryable = await self.auth.renew(headers)
         if failure is None:
             raise self._ambiguous(f"the answer to a create cannot be read ({unread})", status) from unread
-        raise failure if refuses(response) else self._ambiguous(str(failure), status)
+        raise failure if refuses(response, failure) else self._ambiguous(str(failure), status)
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
         too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept

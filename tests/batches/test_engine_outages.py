@@ -1,4 +1,4 @@
-"""A store that is full or gone for a while does nothing to a batch that a later moment cannot mend."""
+"""A store that is full or gone, or a provider that accepts nothing: a later moment mends it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches.engine import run
+from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import StoreError
-from prefect_imagine.sandbox import RateLimit, RunningSandbox
+from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.s3_server import S3Server, start_s3_server
 from prefect_imagine.stores import open_store
-from tests.batches.engine_runs import TIMING, Runs, hurried, numbered
+from tests.batches.engine_runs import TIMING, Runs, hurried, numbered, rows_of
 
 pytestmark = pytest.mark.usefixtures("hurried")
 __all__ = ["hurried"]
+
+
+@pytest.fixture
+def runs(sandbox: RunningSandbox, tmp_path: Path) -> Runs:
+    return Runs(sandbox, open_store(str(tmp_path / "root")))
 
 
 @pytest.fixture
@@ -77,3 +83,41 @@ async def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
 
 def _make_room(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FaultRule("expired_token", "imaginelab", "create"),
+        FaultRule("error_before", "imaginelab", "create"),
+        FaultRule("error_before", "imaginelab", "create", status=308),
+    ],
+    ids=["a token that is new", "500", "308"],
+)
+async def test_creates_that_are_never_accepted_end_the_run_while_reads_pass(
+    runs: Runs, fault: FaultRule
+) -> None:
+    runs.sandbox.faults.add(fault)
+    timing = TIMING.model_copy(update={"patience": 4.0})
+    rows = numbered("imaginelab", 2)
+    async with asyncio.timeout(60):
+        ended = await runs.run(rows, timing=timing)
+    assert (ended.summary.exit_code, ended.summary.items.stored) == (5, 0)
+    assert "no create has been accepted" in (ended.summary.error or "")
+    assert ended.summary.requests.create < 60
+    runs.sandbox.faults.clear()
+    assert (await runs.run(rows)).summary.exit_code == 0
+    runs.check()
+
+
+async def test_an_item_whose_creates_are_always_lost_is_given_up_where_others_pass(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("error_before", "imaginelab", "create", match="poison"))
+    rows = [*rows_of("imaginelab", "poison"), *numbered("imaginelab", 4)]
+    async with asyncio.timeout(120):
+        ended = await runs.run(rows)
+    assert (ended.summary.items.stored, ended.summary.items.failed) == (4, 1)
+    [failed] = [state for state in ended.session.journal.state.items.values() if state.phase is Phase.FAILED]
+    assert (failed.reason, failed.charges) == ("not_accepted", ())
+    runs.sandbox.faults.clear()
+    assert (await runs.run(rows, retry_failed=True)).summary.exit_code == 0
+    runs.check()

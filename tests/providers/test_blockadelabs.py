@@ -12,6 +12,7 @@ from prefect_imagine.errors import (
     InvalidRequestError,
     ModerationError,
     NotFoundError,
+    RateLimitedError,
     ServerError,
 )
 from prefect_imagine.providers.models import GenerationKind, GenerationStatus, ModelInfo
@@ -81,6 +82,8 @@ async def test_statuses(
     ("message", "error"),
     [
         ("Prompt is too long", InvalidRequestError),
+        ("Invalid API key", AuthenticationError),
+        ("Too many requests", RateLimitedError),
         ("Insufficient credits", InsufficientCreditsError),
         ("Quota exceeded", InsufficientCreditsError),
         ("Rejected by content moderation", ModerationError),

@@ -155,6 +155,26 @@ async def test_a_status_that_proves_nothing_is_ambiguous(
     assert len(api.seen) == 1
 
 
+INTERNAL = {"error": {"code": "internal_error", "message": "Invalid state"}}
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body"),
+    [
+        *(("aivisualstudio", status, INTERNAL) for status in (200, 400, 422)),
+        ("blockadelabs", 200, {"error": "Internal server error"}),
+        ("blockadelabs", 200, {"error": "database timeout"}),
+        ("blockadelabs", 200, {"error": "An unexpected error occurred, please try again"}),
+    ],
+)
+async def test_a_failure_of_the_servers_own_refuses_nothing_whatever_its_status(
+    api: ScriptedApi, open_client: OpenClient, provider: str, status: int, body: object
+) -> None:
+    api.on(CREATES[provider], answer(body, status))
+    with pytest.raises(AmbiguousCreateError):
+        await open_client(provider, api.url).create(asked(provider))
+
+
 REFUSALS = [(401, AuthenticationError), (402, InsufficientCreditsError), (429, RateLimitedError)]
 
 

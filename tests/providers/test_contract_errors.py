@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from functools import partial
 
@@ -14,9 +15,10 @@ from prefect_imagine.errors import (
     RateLimitedError,
     ServerError,
 )
+from prefect_imagine.providers.pacing import Urgency
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
-from .clients import LISTS, READS, OpenClient, made, pages_of, rows_of
+from .clients import CREATES, LISTS, READS, OpenClient, asked, made, pages_of, rows_of
 from .scripted import Answer, ScriptedApi, answer, chunked_answer, text_answer
 
 RECORD = {"id": 7, "status": "processing"}
@@ -184,3 +186,23 @@ async def test_a_list_that_has_been_of_use_is_tried_again(
     for _ in range(3):
         assert len(await client.poll(["0", "1", "2", "3"])) == 4
     assert api.count(LISTS[provider]) == 3
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body"),
+    [
+        ("aivisualstudio", 403, {"error": {"code": "rate_limited", "message": "Slow down"}}),
+        ("imaginelab", 403, {"detail": "Too many requests"}),
+        ("blockadelabs", 200, {"error": "Rate limit exceeded"}),
+    ],
+)
+async def test_a_rate_limit_by_another_status_is_waited_for_too(
+    api: ScriptedApi, open_client: OpenClient, provider: str, status: int, body: object
+) -> None:
+    api.on(CREATES[provider], answer(body, status, {"Retry-After": "60"}))
+    client = open_client(provider, api.url)
+    with pytest.raises(RateLimitedError):
+        await client.create(asked(provider))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await client.pacer.acquire(Urgency.CREATE)
