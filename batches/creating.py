@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from prefect_imagine.batches.failpoints import reach
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 PROBE_AFTER = 20
 """Accepted creates after which one more pending job is tried than the provider was found to take."""
 LONGEST_BETWEEN_PROBES = 80
+RENEWALS = 4
 
 
 class Creator:
@@ -42,6 +44,7 @@ class Creator:
         self._refusals = 0
         self._failures = 0
         self._trouble = Trouble(lane.timing.patience)
+        self._renewals: Counter[int] = Counter()
         self._entered: set[int] = set()
         self._between_probes = PROBE_AFTER
         self._refused_at = 0
@@ -92,6 +95,9 @@ class Creator:
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         lane = self._lane
+        if item.index in lane.in_air or lane.state(item.index).phase is not Phase.PLANNED:
+            lane.client.pacer.unused(permit)  # whoever was told of it first has created it
+            return
         lane.take_off(item)
         try:
             if lane.history_usable:
@@ -175,13 +181,18 @@ class Creator:
             lane.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
             self._on_rate_limit(error)
-        elif isinstance(error, AuthenticationError) and not error.retryable:
+        elif isinstance(error, AuthenticationError) and not self._key_may_pass(item, error):
             lane.halt(StopReason.KEY, str(error))
         elif _is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
         else:
             self._count_failure(error)
             await asyncio.sleep(backoff(min(self._failures, 5)))
+
+    def _key_may_pass(self, item: BatchItem, error: AuthenticationError) -> bool:
+        """Whether a new token may be what is missing: it is not where creates are refused with each."""
+        self._renewals[item.index] += 1
+        return error.retryable and self._renewals[item.index] < RENEWALS
 
     def _count_failure(self, error: ProviderError) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
@@ -193,6 +204,7 @@ class Creator:
         lane = self._lane
         self._refusals = self._failures = 0
         self._trouble.clear()
+        self._renewals.clear()
         lane.trouble.clear()
         lane.accepted += 1
         if lane.cap is None:

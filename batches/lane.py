@@ -22,9 +22,8 @@ from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.batches.usage import item_cost
+from prefect_imagine.batches.usage import committed
 from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.protocol import ProviderClient
 
 logger = logging.getLogger(__name__)
@@ -137,7 +136,6 @@ class Lane:
     def _load(self) -> None:
         for item in self.items:
             state = self.state(item.index)
-            self.budget.settle(self.provider, item.index, self.committed(item.index))
             for charge in state.charges:
                 self.order[charge.id] = 0
             looked_for = (Phase.OPEN,) if self._creates else (Phase.OPEN, Phase.UNKNOWN)
@@ -195,11 +193,6 @@ class Lane:
             looking_since=boot_seconds(),
         )
 
-    def committed(self, index: int) -> int | float:
-        """Credits that an item has or may have cost."""
-        cost = item_cost(self.plan.item(index), self.state(index))
-        return add_credits([cost.charged, cost.estimated, cost.possible])
-
     async def record(self, *entries: AnyItemRecord) -> None:
         """Make records durable and take their cost in."""
         await self.journal.append(*entries)
@@ -208,7 +201,8 @@ class Lane:
                 self.order[entry.id] = len(self.order)
             if isinstance(entry, Unknown):
                 self.open.pop(entry.item, None)
-            self.budget.settle(self.provider, entry.item, self.committed(entry.item))
+            spent = committed(self.plan.item(entry.item), self.state(entry.item))
+            self.budget.settle(self.provider, entry.item, spent)
         self.tell()
 
     def halt(self, reason: StopReason, message: str) -> None:

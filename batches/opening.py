@@ -107,11 +107,12 @@ async def open_batch(
 
 
 def to_create(opened: Opened, options: BatchOptions) -> list[BatchItem]:
-    """The items that a run with these options may create."""
+    """The items that a run with these options may create: of an open one that it was not accepted may yet
+    turn out."""
 
     def wanted(item: BatchItem) -> bool:
         phase = opened.state[item.index].phase
-        return phase is Phase.PLANNED or options.creates_again(phase)
+        return phase in (Phase.PLANNED, Phase.OPEN) or options.creates_again(phase)
 
     return list(filter(wanted, opened.plan.items))
 

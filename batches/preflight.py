@@ -216,7 +216,7 @@ def check_priced(plan: Plan, options: BatchOptions) -> None:
     if unpriced:
         raise ConfigurationError(
             f"max_credits cannot be kept: {', '.join(unpriced)} tells no prices; "
-            f"set a price, such as --price {unpriced[0]}=1"
+            f"set a price when the batch is made, such as --price {unpriced[0]}=1"
         )
 
 

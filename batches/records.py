@@ -130,9 +130,10 @@ class Failed(ItemRecord):
 
 
 class Retry(ItemRecord):
-    """A person wants a failed or unknown item created again."""
+    """A person wants a failed or unknown item created again. `asked_by`: the run that was told to."""
 
     kind: Literal["retry"] = "retry"
+    asked_by: str = ""
 
 
 class Header(Frozen):

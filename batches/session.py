@@ -28,7 +28,15 @@ from prefect_imagine.batches.results import write_books
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.batches.storing import Storer
 from prefect_imagine.batches.summary import RequestCounts, Summary, summarize
-from prefect_imagine.batches.usage import BalanceChange, Usage, balance_change, make_usage, outcome
+from prefect_imagine.batches.usage import (
+    BalanceChange,
+    Usage,
+    balance_change,
+    committed,
+    costs_of,
+    make_usage,
+    outcome,
+)
 from prefect_imagine.batches.watching import Watcher
 from prefect_imagine.errors import ImagineError, ProviderError
 from prefect_imagine.providers.clock import boot_seconds, utc_now
@@ -90,13 +98,16 @@ class Session:
         self.options = options
         self.downloader = Downloader(concurrency=16)
         self.budget = Budget(options.max_credits, options.max_credits_by_provider)
+        for item in self.plan.items:  # those of providers that have nothing left to do were paid too
+            spent = committed(item, journal.state[item.index])
+            self.budget.settle(item.request.provider, item.index, spent)
         self._creates = create
         self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._balances = opened.balances if create else {}
-        self._charged_before = {line.name: line.charged for line in self.usage().by_provider}
+        self._bill_before = {line.name: line for line in self.usage().by_provider}
         self._stages = {provider: self._make_stages(lane) for provider, lane in self.lanes.items()}
 
     async def create(self, provider: str, items: list[int]) -> list[int]:
@@ -175,8 +186,8 @@ class Session:
 
     def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:
         sent = sum((client.requests for client in self.clients.values()), Counter[str]())
-        began = {line.name: line.charged for line in usage.by_provider} != self._charged_before
-        return summarize(usage, self.store.address, RequestCounts(**sent), stops, key_refused_first=not began)
+        spent = any(costs_of(line) != costs_of(self._bill_before[line.name]) for line in usage.by_provider)
+        return summarize(usage, self.store.address, RequestCounts(**sent), stops, key_refused_first=not spent)
 
     async def _balance_changes(self) -> tuple[BalanceChange, ...]:
         changes = []
@@ -190,7 +201,7 @@ class Session:
             except ProviderError as error:
                 logger.warning("%s: the balance could not be read again: %s", line.name, error)
                 continue
-            charged = add_credits([line.charged, -self._charged_before[line.name]])
+            charged = add_credits([line.charged, -self._bill_before[line.name].charged])
             changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))
         return tuple(changes)
 
@@ -237,6 +248,7 @@ async def open_session(
     *,
     force: bool = False,
     create: bool = True,
+    asked_by: str = "",
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
 
@@ -245,6 +257,8 @@ async def open_session(
             what has failed since then is not created again.
         force: take it from a living process, which ends as fenced.
         create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
+        asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
+            that it has created again already.
 
     Raises:
         BatchBusyError: another process runs it.
@@ -266,7 +280,7 @@ async def open_session(
         )
         journal = await Journal.open(store, offload, plan.batch_id, claim)
         if create:
-            await _amend(plan, journal, options, opened.state)
+            await _amend(plan, journal, options, opened.state, asked_by)
         session = Session(opened, store, offload, journal, options, create=create)
         session.fenced = lease.lost
         watcher = observer.get()
@@ -284,15 +298,18 @@ async def open_session(
         offload.close()
 
 
-async def _amend(plan: Plan, journal: Journal, options: BatchOptions, seen: BatchState) -> None:
+async def _amend(
+    plan: Plan, journal: Journal, options: BatchOptions, seen: BatchState, asked_by: str
+) -> None:
     """Write down what has to be known before anything is created: what a damaged journal may have lost,
     and what a person who has seen this state wants created again."""
     entries: list[AnyItemRecord] = []
     for item in plan.items:
         state = journal.state[item.index]
-        wanted = options.creates_again(state.phase) and state == seen[item.index]
+        asked_before = asked_by and state.retried_by == asked_by
+        wanted = options.creates_again(state.phase) and state == seen[item.index] and not asked_before
         if wanted:
-            entries.append(Retry(item=item.index, at=utc_now()))
+            entries.append(Retry(item=item.index, at=utc_now(), asked_by=asked_by))
         if journal.damaged and (wanted or state.phase is Phase.PLANNED):
             entries.append(_possible_intent(plan, item, state.attempt + 1))
     if entries:

@@ -61,6 +61,7 @@ class ItemState:
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
+        retried_by: the run that was last told to create it again.
     """
 
     phase: Phase = Phase.PLANNED
@@ -78,6 +79,7 @@ class ItemState:
     created_at: datetime | None = None
     finished_at: datetime | None = None
     stored_at: datetime | None = None
+    retried_by: str = ""
 
     @property
     def settled(self) -> bool:
@@ -196,5 +198,12 @@ def _(record: Failed, item: ItemState) -> ItemState:
 def _(record: Retry, item: ItemState) -> ItemState:
     possible = item.possible_jobs + (item.phase is Phase.UNKNOWN)
     return replace(
-        item, phase=Phase.PLANNED, intent=None, id=None, status=None, outputs=(), possible_jobs=possible
+        item,
+        phase=Phase.PLANNED,
+        intent=None,
+        id=None,
+        status=None,
+        outputs=(),
+        possible_jobs=possible,
+        retried_by=record.asked_by,
     )

@@ -65,6 +65,11 @@ class Storer:
                 raise
             await self._failed(item, error)
             return
+        except Exception as error:
+            # What nobody foresaw of one output must not keep all others from being stored.
+            logger.exception("item %s", item.title)
+            await self._failed(item, error)
+            return
         reach("before_stored")
         await lane.record(Stored(item=item.index, at=utc_now(), outputs=stored))
 
@@ -143,12 +148,18 @@ class Storer:
         return key
 
     async def _failed(self, item: BatchItem, error: Exception) -> None:
-        other = "store" if isinstance(error, StoreError) else "fetch"
-        reason = error.reason if isinstance(error, OutputError) else other
         logger.error("item %s could not be stored; a later run tries again: %s", item.title, error)
         await self._lane.record(
-            Failed(item=item.index, at=utc_now(), reason=f"output_{reason}", message=str(error))
+            Failed(item=item.index, at=utc_now(), reason=f"output_{_why(error)}", message=str(error))
         )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OutputError):
+        return error.reason
+    if isinstance(error, StoreError):
+        return "store"
+    return "fetch" if isinstance(error, ProviderError) else "unexpected"
 
 
 def _result(moved: Output | BaseException) -> Output:

@@ -108,6 +108,12 @@ def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
     )
 
 
+def committed(item: BatchItem, state: ItemState) -> Credits:
+    """Credits that an item has or may have cost."""
+    cost = item_cost(item, state)
+    return add_credits([cost.charged, cost.estimated, cost.possible])
+
+
 def _refund_unknown(charge: Charge) -> bool:
     return charge.refund == "unknown"
 
@@ -201,6 +207,11 @@ def _seconds(states: Iterable[ItemState]) -> float | None:
             begun.append(state.intent_at)
             ended.append(state.stored_at)
     return round((max(ended) - min(begun)).total_seconds(), 1) if begun else None
+
+
+def costs_of(line: UsageLine) -> tuple[Credits, ...]:
+    """All that a line costs, or may cost, in one value to compare."""
+    return (line.charged, line.estimated, line.possible, line.unpriced)
 
 
 def balance_change(

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.asking import asked_for
@@ -144,7 +145,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
 
 async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Summary, Usage, BatchState]:
     plan = opened.plan
-    session_of = open_session(opened, store, options)
+    session_of = open_session(opened, store, options, asked_by=str(flow_run.id or ""))
     try:
         async with session_of as session:
             items = to_create(opened, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,15 +18,20 @@ from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import without_query
 
 UNREADABLE = object()
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHORT = 1000
 """Bytes within which an error fits: a success that is longer is one."""
 _NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
 
 
 def json_of(response: httpx.Response) -> Any:
-    """An answer's JSON, or `UNREADABLE`."""
+    """An answer's JSON, or `UNREADABLE`. Half a surrogate pair, as a text that was cut in the middle of an
+    emoji has it, becomes a question mark: nothing could write it down."""
     try:
-        return json.loads(response.content)
+        body = json.loads(response.content)
+        if _SURROGATE.search(response.content):
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+        return body
     except ValueError:
         return UNREADABLE
 

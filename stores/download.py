@@ -98,7 +98,7 @@ class Downloader:
                     return response
                 response.close()
                 at = at.join(target)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise OutputError(f"{name} is not an address, or leads to none", reason="refused_url") from error
         except httpx.HTTPError as error:
             raise OutputError(f"{name}: no answer ({_what(error)})", reason="unavailable") from error

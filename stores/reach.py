@@ -35,7 +35,7 @@ def check_url(url: httpx.URL, api: httpx.URL) -> None:
         raise OutputError(f"{without_query(str(url))} is not an http(s) address", reason="refused_url")
     try:
         addresses = resolve(url)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
         if is_proxied(url):
             return
         raise OutputError(f"{url.host} does not resolve: {error}", reason="unavailable") from error

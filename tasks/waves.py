@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -39,7 +40,8 @@ class PrefectStages:
 
     def __init__(self, session: Session) -> None:
         self._run = _Run(session)
-        self._batch = session.plan.batch_id
+        # One process may run the same id under two roots.
+        self._batch = f"{session.plan.batch_id} ({uuid4().hex[:8]})"
 
     def __enter__(self) -> PrefectStages:
         _runs[self._batch] = self._run

@@ -18,7 +18,6 @@ from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer
 from prefect_imagine.batches.source import asked_in
-from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.summary import (
     BAD_INPUT,
     BUSY,
@@ -165,7 +164,7 @@ def _announce(opened: Opened, options: BatchOptions) -> None:
 
 def _created_again(opened: Opened, options: BatchOptions) -> list[BatchItem]:
     wanted = to_create(opened, options)
-    return [item for item in wanted if opened.state[item.index].phase is not Phase.PLANNED]
+    return [item for item in wanted if options.creates_again(opened.state[item.index].phase)]
 
 
 async def _run_flow(

@@ -80,6 +80,7 @@ class Runs:
         batch: str = "batch",
         force: bool = False,
         create: bool = True,
+        asked_by: str = "",
         **more: Any,
     ) -> AsyncIterator[Session]:
         """One run's session, opened but not run."""
@@ -92,7 +93,9 @@ class Runs:
             self.batches[batch] = asked
         async with open_batch(self.store, batch, asked, self.accounts, options) as opened:
             opened = await keep(self.store, opened) or opened
-            async with open_session(opened, self.store, options, force=force, create=create) as session:
+            async with open_session(
+                opened, self.store, options, force=force, create=create, asked_by=asked_by
+            ) as session:
                 yield session
 
     async def accounts(self, providers: Sequence[str]) -> Mapping[str, Account]:

@@ -61,7 +61,7 @@ class Process:
         owner = Owner.me()
         claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
         journal = await Journal.open(store, offload, plan.batch_id, claim)
-        await _amend(plan, journal, options, journal.state)
+        await _amend(plan, journal, options, journal.state, "")
         client = FakeClient(server, correlates=correlates)
 
         def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:

@@ -119,6 +119,12 @@ async def test_what_hurries_does_not_put_off_the_next_look(process: Process, tim
     await asyncio.gather(watching, return_exceptions=True)
 
 
+async def test_an_item_that_is_told_twice_is_created_once(process: Process) -> None:
+    await asyncio.gather(process.create(1), process.create(1))
+    await process.create(1)
+    assert process.client.requests["create"] == 1
+
+
 async def test_while_nothing_is_under_way_the_watcher_waits(process: Process, time: Time) -> None:
     assert process.lane.creating
     for _ in range(3):

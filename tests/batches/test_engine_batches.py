@@ -108,6 +108,22 @@ class TestMoney:
         assert (await runs.run(rows)).summary.exit_code == 0
         runs.check()
 
+    async def test_what_a_provider_that_is_done_has_cost_counts_on_a_resume(self, runs: Runs) -> None:
+        rows = [*numbered("imaginelab", 3), *numbered("aivisualstudio", 3)]
+        first = await runs.run(rows, max_credits_by_provider={"aivisualstudio": 0})
+        [done] = [line for line in first.usage.by_provider if line.charged]
+        ended = await runs.run(rows, max_credits=done.charged + 5)
+        assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 4)
+        assert ended.usage.charged == done.charged + 5
+
+    @pytest.mark.parametrize("provider", PROVIDERS)
+    async def test_a_key_that_is_refused_after_something_was_paid_is_no_bad_input(
+        self, runs: Runs, provider: str
+    ) -> None:
+        runs.sandbox.faults.add(FaultRule("expired_token", provider, "create", skip=2))
+        ended = await runs.run(numbered(provider, 5))
+        assert (ended.summary.exit_code, ended.summary.items.stored) == (5, 2)
+
     @pytest.mark.parametrize("provider", PROVIDERS)
     async def test_an_empty_account_stops_and_more_credits_go_on(self, runs: Runs, provider: str) -> None:
         runs.sandbox.faults.add(FaultRule("no_credits", provider, "create", skip=2))
@@ -153,6 +169,23 @@ class TestSecondThoughts:
                 await run(session)
                 summary, _ = await session.close_books()
         assert (summary.items.failed, summary.requests.create) == (1, 0)
+
+    async def test_a_run_that_begins_again_creates_what_failed_once(self, runs: Runs) -> None:
+        """A crashed flow run is executed anew with the parameters that it had."""
+        runs.sandbox.faults.add(FaultRule("job_fails"))
+        rows = numbered("aivisualstudio", 2)
+        await runs.run(rows)
+        again = [await runs.run(rows, asked_by=run, retry_failed=True) for run in ("a", "a", "b")]
+        assert [ended.summary.requests.create for ended in again] == [2, 0, 2]
+
+    async def test_what_is_open_is_told_among_what_may_be_created(self, runs: Runs) -> None:
+        rows = numbered("imaginelab", 4)
+        await self._die_with_open_attempts(runs, rows)
+        options = BatchOptions(batch_id="batch")
+        async with open_batch(runs.store, "batch", None, runs.accounts, options) as opened:
+            left = {index for index, state in opened.state.items.items() if state.phase is Phase.OPEN}
+            assert left
+            assert left <= {item.index for item in to_create(opened, options)}
 
     @pytest.mark.parametrize("refunds", [True, False])
     async def test_a_failed_jobs_credits_are_as_in_the_books(self, runs: Runs, refunds: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import StoreError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.s3_server import S3Server, start_s3_server
-from prefect_imagine.stores import open_store
+from prefect_imagine.stores import MediaSource, StoredOutput, open_store
+from prefect_imagine.stores.folder import FolderStore
 from tests.batches.engine_runs import TIMING, Runs, hurried, numbered, rows_of
 
 pytestmark = pytest.mark.usefixtures("hurried")
@@ -88,11 +89,10 @@ def _make_room(disk: Path) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        FaultRule("expired_token", "imaginelab", "create"),
         FaultRule("error_before", "imaginelab", "create"),
         FaultRule("error_before", "imaginelab", "create", status=308),
     ],
-    ids=["a token that is new", "500", "308"],
+    ids=["500", "308"],
 )
 async def test_creates_that_are_never_accepted_end_the_run_while_reads_pass(
     runs: Runs, fault: FaultRule
@@ -120,4 +120,26 @@ async def test_an_item_whose_creates_are_always_lost_is_given_up_where_others_pa
     assert (failed.reason, failed.charges) == ("not_accepted", ())
     runs.sandbox.faults.clear()
     assert (await runs.run(rows, retry_failed=True)).summary.exit_code == 0
+    runs.check()
+
+
+class OddStore(FolderStore):
+    """Fails on one output in a way that nobody foresaw."""
+
+    def put_output(self, stem: str, source: MediaSource, metadata: Mapping[str, str]) -> StoredOutput:
+        if stem.rpartition("/")[2].startswith("00002"):
+            raise RuntimeError("odd")
+        return super().put_output(stem, source, metadata)
+
+
+async def test_what_nobody_foresaw_of_one_output_keeps_no_other_from_being_stored(
+    sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    rows = numbered("imaginelab", 4)
+    odd = Runs(sandbox, OddStore(tmp_path / "root"))
+    ended = await odd.run(rows)
+    assert (ended.summary.items.stored, ended.summary.exit_code) == (3, 1)
+    assert ended.session.journal.state[2].reason == "output_unexpected"
+    runs = Runs(sandbox, open_store(str(tmp_path / "root")))
+    assert (await runs.run(rows)).summary.exit_code == 0
     runs.check()

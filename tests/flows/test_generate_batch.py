@@ -87,6 +87,16 @@ async def test_forty_prompts_are_stored_and_billed_exactly(
     store.close()
 
 
+async def test_one_batch_id_under_two_roots_is_two_batches(keys: RunningSandbox, tmp_path: Path) -> None:
+    prompts = [Prompt(prompt=f"a heron, number {number}", provider="imaginelab") for number in range(30)]
+    roots = [str(tmp_path / name) for name in ("one", "other")]
+    states = await asyncio.gather(*(_run(prompts, root) for root in roots))
+    assert all(state.is_completed() for state in states), states
+    assert_paid_once(keys, Counter(("imaginelab", prompt.prompt) for prompt in [*prompts, *prompts]))
+    for root in roots:
+        assert [line["status"] for line in manifest(open_store(root), "batch")] == ["stored"] * 30
+
+
 async def test_a_failed_item_fails_none_of_its_neighbours(keys: RunningSandbox, tmp_path: Path) -> None:
     prompts = [
         Prompt(prompt="good", provider="imaginelab"),

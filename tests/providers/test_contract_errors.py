@@ -206,3 +206,14 @@ async def test_a_rate_limit_by_another_status_is_waited_for_too(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await client.pacer.acquire(Urgency.CREATE)
+
+
+async def test_half_a_letter_in_a_text_can_be_written_down(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    """As a text has it that was cut in the middle of an emoji."""
+    record = {"id": 7, "status": "failed", "error": "cut: \ud83d", "error_message": "cut: \ud83d"}
+    api.on(READS[provider].format(7), answer({**record, "prompt": "whole: \U0001f600"}))
+    row = await open_client(provider, api.url).fetch("7")
+    assert "\U0001f600" in row.model_dump_json()
+    assert "\ud83d" not in str(row)

@@ -312,5 +312,12 @@ def test_a_public_api_cannot_lead_into_this_network(downloader: Downloader, host
     assert refused(downloader, f"http://{host}/x?token=SECRET", policy).reason == "refused_url"
 
 
+@pytest.mark.parametrize("host", ["cdn..example.com", f"{'a' * 70}.example.com"])
+def test_a_name_that_no_host_can_have_is_an_output_that_is_missing(
+    downloader: Downloader, policy: DownloadPolicy, host: str
+) -> None:
+    assert refused(downloader, f"https://{host}/x.png", policy).reason in ("unavailable", "refused_url")
+
+
 def test_a_policy_does_not_show_its_credentials(policy: DownloadPolicy) -> None:
     assert "Bearer" not in repr(policy)
