@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from prefect_imagine.batches.echoes import EchoClass, Likeness, likeness, same
+from prefect_imagine.batches.echoes import EchoClass, Likeness, faithful, likeness, same
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.models import Generation, HistoryPage
 
@@ -29,6 +29,7 @@ class OpenAttempt:
         covering: how many reads of the history have covered its window without showing its job.
         looks: how many reads were made in all.
         confirmed: whether the last covering read was late enough to prove absence.
+        clocked: whether `provider_at` is the provider's time, and not what this side took for it.
     """
 
     item: int
@@ -42,6 +43,7 @@ class OpenAttempt:
     covering: int = 0
     looks: int = 0
     confirmed: bool = False
+    clocked: bool = True
 
     @property
     def age(self) -> float:
@@ -99,16 +101,31 @@ class Window:
     doubtful_from: datetime
 
 
-def window_of(attempts: Sequence[OpenAttempt], skew: timedelta | None, margin: float) -> Window:
+def window_of(
+    attempts: Sequence[OpenAttempt],
+    skew: timedelta | None,
+    margin: float,
+    behind: timedelta = LARGEST_SKEW,
+) -> Window:
     """The window of these attempts.
 
     Args:
         skew: by how much the records' clock is ahead of the provider's `Date`; `None` if that is unknown.
         margin: seconds by which a job's own time may lie before its intent.
+        behind: the most by which the records' clock can be behind, where its skew is unknown.
     """
     asked = min(attempt.provider_at for attempt in attempts)
     begins = asked + (skew or timedelta()) - timedelta(seconds=margin)
-    return Window(begins, begins if skew is not None else begins - LARGEST_SKEW)
+    if not all(attempt.clocked for attempt in attempts):
+        return Window(begins, begins - LARGEST_SKEW)
+    return Window(begins, begins if skew is not None else begins - behind)
+
+
+def behind_at_most(seen: Iterable[Generation], now: datetime) -> timedelta:
+    """The most by which the records' clock can be behind the provider's `Date`: no record is of later than
+    now."""
+    newest = max((row.created_at for row in seen if row.created_at is not None), default=now - LARGEST_SKEW)
+    return max(timedelta(), min(LARGEST_SKEW, now - newest))
 
 
 def skew_of(seen: Iterable[Generation], asked_at: Mapping[str, datetime]) -> timedelta | None:
@@ -118,23 +135,45 @@ def skew_of(seen: Iterable[Generation], asked_at: Mapping[str, datetime]) -> tim
     ]
     if not ahead:
         return None
-    typical = sorted(ahead)[len(ahead) // 2]
-    return typical if abs(typical) > USUAL_DELAY else timedelta()
+    least = min(ahead)  # no job is created before it is asked for
+    return least if abs(least) > USUAL_DELAY else timedelta()
 
 
-def covers(pages: Sequence[HistoryPage], since: datetime, known_before: Collection[str]) -> bool:
+@dataclass(frozen=True)
+class Known:
+    """Jobs of ours that tell how far a history can be believed.
+
+    Attributes:
+        before: created before the attempts: what stands above one of them in an ordered list is newer.
+        due: created since, and so long ago that a history without one of them lacks others too.
+        earlier: all older ones that are due: a list that lacks one was not seen to its end, whatever it says.
+    """
+
+    before: Collection[str] = ()
+    due: Collection[str] = ()
+    earlier: Collection[str] = ()
+
+
+def covers(pages: Sequence[HistoryPage], since: datetime, known: Known) -> bool:
     """Whether these pages show every job accepted since a moment.
 
-    They do if the list's end was seen, or, in a list that is newest first, a job older than that, or one
-    that is known to have been created before.
+    They do if the list's end was seen, or, in a list that is newest first, a job older than that, or older
+    than one that is known to have been created before: of two that were created in the same second either
+    may come first.
     """
-    if any(page.end for page in pages):
+    rows = [row for page in pages for row in page.generations]
+    shown = {row.id for row in rows}
+    if not shown.issuperset(known.due):
+        return False
+    if any(page.end for page in pages) and shown.issuperset(known.earlier):
         return True
-    times = [row.created_at for page in pages for row in page.generations if row.created_at is not None]
+    dated = [(row.created_at, row.id) for row in rows if row.created_at is not None]
+    times = [created_at for created_at, _ in dated]
     in_order = all(page.newest_first for page in pages) and times == sorted(times, reverse=True)
     if not in_order or not times:
         return False
-    return times[-1] < since or any(row.id in known_before for page in pages for row in page.generations)
+    anchors = (created_at for created_at, job in dated if job in known.before)
+    return times[-1] < since or any(times[-1] < created_at for created_at in anchors)
 
 
 def match(
@@ -144,8 +183,8 @@ def match(
     taken: Collection[str],
     window: Window,
     echoes_correlator: bool,
-    own: Mapping[str, EchoClass],
-    explained: Collection[EchoClass],
+    own: Collection[tuple[Generation, EchoClass]],
+    strangers: Collection[Generation],
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
@@ -156,8 +195,8 @@ def match(
 
     Args:
         taken: ids that belong to other items or other batches.
-        own: what was asked for by those of these jobs that are this batch's.
-        explained: classes of other creates that are not settled: their jobs are not these attempts'.
+        own: those of these jobs that are this batch's, with what was asked for.
+        strangers: those that nobody has claimed, and that answer no create that is not settled.
     """
     echo = attempts[0].echo
     free = [row for row in seen if row.id not in taken]
@@ -171,13 +210,10 @@ def match(
     older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
-    ours = [(row, own[row.id]) for row in seen if row.id in own]
-    unclaimed = [
-        row
-        for row in free
-        if _within(row, window.begins) and not any(same(row, each) for each in (echo, *explained))
-    ]
-    doubtful = any(likeness(row, echo, ours) is not Likeness.OTHER for row in unclaimed)
+    unmarked = [row for row in strangers if not (echoes_correlator and row.correlator is not None)]
+    unclaimed = [row for row in unmarked if _within(row, window.begins)]
+    told = faithful(own, echo) if unclaimed else None
+    doubtful = any(likeness(row, echo, told) is not Likeness.OTHER for row in unclaimed)
     return findings + [_doubted(each) if doubtful else each for each in _by_count(left, candidates)]
 
 

@@ -45,6 +45,7 @@ class Creator:
         self._failures = 0
         self._trouble = Trouble(lane.timing.patience)
         self._renewals: Counter[int] = Counter()
+        self._answered: set[str] = set()
         self._entered: set[int] = set()
         self._between_probes = PROBE_AFTER
         self._refused_at = 0
@@ -142,6 +143,11 @@ class Creator:
         except ProviderError as error:
             await self._not_created(item, intent, error)
         else:
+            if generation.id in self._answered or generation.id in lane.order:
+                logger.warning("item %s: the provider answered with the job of another item", item.title)
+                lane.lose(item, intent, rank)
+                return
+            self._answered.add(generation.id)
             reach("after_post")
             self._accepted()
             reach("before_created")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import html
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 
 from prefect_imagine.providers.models import Generation, GenerationRequest
 
@@ -32,9 +34,8 @@ class Likeness(Enum):
 
 def echo_class(request: GenerationRequest, wire_prompt: str) -> EchoClass:
     """What a history shows of a request. Requests of one class cannot be told apart there."""
-    seed = request.settings.get("seed")
     model = None if request.model is None else _model(request.model)
-    return (request.kind, model, _text(wire_prompt), None if seed is None else str(seed))
+    return (request.kind, model, _text(wire_prompt), _seed(request.settings.get("seed")))
 
 
 def same(row: Generation, echo: EchoClass) -> bool:
@@ -43,23 +44,35 @@ def same(row: Generation, echo: EchoClass) -> bool:
     return _rest_fits(row, echo) and _prompt_fits(row, echo)
 
 
-def likeness(row: Generation, echo: EchoClass, own: Collection[tuple[Generation, EchoClass]]) -> Likeness:
-    """How much a job that nobody has claimed is like the answer to a request.
+def faithful(own: Iterable[tuple[Generation, EchoClass]], echo: EchoClass) -> bool | None:
+    """Whether a history tells jobs of this kind and model as they were asked for; `None` where none of ours
+    shows it.
 
     Args:
-        own: jobs of ours in the same history, with what was asked: they tell how it echoes.
+        own: jobs of ours in it, with what was asked.
     """
+    told = [same(row, asked) for row, asked in own if asked[:2] == echo[:2]]
+    return all(told) if told else None
+
+
+def likeness(row: Generation, echo: EchoClass, told_faithfully: bool | None) -> Likeness:
+    """How much a job that nobody has claimed is like the answer to a request, in a history that tells jobs
+    faithfully, otherwise, or in a way that nothing shows yet."""
     if same(row, echo):
         return Likeness.SAME
-    if row.kind not in (None, echo[0]) or not _seed_fits(row, echo):
+    if row.kind not in (None, echo[0]):
         return Likeness.OTHER
-    comparable = [same(known, asked) for known, asked in own if asked[:2] == echo[:2]]
-    if not comparable:
-        doubtful = row.prompt is None or _alike(row.prompt, echo[2])
-    elif all(comparable):
-        doubtful = _rest_fits(row, echo) and row.prompt is not None and _distorted(row.prompt, echo[2])
+    if told_faithfully is False:
+        return Likeness.DOUBTFUL
+    if not _seed_fits(row, echo):
+        return Likeness.OTHER
+    rest_fits = _rest_fits(row, echo)
+    if told_faithfully is None:
+        doubtful = rest_fits or row.prompt is None or _alike(row.prompt, echo[2])
     else:
-        doubtful = True  # this history tells our own jobs otherwise than they were asked for
+        known_seed = echo[3] is not None and _seed(row.echoed_seed) == echo[3]
+        distorted = row.prompt is not None and _distorted(row.prompt, echo[2])
+        doubtful = rest_fits and (known_seed or distorted)
     return Likeness.DOUBTFUL if doubtful else Likeness.OTHER
 
 
@@ -67,7 +80,7 @@ def _prompt_fits(row: Generation, echo: EchoClass) -> bool:
     if row.prompt is None or _text(row.prompt) == echo[2]:
         return True
     # A seed that comes back says as much as a whole prompt.
-    return row.echoed_seed is not None and row.echoed_seed == echo[3] and _distorted(row.prompt, echo[2])
+    return echo[3] is not None and _seed(row.echoed_seed) == echo[3] and _distorted(row.prompt, echo[2])
 
 
 def _rest_fits(row: Generation, echo: EchoClass) -> bool:
@@ -77,14 +90,27 @@ def _rest_fits(row: Generation, echo: EchoClass) -> bool:
 
 
 def _seed_fits(row: Generation, echo: EchoClass) -> bool:
-    return row.echoed_seed is None or echo[3] is None or row.echoed_seed == echo[3]
+    told = _seed(row.echoed_seed)
+    return told is None or echo[3] is None or told == echo[3]
 
 
+def _seed(value: object) -> str | None:
+    """A seed in one notation; `None` where there is none, or one that stands for any."""
+    if value is None:
+        return None
+    with suppress(ValueError, OverflowError):
+        number = float(str(value))
+        value = int(number) if number.is_integer() else number
+    return None if value in (0, -1) else str(value)
+
+
+@lru_cache(maxsize=65536)
 def _text(text: str) -> str:
     """A prompt without what providers echo as they please: white space, composed letters, HTML's escapes."""
     return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
 
 
+@lru_cache(maxsize=1024)
 def _model(name: str) -> str:
     """A model without its owner, case and punctuation: a label may stand for the id."""
     last = name.rstrip("/").rpartition("/")[2]

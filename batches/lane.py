@@ -122,6 +122,7 @@ class Lane:
         self.pending_waves = 0
         self.cap: float | None = None
         self.order: dict[str, int] = {}
+        self._known_since: dict[str, float] = {}
         self.history_usable = True
         self.accepted = 0
         self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
@@ -162,10 +163,23 @@ class Lane:
         sent = [*unknown, *(self.plan.item(index) for index in self.in_air)]
         return {self.echo(item) for item in sent} | {attempt.echo for attempt in self.open.values()}
 
+    def visible(self) -> dict[str, tuple[BatchItem, datetime]]:
+        """The jobs of this lane's items that have been known for so long that the history must show them,
+        with the provider's time at which each was asked for."""
+        known = boot_seconds() - self.timing.settle
+        return {
+            state.id: (item, state.asked_at)
+            for item in self.items
+            for state in [self.state(item.index)]
+            if state.id and state.asked_at and self._known_since.get(state.id, 0.0) < known
+        }
+
     def asked_at(self) -> dict[str, datetime]:
         """The provider's time at which each known job was asked for."""
         states = (self.state(item.index) for item in self.items)
-        return {state.id: state.asked_at for state in states if state.id and state.asked_at}
+        # What a damaged journal may have lost was not asked for at the time that stands there.
+        told = (state for state in states if state.asked_at != self.plan.planned_at)
+        return {state.id: state.asked_at for state in told if state.id and state.asked_at}
 
     def echo(self, item: BatchItem) -> EchoClass:
         """What the provider's history will show of an item."""
@@ -191,6 +205,8 @@ class Lane:
             provider_at=intent.provider_at,
             since=min(intent.boot_at, boot_seconds()) if same_boot else boot_seconds(),
             looking_since=boot_seconds(),
+            # Of what a damaged journal may have lost only the plan's time is known, by the planner's clock.
+            clocked=intent.provider_at != self.plan.planned_at,
         )
 
     async def record(self, *entries: AnyItemRecord) -> None:
@@ -199,6 +215,7 @@ class Lane:
         for entry in entries:
             if isinstance(entry, Created | Adopted):
                 self.order[entry.id] = len(self.order)
+                self._known_since[entry.id] = boot_seconds()
             if isinstance(entry, Unknown):
                 self.open.pop(entry.item, None)
             spent = committed(self.plan.item(entry.item), self.state(entry.item))

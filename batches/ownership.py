@@ -18,10 +18,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Claims:
-    """What other batches hold at one provider."""
+    """What other batches hold at one provider. `incomplete`: one of them cannot be read."""
 
     ids: set[str] = field(default_factory=set)
     open_classes: set[EchoClass] = field(default_factory=set)
+    incomplete: bool = False
 
 
 class Neighbours:
@@ -41,6 +42,7 @@ class Neighbours:
                 found = self._of(name, provider)
                 total.ids |= found.ids
                 total.open_classes |= found.open_classes
+                total.incomplete |= found.incomplete
         return total
 
     def _of(self, batch_id: str, provider: str) -> Claims:
@@ -63,7 +65,7 @@ class Neighbours:
             if error.retryable:
                 raise
             logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
-            return Claims()
+            return Claims(incomplete=True)
         if plan is None:
             return Claims()
         items = plan.of(provider)

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from prefect_imagine.batches.attempts import (
     Finding,
+    Known,
     OpenAttempt,
     Verdict,
     Window,
+    behind_at_most,
     covers,
     match,
     skew_of,
     window_of,
 )
-from prefect_imagine.batches.echoes import EchoClass
+from prefect_imagine.batches.echoes import EchoClass, same
 from prefect_imagine.batches.failpoints import resolving_is_off
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload
@@ -99,8 +101,7 @@ class Settler:
         """The history from its newest page back to where it covers all of these attempts."""
         lane = self._lane
         begun = boot_seconds()
-        known = min(attempt.known_before for attempt in attempts)
-        anchors = {job for job, place in lane.order.items() if place < known}
+        known = self._known(attempts, prompt)
         asked_at = lane.asked_at()
         pages: list[HistoryPage] = []
         covered = False
@@ -108,11 +109,28 @@ class Settler:
         async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
             pages.append(page)
             rows = [row for each in pages for row in each.generations]
-            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin)
-            covered = covers(pages, window.begins, anchors)
+            behind = behind_at_most(rows, lane.client.clock.now())
+            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin, behind)
+            covered = covers(pages, window.doubtful_from, known)
             if covered:
                 break
         return _Reading(begun, tuple(row for page in pages for row in page.generations), window, covered)
+
+    def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
+        """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
+        lane = self._lane
+        rank = min(attempt.known_before for attempt in attempts)
+        first = min(attempt.provider_at for attempt in attempts)
+        due = {
+            job: asked_at
+            for job, (item, asked_at) in lane.visible().items()
+            if prompt is None or lane.client.wire_prompt(item.request) == prompt
+        }
+        return Known(
+            before={job for job, place in lane.order.items() if place < rank},
+            due={job for job, asked_at in due.items() if asked_at >= first},
+            earlier={job for job, asked_at in due.items() if asked_at < first},
+        )
 
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
         lane = self._lane
@@ -120,20 +138,28 @@ class Settler:
         claims = await self._offload(lane.neighbours.claims, lane.provider)
         by_mark = lane.client.capabilities.correlator
         unsettled = lane.unsettled() | claims.open_classes
+        owned = lane.owned()
+        own = [(row, lane.echo(owned[row.id])) for row in reading.rows if row.id in owned]
+        taken = owned.keys() | claims.ids
+        strangers = [
+            row
+            for row in reading.rows
+            if row.id not in taken and not any(same(row, each) for each in unsettled)
+        ]
         for group in groups:
             if not lane.quiet_since(group[0].echo, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            owned = lane.owned()
             findings = match(
                 group,
                 reading.rows,
-                taken=owned.keys() | claims.ids,
+                taken=taken,
                 window=reading.window,
                 echoes_correlator=by_mark,
-                own={row.id: lane.echo(owned[row.id]) for row in reading.rows if row.id in owned},
-                explained=unsettled - {group[0].echo},
+                own=own,
+                strangers=strangers,
             )
-            contested = group[0].echo in claims.open_classes and not by_mark
+            taken |= {finding.job.id for finding in findings if finding.job is not None}
+            contested = not by_mark and (group[0].echo in claims.open_classes or claims.incomplete)
             for finding in findings:
                 await self._settle_one(finding, reading, contested=contested)
 
@@ -205,9 +231,9 @@ class Settler:
 
 def _why(verdict: Verdict, *, contested: bool) -> str:
     if contested:
-        return "another batch has a create of the same prompt open, and the history cannot tell them apart"
+        return "another batch may have created the same prompt, and the history cannot tell them apart"
     if verdict is Verdict.DOUBTFUL:
         return "the history shows a job that may be this one, told otherwise than it was asked for"
     if verdict is Verdict.AMBIGUOUS:
         return "the history shows more jobs of this prompt than this batch has asked for"
-    return "the history does not reach back to the create"
+    return "the history does not reach back to the create, or lacks jobs that it must show"

@@ -36,7 +36,7 @@ async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[Hi
     for number in range(MOST_PAGES):
         page = await read(number, offset)
         offset += len(page.rows)
-        fresh = [row for row in page.rows if row.id not in seen]
+        fresh = [row for row in _distinct(page.rows) if row.id not in seen]
         seen.update(row.id for row in fresh)
         repeats = not fresh and any(row.id in heads for row in page.rows[:1])
         heads.update(row.id for row in page.rows[:1])
@@ -48,6 +48,15 @@ async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[Hi
         if end or (repeats and repeated):
             return
         repeated = repeats
+
+
+def _distinct(rows: list[Generation]) -> list[Generation]:
+    """Each job once: of two records of one that which has ended is the newer."""
+    known: dict[str, Generation] = {}
+    for row in rows:
+        if row.id not in known or (row.status.terminal and not known[row.id].status.terminal):
+            known[row.id] = row
+    return list(known.values())
 
 
 def _completes(page: Slice, seen: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from prefect_imagine.batches.attempts import (
     Finding,
+    Known,
     OpenAttempt,
     Verdict,
     covers,
@@ -17,7 +18,7 @@ from prefect_imagine.batches.attempts import (
     skew_of,
     window_of,
 )
-from prefect_imagine.batches.echoes import EchoClass, echo_class
+from prefect_imagine.batches.echoes import EchoClass, echo_class, same
 from prefect_imagine.providers.models import (
     Generation,
     GenerationKind,
@@ -61,16 +62,19 @@ def find(
     own: Mapping[str, EchoClass] | None = None,
     explained: Sequence[EchoClass] = (),
 ) -> list[Finding]:
-    window = window_of(attempts, skew, MARGIN)
     known = own or {}
+    claimed = {*taken, *known}
+    answered = (attempts[0].echo, *explained)
     return match(
         attempts,
         seen,
-        taken=[*taken, *known],
-        window=window,
+        taken=claimed,
+        window=window_of(attempts, skew, MARGIN),
         echoes_correlator=marks,
-        own=known,
-        explained=explained,
+        own=[(row, known[row.id]) for row in seen if row.id in known],
+        strangers=[
+            row for row in seen if row.id not in claimed and not any(same(row, each) for each in answered)
+        ],
     )
 
 
@@ -172,8 +176,14 @@ class TestUnfaithfulEchoes:
     ) -> None:
         assert verdicts(find([attempt()], job("j", **told))) == {Verdict.DOUBTFUL}
 
-    def test_a_job_that_is_nothing_like_it_is_not(self) -> None:
-        assert verdicts(find([attempt()], job("j", prompt="ten red bicycles"))) == {Verdict.NOT_SEEN}
+    def test_until_something_shows_how_it_echoes_any_job_of_the_model_may_be_it(self) -> None:
+        bicycles = job("j", prompt="ten red bicycles")
+        assert verdicts(find([attempt()], bicycles)) == {Verdict.DOUBTFUL}
+        assert verdicts(find([attempt()], bicycles.model_copy(update={"model": "n"}))) == {Verdict.NOT_SEEN}
+        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        assert verdicts(find([attempt()], bicycles, job("ours", prompt="a pond"), own=ours)) == {
+            Verdict.NOT_SEEN
+        }
 
     def test_where_our_own_are_told_otherwise_nothing_is_absent(self) -> None:
         seen = [job("j", prompt="un lac"), job("ours", prompt="un \u00e9tang")]
@@ -200,6 +210,26 @@ class TestUnfaithfulEchoes:
 
     def test_a_mark_decides_whatever_the_prompt_looks_like(self) -> None:
         assert adopted(find([attempt()], job("j", correlator="1:1", prompt="?"), marks=True)) == {1: "j"}
+
+    def test_an_equal_seed_beside_another_prompt_is_doubted(self) -> None:
+        seeded = attempt(echo=("image", "m", "a lake", "7"))
+        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        rewritten = job("j", prompt="un lac", echoed_seed="7")
+        assert verdicts(find([seeded], rewritten, job("ours", prompt="a pond"), own=ours)) == {
+            Verdict.DOUBTFUL
+        }
+
+    def test_where_seeds_are_told_otherwise_they_tell_nothing(self) -> None:
+        seeded = attempt(echo=("image", "m", "a lake", "7"))
+        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", "3")}
+        seen = [job("j", echoed_seed="555"), job("ours", prompt="a pond", echoed_seed="444")]
+        assert verdicts(find([seeded], *seen, own=ours)) == {Verdict.DOUBTFUL}
+
+    @pytest.mark.parametrize(("sent", "told"), [(7.0, "7"), ("7", "7.0"), (0, "93"), (-1, "93")])
+    def test_seeds_are_numbers_and_some_stand_for_any(self, sent: object, told: str) -> None:
+        request = GenerationRequest(provider="p", model="m", prompt="a lake", settings={"seed": sent})
+        seen = job("j", echoed_seed=told)
+        assert adopted(find([attempt(echo=echo_class(request, "a lake"))], seen)) == {1: "j"}
 
     def test_so_does_a_seed_beside_a_prompt_that_was_cut(self) -> None:
         seeded = attempt(echo=(*self.LONG[:3], "7"))
@@ -255,30 +285,46 @@ class TestCovering:
         return HistoryPage(generations=jobs, end=end, newest_first=newest_first)
 
     def test_the_end_of_the_list_covers_everything(self) -> None:
-        assert covers([self.page(end=True)], T, ())
-        assert covers([self.page(job("b", 9)), self.page(job("a", 5), end=True)], T, ())
+        assert covers([self.page(end=True)], T, Known())
+        assert covers([self.page(job("b", 9)), self.page(job("a", 5), end=True)], T, Known())
 
     def test_a_list_without_an_end_covers_nothing_yet(self) -> None:
-        assert not covers([self.page()], T, ())
-        assert not covers([], T, ())
-        assert not covers([self.page(job("b", 9), job("a", 5))], T, ())
+        assert not covers([self.page()], T, Known())
+        assert not covers([], T, Known())
+        assert not covers([self.page(job("b", 9), job("a", 5))], T, Known())
 
     def test_an_entry_older_than_the_window_covers_it(self) -> None:
-        assert covers([self.page(job("b", 9), job("a", -1))], T, ())
-        assert not covers([self.page(job("b", 9), job("a", 0))], T, ())
+        assert covers([self.page(job("b", 9), job("a", -1))], T, Known())
+        assert not covers([self.page(job("b", 9), job("a", 0))], T, Known())
 
     def test_an_older_entry_proves_nothing_in_a_list_without_order(self) -> None:
-        assert not covers([self.page(job("a", -1), job("b", 9))], T, ())
-        assert not covers([self.page(job("b", 9), job("a", -1), newest_first=False)], T, ())
-        assert not covers([self.page(job("a", 1)), self.page(job("b", 9), job("c", -1))], T, ())
+        assert not covers([self.page(job("a", -1), job("b", 9))], T, Known())
+        assert not covers([self.page(job("b", 9), job("a", -1), newest_first=False)], T, Known())
+        assert not covers([self.page(job("a", 1)), self.page(job("b", 9), job("c", -1))], T, Known())
 
     def test_an_entry_known_from_before_is_an_anchor(self) -> None:
-        assert covers([self.page(job("b", 9), job("known", 5))], T, {"known"})
-        assert not covers([self.page(job("b", 9), job("known", 5))], T, {"other"})
+        pages = [self.page(job("b", 9), job("known", 5), job("a", 4))]
+        assert covers(pages, T, Known(before={"known"}))
+        assert not covers([self.page(job("b", 9), job("known", 5))], T, Known(before={"other"}))
+
+    def test_of_two_of_the_same_second_either_may_come_first(self) -> None:
+        pages = [self.page(job("b", 9), job("known", 5)), self.page(job("lost", 5), job("a", 4))]
+        assert not covers(pages[:1], T, Known(before={"known"}))
+        assert covers(pages, T, Known(before={"known"}))
+
+    def test_a_list_that_lacks_a_job_of_ours_covers_nothing(self) -> None:
+        """Such as one that shows only jobs that have ended."""
+        pages = [self.page(job("b", 9), job("a", -1), end=True)]
+        assert covers(pages, T, Known(due={"b"}))
+        assert not covers(pages, T, Known(due={"b", "ours"}))
+
+    def test_a_list_that_forgets_old_jobs_has_no_end(self) -> None:
+        assert not covers([self.page(job("b", 9), end=True)], T, Known(earlier={"old"}))
+        assert covers([self.page(job("b", 9), job("a", -1), end=True)], T, Known(earlier={"old"}))
 
     def test_an_anchor_proves_nothing_without_order(self) -> None:
-        assert not covers([self.page(job("known", 1), job("b", 9))], T, {"known"})
-        assert not covers([self.page(job("b", None), job("known", None))], T, {"known"})
+        assert not covers([self.page(job("known", 1), job("b", 9))], T, Known(before={"known"}))
+        assert not covers([self.page(job("b", None), job("known", None))], T, Known(before={"known"}))
 
 
 class TestAbsence:

@@ -88,6 +88,19 @@ async def test_rows_that_move_between_pages_are_seen_once() -> None:
     assert seen == [str(number) for number in range(40)]
 
 
+async def test_a_row_that_is_shown_twice_is_one_job_and_the_newer_record_counts() -> None:
+    ended = Generation(provider="x", id="1", status=GenerationStatus.SUCCEEDED)
+    stale, other = rows(range(1, 3))
+
+    async def read(number: int, offset: int) -> Slice:
+        return Slice([other, ended, stale, other] if number == 0 else [], None)
+
+    _, seen = await walked(read)
+    assert seen == ["2", "1"]
+    [page, *_] = [page async for page in walk(read)]
+    assert [row.status for row in page.generations if row.id == "1"] == [GenerationStatus.SUCCEEDED]
+
+
 @pytest.mark.parametrize("told", ["nothing", "total"])
 async def test_the_end_of_a_list_that_grows_meanwhile_is_seen(told: str) -> None:
     """Three newer rows come between two pages: the second page holds but the first one's tail."""
