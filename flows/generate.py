@@ -108,12 +108,12 @@ async def generate_batch(
             return Cancelled(message=f"nothing was created: {error}")
         except InvalidPromptsError as error:
             await publish_problems(error)
-            return Failed(message=str(error), data=[str(problem) for problem in error.problems])
+            return Failed(message=str(error), data=error)
         except ImagineError as error:
             watcher = observer.get()
             if watcher is not None:
                 watcher.failed(error)
-            return Failed(message=str(error))
+            return Failed(message=str(error), data=error)
 
 
 async def _estimated(opened: Opened, options: BatchOptions) -> State[Any]:

@@ -20,11 +20,11 @@ async def resume_crashed(
 ) -> State[Any]:
     """Schedule a crashed flow run again: the same run, with the same batch, which goes on where it stopped.
 
-    Leaves alone what has not crashed, what belongs to no deployment, and what has begun too often.
+    Leaves alone what has not crashed, what belongs to no deployment, and what has crashed too often.
 
     Args:
         flow_run_id: A crashed run of generate-batch.
-        at_most: Leave a run alone that has begun so many times.
+        at_most: Leave a run alone that has crashed so many times.
     """
     async with get_client() as client:
         try:
@@ -35,7 +35,8 @@ async def resume_crashed(
             return Completed(message=f"{run.name} has not crashed: it is {run.state_name}")
         if run.deployment_id is None:
             return Failed(message=f"{run.name} belongs to no deployment: resume its batch by hand")
-        if run.run_count >= at_most:
-            return Failed(message=f"{run.name} has begun {run.run_count} times: look into its logs")
+        crashes = sum(state.is_crashed() for state in await client.read_flow_run_states(flow_run_id))
+        if crashes >= at_most:
+            return Failed(message=f"{run.name} has crashed {crashes} times: look into its logs")
         await client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
     return Completed(message=f"{run.name} is scheduled again")

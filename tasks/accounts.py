@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect.settings import PREFECT_API_URL
+
 from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.blocks import BLOCKS, ProviderCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import Account, account_from_environment
 from prefect_imagine.stores import Store, open_store
+from prefect_imagine.tasks.server import server_errors
 
 
 def accounts(credentials: Mapping[str, str]) -> Accounts:
@@ -36,10 +39,14 @@ def accounts(credentials: Mapping[str, str]) -> Accounts:
 
 async def load_block(provider: str, name: str) -> ProviderCredentials:
     """The credentials block of a provider by its name. Raises `ConfigurationError`."""
-    try:
-        block = await BLOCKS[provider].aload(name)
-    except ValueError as error:
-        raise ConfigurationError(f"{provider}: there is no credentials block {name!r}: {error}") from error
+    with server_errors():
+        try:
+            block = await BLOCKS[provider].aload(name)
+        except ValueError as error:
+            where = "" if PREFECT_API_URL.value() else " on no server: set PREFECT_API_URL"
+            raise ConfigurationError(
+                f"{provider}: there is no credentials block {name!r}{where}: {error}"
+            ) from error
     assert isinstance(block, ProviderCredentials)
     return block
 
@@ -51,10 +58,11 @@ async def open_output(output: str, bucket: str | None = None) -> Store:
         return open_store(output)
     from prefect_aws import S3Bucket  # half a second that only its users pay
 
-    try:
-        block: Any = await S3Bucket.aload(bucket)
-    except ValueError as error:
-        raise ConfigurationError(f"there is no S3Bucket block {bucket!r}: {error}") from error
+    with server_errors():
+        try:
+            block: Any = await S3Bucket.aload(bucket)
+        except ValueError as error:
+            raise ConfigurationError(f"there is no S3Bucket block {bucket!r}: {error}") from error
     prefix = "/".join(part.strip("/") for part in (block.bucket_folder, output) if part.strip("./"))
     client = block.credentials.get_s3_client()
     return open_store(f"s3://{block.bucket_name}/{prefix}".rstrip("/"), client=client)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from uuid import uuid4
 
+from prefect.context import FlowRunContext
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
@@ -15,7 +16,7 @@ from prefect_imagine.batches.opening import Opened, to_create
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.preflight import EstimateLine, estimate_lines, estimate_text
-from prefect_imagine.errors import NotApprovedError
+from prefect_imagine.errors import ConfigurationError, NotApprovedError
 from prefect_imagine.providers.credits import add_credits
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ async def check_approved(
 
     Raises:
         NotApprovedError: a person said no, or nobody answered in time.
+        ConfigurationError: this run's deployment does not let it wait.
     """
     items = to_create(opened, options)
     lines = estimate_lines(items)
     if threshold is None or not _passes(lines, threshold):
         return
+    _check_may_wait()
     logger.info("batch %s waits to be approved: %s", opened.plan.batch_id, estimate_text(lines))
     question = Approval.with_initial_data(description=_question(opened.plan.batch_id, items, lines, minutes))
     seconds = 60 * minutes
@@ -66,6 +69,18 @@ async def check_approved(
     if answer is None or not answer.approve:
         raise NotApprovedError(f"a person said no: {estimate_text(lines)}")
     logger.info("batch %s was approved: %s", opened.plan.batch_id, estimate_text(lines))
+
+
+def _check_may_wait() -> None:
+    """Prefect takes a paused run's place under its deployment's concurrency limit back, and ends the run some
+    minutes later, answered or not, for having lost it."""
+    context = FlowRunContext.get()
+    state = context.flow_run.state if context is not None and context.flow_run is not None else None
+    if state is not None and state.state_details.deployment_concurrency_lease_id is not None:
+        raise ConfigurationError(
+            "a run of a deployment with a concurrency_limit cannot wait for approval: take the limit off the "
+            "deployment (a work pool may have one), or leave approve_above out"
+        )
 
 
 def _passes(lines: Sequence[EstimateLine], threshold: int | float) -> bool:

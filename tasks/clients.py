@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from prefect_imagine.blocks import ProviderCredentials
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import account_from_environment, open_client
+from prefect_imagine.providers.registry import PROVIDERS, account_from_environment, open_client
 
 Credentials = ProviderCredentials | Sequence[ProviderCredentials] | None
 """One block, several blocks for several providers, or none: the environment's keys."""
@@ -19,10 +21,20 @@ async def open_clients(
 ) -> AsyncIterator[Mapping[str, ProviderClient]]:
     """Clients of these providers, closed at the end. Raises `ConfigurationError`."""
     given = [credentials] if isinstance(credentials, ProviderCredentials) else list(credentials or ())
+    wrong = next((each for each in given if not isinstance(each, ProviderCredentials)), None)
+    if wrong is not None:
+        raise ConfigurationError(f"{wrong!r} is no credentials block: load one, and hand it in itself")
     blocks = {block.provider: block for block in given}
+    wanted = list(dict.fromkeys(providers))
+    unknown = [provider for provider in wanted if provider not in PROVIDERS]
+    if unknown:
+        raise ConfigurationError(f"unknown provider {unknown[0]!r}; {nearest(unknown[0], PROVIDERS)}")
+    if blocks and wanted and not blocks.keys() & set(wanted):
+        # Otherwise the environment's key would pay where another was meant to.
+        raise ConfigurationError(f"credentials of {', '.join(blocks)} are of no use for {', '.join(wanted)}")
     async with AsyncExitStack() as stack:
         clients: dict[str, ProviderClient] = {}
-        for provider in dict.fromkeys(providers):
+        for provider in wanted:
             block = blocks.get(provider)
             account = account_from_environment(provider) if block is None else block.account()
             clients[provider] = open_client(account)

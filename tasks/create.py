@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -17,7 +17,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
 )
 from prefect_imagine.providers.backoff import backoff
-from prefect_imagine.providers.models import Generation, GenerationRequest
+from prefect_imagine.providers.models import Generation, GenerationRequest, ModelInfo
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.tasks.clients import Credentials, open_clients
 
@@ -44,8 +44,15 @@ async def create_generations(
         CreateGenerationsError: some were not created. What was is in its `created`, in the order of the
             requests.
     """
+    if isinstance(requests, str | GenerationRequest) or not all(
+        isinstance(each, GenerationRequest) for each in requests
+    ):
+        raise ConfigurationError("create_generations takes a list of GenerationRequest")
     async with open_clients((request.provider for request in requests), credentials) as clients:
-        ready = [await _completed(clients[request.provider], request) for request in requests]
+        models = {provider: await _models(client) for provider, client in clients.items()}
+        ready = [
+            _completed(clients[request.provider], request, models[request.provider]) for request in requests
+        ]
         results = await asyncio.gather(
             *(_create(clients[request.provider], request) for request in ready), return_exceptions=True
         )
@@ -59,8 +66,13 @@ async def create_generations(
     return [each for each in created if each is not None]
 
 
-async def _completed(client: ProviderClient, request: GenerationRequest) -> GenerationRequest:
-    models = await client.models() if client.capabilities.models else ()
+async def _models(client: ProviderClient) -> Collection[ModelInfo]:
+    return await client.models() if client.capabilities.models else ()
+
+
+def _completed(
+    client: ProviderClient, request: GenerationRequest, models: Collection[ModelInfo]
+) -> GenerationRequest:
     problems = client.problems(request, models)
     if problems:
         told = "; ".join(f"{column}: {message}" for column, message in problems)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.batches.preflight import Catalog, price
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest, ModelInfo
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.tasks.clients import Credentials, open_clients
+from prefect_imagine.tasks.retries import READS
 
 
-@task(name="get-balance", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="get-balance", **READS)
 async def get_balance(provider: str, credentials: Credentials = None) -> Balance:
     """Credits left on an account. Raises `UnsupportedOperationError` where the provider tells none."""
     async with open_clients([provider], credentials) as clients:
         return await clients[provider].balance()
 
 
-@task(name="list-models", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="list-models", **READS)
 async def list_models(
     provider: str, kind: GenerationKind | None = None, credentials: Credentials = None
 ) -> list[ModelInfo]:
@@ -29,7 +29,7 @@ async def list_models(
         return list(await clients[provider].models(kind))
 
 
-@task(name="estimate-credits", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="estimate-credits", **READS)
 async def estimate_credits(
     requests: Sequence[GenerationRequest],
     credentials: Credentials = None,

@@ -16,11 +16,12 @@ from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store
 from prefect_imagine.tasks.accounts import open_output
 from prefect_imagine.tasks.clients import Credentials, open_clients
+from prefect_imagine.tasks.retries import READS
 
 ATTEMPTS = 4
 
 
-@task(name="poll-generations", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="poll-generations", **READS)
 async def poll_generations(
     generations: Sequence[Generation], credentials: Credentials = None, timeout_seconds: float = 3600.0
 ) -> list[Generation]:
@@ -60,7 +61,7 @@ async def _follow(
                     cadence.learn(flights.pop(job))
 
 
-@task(name="fetch-outputs", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="fetch-outputs", **READS)
 async def fetch_outputs(
     generations: Sequence[Generation], credentials: Credentials = None
 ) -> list[Generation]:
@@ -77,7 +78,7 @@ async def fetch_outputs(
     return list(fetched)
 
 
-@task(name="store-outputs", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+@task(name="store-outputs", **READS)
 async def store_outputs(
     generations: Sequence[Generation],
     output: str,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
@@ -23,10 +23,20 @@ async def prefect_server() -> AsyncIterator[PrefectClient]:
     if not PREFECT_API_URL.value():
         # Prefect would start one for this process alone, which nothing else would ever ask.
         raise ConfigurationError("no Prefect server: run `prefect server start` and set PREFECT_API_URL")
-    try:
+    with server_errors():
         async with get_client() as client:
             yield client
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Make a `ConfigurationError`, which says what to check, of what the Prefect server refuses."""
+    try:
+        yield
     except PrefectHTTPStatusError as error:
+        if error.response.status_code in (401, 403):
+            message = "the Prefect server wants to know who asks: check PREFECT_API_AUTH_STRING"
+            raise ConfigurationError(message) from error
         raise ConfigurationError(f"the Prefect server refused: {error.response.text[:500]}") from error
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__

@@ -9,6 +9,8 @@ import sys
 import uuid
 from pathlib import Path
 
+import httpx
+
 from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems, to_create
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -200,7 +202,11 @@ def _as_error(state: object) -> Exception:
 
 
 def _hint(failure: Exception) -> str:
-    return "" if isinstance(failure, ImagineError) else " (Prefect's server: check PREFECT_API_URL)"
+    if isinstance(failure, ImagineError):
+        return ""
+    status = failure.response.status_code if isinstance(failure, httpx.HTTPStatusError) else None
+    variable = "PREFECT_API_AUTH_STRING" if status in (401, 403) else "PREFECT_API_URL"
+    return f" (Prefect's server: check {variable})"
 
 
 def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalObserver) -> Summary:

@@ -235,16 +235,22 @@ class TestUpkeep:
 
 class TestCrashed:
     @pytest.mark.parametrize(
-        ("deployed", "begun", "outcome", "then"),
+        ("deployed", "begun", "crashes", "outcome", "then"),
         [
-            (True, 1, "COMPLETED", "AwaitingRetry"),
-            (True, 3, "FAILED", "Crashed"),
-            (False, 1, "FAILED", "Crashed"),
+            (True, 1, 1, "COMPLETED", "AwaitingRetry"),
+            (True, 4, 1, "COMPLETED", "AwaitingRetry"),
+            (True, 3, 3, "FAILED", "Crashed"),
+            (False, 1, 1, "FAILED", "Crashed"),
         ],
-        ids=["is scheduled again", "too often is left alone", "without a deployment is left alone"],
+        ids=[
+            "is scheduled again",
+            "after it has waited for people too",
+            "too often is left alone",
+            "without a deployment is left alone",
+        ],
     )
     async def test_a_crashed_run(
-        self, prefect_server: str, deployed: bool, begun: int, outcome: str, then: str
+        self, prefect_server: str, deployed: bool, begun: int, crashes: int, outcome: str, then: str
     ) -> None:
         flow: Flow[..., Any] = generate_batch
         async with get_client() as client:
@@ -255,9 +261,10 @@ class TestCrashed:
                 run = await client.create_flow_run_from_deployment(of)
             else:
                 run = await client.create_flow_run(flow, parameters={})
-            for _ in range(begun):
+            for left in reversed(range(begun)):
                 await client.set_flow_run_state(run.id, Running(), force=True)
-                await client.set_flow_run_state(run.id, Crashed(), force=True)
+                if left < crashes:
+                    await client.set_flow_run_state(run.id, Crashed(), force=True)
             state = await resume_crashed(run.id, return_state=True)
             assert state.type.value == outcome, state
             assert (await client.read_flow_run(run.id)).state_name == then

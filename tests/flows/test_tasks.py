@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from pydantic import SecretStr
 
 from prefect_imagine import (
     GenerationKind,
@@ -19,6 +24,7 @@ from prefect_imagine import (
     poll_generations,
     store_outputs,
 )
+from prefect_imagine.blocks import AIVisualStudioCredentials
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     ConfigurationError,
@@ -29,6 +35,8 @@ from prefect_imagine.errors import (
 from prefect_imagine.providers.models import GenerationStatus
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
+MISTAKEN: Any = ["a kite"]
+OTHER = AIVisualStudioCredentials(api_key=SecretStr("a key"))
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -104,3 +112,46 @@ async def test_prices_models_and_balances(keys: RunningSandbox) -> None:
     assert (await get_balance("imaginelab")).credits == 100_000
     with pytest.raises(UnsupportedOperationError):
         await get_balance.with_options(retries=0)("imagineapi")
+
+
+async def test_many_creates_ask_for_the_models_once(keys: RunningSandbox) -> None:
+    await create_generations([_request("aivisualstudio", f"kite {number}") for number in range(8)])
+    seen = keys.report(jobs=False)["requests"]["aivisualstudio"]
+    assert seen == {**seen, "create": 8}
+    assert sum(seen.values()) <= 10
+
+
+@pytest.mark.parametrize(
+    ("work", "says"),
+    [
+        (lambda: get_balance("nope"), "unknown provider 'nope'"),
+        (lambda: list_models("imaginlab"), "did you mean imaginelab"),
+        (lambda: create_generations([_request("imaginlab")]), "did you mean imaginelab"),
+        (lambda: create_generations(MISTAKEN), "a list of GenerationRequest"),
+        (lambda: create_generations(cast(Any, _request("imaginelab"))), "a list of GenerationRequest"),
+        (lambda: get_balance("imaginelab", credentials=MISTAKEN), "no credentials block"),
+        (lambda: get_balance("imaginelab", credentials=OTHER), "of no use for imaginelab"),
+    ],
+)
+async def test_mistakes_are_told_at_once(keys: RunningSandbox, work: Callable[[], Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        await work()
+    assert keys.report()["jobs"] == []
+
+
+async def test_what_will_not_pass_is_not_tried_again(keys: RunningSandbox) -> None:
+    keys.configure(latency={"image": (3600.0, 3600.0)})
+    created = await create_generations([_request("imaginelab")])
+
+    async def run_count(failed: State[Any]) -> int:
+        assert failed.is_failed()
+        assert failed.state_details.task_run_id is not None
+        async with get_client() as client:
+            run = await client.read_task_run(failed.state_details.task_run_id)
+        return run.run_count
+
+    makes: list[Any] = [
+        lambda: poll_generations(created, timeout_seconds=0.5, return_state=True),
+        lambda: get_balance("aivisualstudio", return_state=True),
+    ]
+    assert [await run_count(await make()) for make in makes] == [1, 1]

@@ -58,6 +58,14 @@ async def test_a_scheduled_and_a_parameterised_run(site: Site) -> None:
     )
     await _assert_parameterised(site, site.in_state(asked))
     await _assert_scheduled(site, _scheduled(site))
+    _assert_does_not_wait_under_a_limit(site)
+
+
+def _assert_does_not_wait_under_a_limit(site: Site) -> None:
+    """Prefect would end the run some minutes later, whatever a person answers."""
+    ended = site.in_state(site.run(NIGHTLY, approve_above=0, options={"batch_id": "not-asked"}))
+    assert ended["state_name"] == "Failed"
+    assert "cannot wait for approval" in ended["state"]["message"]
 
 
 async def _assert_parameterised(site: Site, run: dict[str, Any]) -> None:
