@@ -68,7 +68,8 @@ class Creator:
 
     def _enters(self, item: BatchItem) -> bool:
         """Take a place among the creates, if the provider takes one job more than those that have one."""
-        if self._lane.full(self._entered) or not self._lane.enter(item):
+        one_by_one = self._refusals and self._entered
+        if one_by_one or self._lane.full(self._entered) or not self._lane.enter(item):
             return False
         self._entered.add(item.index)
         return True
@@ -76,7 +77,9 @@ class Creator:
     async def _attempt(self, item: BatchItem) -> None:
         lane = self._lane
         permit = await lane.client.pacer.acquire(Urgency.CREATE, demand=len(lane.todo))
-        if lane.stop is not None or lane.full() or not self._affordable(item):
+        # After a refusal one create finds out how things are, and not all that have been waiting.
+        one_by_one = self._refusals and lane.in_air
+        if lane.stop is not None or one_by_one or lane.full() or not self._affordable(item):
             lane.client.pacer.unused(permit)
             return
         # On its own: a wave that is cancelled leaves no create half recorded.
@@ -226,7 +229,8 @@ class Creator:
         self._refusals += 1
         pending = len(lane.flying)
         unexplained = error.retry_after is None and not lane.client.pacer.led_by_headers
-        probed = unexplained and lane.cap is not None and pending >= int(lane.cap) - 1
+        may_be_full = not lane.client.pacer.led_by_headers
+        probed = may_be_full and lane.cap is not None and pending >= int(lane.cap) - 1
         if pending and (error.queue_full or probed or (self._refusals > 1 and lane.reads_pass)):
             if lane.cap is not None:
                 self._between_probes = min(LONGEST_BETWEEN_PROBES, 2 * self._between_probes)
@@ -234,7 +238,7 @@ class Creator:
             self._refused_at = pending
             if unexplained:
                 lane.client.pacer.forgive()
-        elif pending and unexplained:
+        elif pending and may_be_full:
             lane.cadence.look_at_once = True  # whether a read passes tells which limit it was
         lane.reads_pass = False
         lane.hurry()

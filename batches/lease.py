@@ -142,7 +142,7 @@ class Lease:
             await self._renewing
         self._renewing = None
         with suppress(ImagineError):
-            await self._offload.transfer(self._swap, self._version, True)
+            await self._offload.once(self._swap, self._version, True)
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
         return await self._offload(self._swap, version, released)

@@ -45,6 +45,10 @@ class Offload:
                     logger.warning("waiting for the store: %s", error)
                 await asyncio.sleep(backoff(min(attempt, 5)))
 
+    async def once(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a small call, whatever comes of it, and behind no transfer."""
+        return await self._run(self._records, lambda: call(*args, **kwargs))
+
     async def transfer(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call that moves an output, once."""
         return await self._run(self._transfers, lambda: call(*args, **kwargs))

@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 6
 FETCHES = 3
 # What a fresh address may cure. Some CDNs answer an expired one with a page.
-RENEWED_BY_FETCH = ("expired", "not_media", "refused_url")
+RENEWED_BY_FETCH = ("expired", "missing", "not_media", "refused_url")
+PATIENT_WITH_MISSING = 2
+"""Downloads of an output that a CDN may only be about to have, before its address is asked for again."""
 
 
 class Storer:
@@ -80,6 +82,7 @@ class Storer:
         stem = stem if count == 1 else f"{stem}-{number + 1}"
         patience = Deadline(self._lane.timing.patience)
         attempt = 0
+        same_address = False
         while True:
             attempt += 1
             try:
@@ -92,8 +95,10 @@ class Storer:
                 if attempt >= ATTEMPTS or self._lane.stopped:
                     raise
                 logger.info("item %s: storing it again: %s", item.title, error)
-                if error.reason in RENEWED_BY_FETCH:
-                    output = await self._renewed(item, number, output)
+                early = error.reason == "missing" and attempt <= PATIENT_WITH_MISSING
+                if error.reason in RENEWED_BY_FETCH and not early and not same_address:
+                    renewed = await self._renewed(item, number, output)
+                    same_address, output = renewed.url == output.url, renewed
             await asyncio.sleep(backoff(min(attempt, 4)))
 
     async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:

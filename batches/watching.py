@@ -25,6 +25,8 @@ from prefect_imagine.providers.models import Generation, GenerationStatus
 logger = logging.getLogger(__name__)
 
 MISSES = 5
+UNTOLD = 3
+"""Records in a row without a cost, after which none is asked for only to learn it."""
 
 
 class Watcher:
@@ -36,6 +38,7 @@ class Watcher:
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
         self._troubles = 0
+        self._told_nothing = 0
 
     async def run(self) -> None:
         """Look, at a cadence that spares the rate limit, until all have landed or the run has stopped."""
@@ -126,7 +129,8 @@ class Watcher:
 
     def _given_up(self, missing: set[str]) -> list[AnyItemRecord]:
         lane = self._lane
-        self._misses.update(missing)
+        settled = boot_seconds() - lane.timing.settle
+        self._misses.update(job for job in missing if lane.flying[job].since < settled)
         entries: list[AnyItemRecord] = []
         for job, flight in lane.flying.items():
             if job in missing and self._misses[job] >= MISSES:
@@ -143,8 +147,10 @@ class Watcher:
         refund = None
         # A list may leave out what the record has: a refund, or the cost of a job found in the history.
         untold = row.credits is None and charged is None and self._lane.client.capabilities.credits_on_create
-        if untold or row.status is not GenerationStatus.SUCCEEDED:
+        if (untold and self._told_nothing < UNTOLD) or row.status is not GenerationStatus.SUCCEEDED:
             row = await self._fresh(row)
+            if untold:
+                self._told_nothing = self._told_nothing + 1 if row.credits is None else 0
         if row.status is not GenerationStatus.SUCCEEDED:
             refund = _refund(charged, row)
         failed = row.status is not GenerationStatus.SUCCEEDED

@@ -209,7 +209,7 @@ class OutputError(ImagineError):
     """What was downloaded is not the whole media.
 
     Attributes:
-        reason: one of `empty`, `truncated`, `not_media`, `too_large`, `expired`, `refused_url`,
+        reason: one of `empty`, `truncated`, `not_media`, `too_large`, `expired`, `missing`, `refused_url`,
             `unavailable`.
     """
 

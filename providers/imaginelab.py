@@ -45,8 +45,8 @@ PAGE = 100
 _LISTS = ("items", "data", "results", "generations")
 # The page "Credits & Wallet" shows no answer.
 _BALANCE_NAMES = (
-    *("balance", "credits", "available", "available_credits", "credits_available", "credit_balance"),
-    *("remaining", "remaining_credits", "credits_remaining", "current_balance", "amount", "total"),
+    *("balance", "available_credits", "credits_available", "remaining_credits", "credits_remaining"),
+    *("credit_balance", "current_balance", "available", "remaining", "credits", "amount", "total"),
 )
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 

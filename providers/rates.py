@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from prefect_imagine.errors import ConfigurationError
@@ -23,6 +24,9 @@ PROBE_SECONDS = 20.0
 LONGEST_BACKOFF = 30.0
 LONGEST_FREEZE = 300.0
 RATE_WINDOW = 10.0
+CLOCKS_AGREE = 120.0
+ROOM = 5
+"""Requests that reads may need of a window before it ends."""
 _FREE_BELOW = 0.02
 
 
@@ -86,13 +90,15 @@ class RateHeaders:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], wall_now: float) -> RateHeaders:
-        """Read `X-RateLimit-*` and `Retry-After`, measured against the answer's own `Date`."""
-        now = _http_date(headers.get("date")) or wall_now
+        """Read `X-RateLimit-*` or `RateLimit-*`, and `Retry-After`, measured against the answer's own `Date`
+        unless that is far from our clock: then against whichever makes sense."""
+        date = _http_date(headers.get("date")) or wall_now
+        clocks = (date,) if abs(date - wall_now) < CLOCKS_AGREE else (date, wall_now)
         return cls(
-            limit=_whole(headers.get("x-ratelimit-limit")),
-            remaining=_whole(headers.get("x-ratelimit-remaining")),
-            reset_in=_reset_in(headers.get("x-ratelimit-reset"), now),
-            retry_after=_retry_after(headers.get("retry-after"), now),
+            limit=_whole(_told(headers, "limit")),
+            remaining=_whole(_told(headers, "remaining")),
+            reset_in=_reset_in(_told(headers, "reset"), clocks),
+            retry_after=_retry_after(headers.get("retry-after"), clocks),
         )
 
 
@@ -124,7 +130,7 @@ def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
         return pace, window_open - now
     if now < pace.next_at:
         return pace, pace.next_at - now
-    roomy = pace.left - demand > pace.limit * 0.2
+    roomy = pace.left - demand > min(ROOM, pace.limit * 0.2)
     gap = 0.0 if roomy else max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.left
     return _granted(replace(pace, left=pace.left - 1, next_at=now + gap), now), 0.0
 
@@ -175,6 +181,8 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     told = [wait for wait in (headers.retry_after, headers.reset_in) if wait is not None]
     own = backoff if first else 0.0
     wait = min(LONGEST_FREEZE, max(told) + SETTLE_AFTER_RESET) if told else own
+    if freezes > 1:
+        wait = max(wait, own)  # what was told was too short
     pace = replace(
         _landed(pace),
         frozen_at=now if first else pace.frozen_at,
@@ -185,7 +193,7 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     )
     if headers.remaining is not None and headers.reset_in is not None:
         return replace(_follow(pace, now, headers.limit, 0, headers.reset_in), left=0)
-    if first and not told and not pace.by_headers:
+    if first and (not told or freezes > 1) and not pace.by_headers:
         unslowed = pace.interval if pace.unslowed is None else pace.unslowed
         pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
     return pace
@@ -222,6 +230,20 @@ def _landed(pace: Pace) -> Pace:
     return replace(pace, in_flight=max(0, pace.in_flight - 1))
 
 
+def _told(headers: Mapping[str, str], what: str) -> str | None:
+    """`limit`, `remaining` or `reset` of a rate limit, in one of the headers that APIs use for it."""
+    for name in (f"x-ratelimit-{what}", f"ratelimit-{what}", f"x-rate-limit-{what}"):
+        if name in headers:
+            return headers[name]
+    found = re.search(rf"\b{what}=([\d.]+)", headers.get("ratelimit", ""))
+    return found.group(1) if found else None
+
+
+def _until(moment: float, clocks: Sequence[float]) -> float:
+    """Seconds to a moment by the clocks that may be right: the shortest that is not in the past."""
+    return min((moment - clock for clock in clocks if moment >= clock), default=0.0)
+
+
 def _whole(value: str | None) -> int | None:
     try:
         return int(float(value)) if value is not None else None
@@ -236,24 +258,31 @@ def _http_date(value: str | None) -> float | None:
         return None
 
 
-def _retry_after(value: str | None, now: float) -> float | None:
+def _retry_after(value: str | None, clocks: Sequence[float]) -> float | None:
     if value is None:
         return None
     try:
         return max(0.0, float(value))
     except ValueError:
         moment = _http_date(value)
-        return max(0.0, moment - now) if moment is not None else None
+        return _until(moment, clocks) if moment is not None else None
 
 
-def _reset_in(value: str | None, now: float) -> float | None:
+def _reset_in(value: str | None, clocks: Sequence[float]) -> float | None:
     try:
         number = float(value) if value is not None else None
     except ValueError:
-        return None
+        number = _iso_date(value or "")
     if number is None or not math.isfinite(number):
         return None
     if number > 1e11:  # milliseconds since the epoch
         number /= 1000
-    seconds = number - now if number > 1e8 else number
-    return max(0.0, seconds)
+    return _until(number, clocks) if number > 1e8 else max(0.0, number)
+
+
+def _iso_date(value: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

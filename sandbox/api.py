@@ -181,7 +181,10 @@ class Api(ABC):
     def _check_cap(self, call: Call) -> None:
         cap = self.world.settings.pending_caps.get(self.provider)
         if cap is not None and call.account.unfinished(call.now) >= cap:
-            raise self.refuse("rate_limited", f"Too many pending generations: at most {cap} are allowed")
+            refusal = self.refuse("rate_limited", f"Too many pending generations: at most {cap} are allowed")
+            if wait := self.world.settings.pending_retry_after:
+                refusal.headers["Retry-After"] = f"{wait:g}"
+            raise refusal
 
     def _fate(self, call: Call, order: Order) -> Order:
         if FAILING_WORD in order.prompt or "job_fails" in call.fired:

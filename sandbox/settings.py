@@ -63,7 +63,8 @@ class SandboxSettings:
     Times are seconds, prices credits, sizes bytes or pixels.
 
     `latency` is the shortest and longest time a job of a kind takes; `credits` what an account opens with
-    (None: no end); `pending_caps` how many unfinished jobs an account may have (None: no cap).
+    (None: no end); `pending_caps` how many unfinished jobs an account may have (None: no cap), and
+    `pending_retry_after` what a create beyond it is told to wait (0: nothing is told).
     `refund_failed` says whether a failed or cancelled job gives its credits back.
     `media_bytes` is the least size of a media file, `image_pixels` the longer side of a picture.
     `clock_offset_seconds` shifts the clock the provider shows; `history_lag_seconds` is how long a new job
@@ -79,6 +80,7 @@ class SandboxSettings:
     rate_limits: Mapping[str, RateLimit] = field(default_factory=_rate_limits)
     credits: Mapping[str, int | None] = field(default_factory=_credits)
     pending_caps: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    pending_retry_after: float = 0.0
     refund_failed: bool = True
     server_delay_seconds: float = 0.0
     history_lag_seconds: float = 0.0
@@ -149,6 +151,7 @@ _CHOICES = {
 
 _AMOUNTS = (
     "seed",
+    "pending_retry_after",
     "server_delay_seconds",
     "history_lag_seconds",
     "token_seconds",

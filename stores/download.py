@@ -63,8 +63,9 @@ class Downloader:
         """The body at this URL, not read yet. The connection is given back at the end.
 
         Raises:
-            OutputError: `expired` (fetch the generation again for a fresh address), `unavailable` (try again
-                later), `refused_url`, `too_large`, `empty`; while the body is read also `truncated`.
+            OutputError: `expired` (fetch the generation again for a fresh address), `missing` (it may not be
+                there yet, or never be), `unavailable` (try again later), `refused_url`, `too_large`, `empty`;
+                while the body is read also `truncated`.
         """
         deadline = time.monotonic() + policy.timeout_seconds
         name = without_query(url)
@@ -143,7 +144,8 @@ def _check_status(response: httpx.Response, name: str) -> None:
         raise OutputError(f"{name}: the answer has no body", reason="empty")
     # Which status an expired signature gets differs between clouds: it may be any 4xx.
     gone = 400 <= status < 500 and status not in _PASSING
-    raise OutputError(f"{name}: HTTP {status}", reason="expired" if gone else "unavailable")
+    reason = "missing" if status == 404 else "expired" if gone else "unavailable"
+    raise OutputError(f"{name}: HTTP {status}", reason=reason)
 
 
 def _length(response: httpx.Response) -> int | None:

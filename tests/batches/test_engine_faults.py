@@ -182,3 +182,13 @@ async def test_a_process_that_freezes_between_head_and_body_sends_nothing_late(
         "it was sent after its deadline, when another process may have sent it again"
     )
     runs.check()
+
+
+@pytest.mark.parametrize(("times", "fetches"), [(2, 0), (4, 1)])
+async def test_a_cdn_that_has_an_output_late_costs_no_request_a_try(
+    runs: Runs, times: int, fetches: int
+) -> None:
+    runs.sandbox.faults.add(FaultRule("error_before", "imaginelab", "media", times=times, status=404))
+    ended = await runs.run(numbered("imaginelab", 1))
+    assert (ended.summary.exit_code, ended.summary.requests.fetch) == (0, fetches)
+    runs.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.models import Generation, GenerationRequest
 from tests.batches.fake_provider import CRASHED, LOST, LOST_BEFORE, PROVIDER, Crash, Fate, Job, plan_of
+from tests.batches.one_process import TIMING
 from tests.batches.worlds import World, world
 
 __all__ = ["world"]
@@ -133,3 +135,43 @@ async def test_a_neighbour_that_cannot_be_read_may_have_created_what_is_shown(wo
     await world.finish(process)
     assert process.phases == [Phase.UNKNOWN]
     assert world.server.accepted() == {"a": 1}
+
+
+async def test_a_record_that_lags_has_not_vanished(world: World) -> None:
+    process = await world.process(plan_of("a"))
+    poll = process.client.poll
+
+    async def lagging(ids: Collection[str]) -> dict[str, Generation]:
+        found = await poll(ids)
+        return found if world.time.now > begun + 0.8 * TIMING.settle else {}
+
+    process.client.poll = lagging  # type: ignore[method-assign]
+    await process.create(1)
+    begun = world.time.now
+    while world.time.now < begun + TIMING.settle:
+        world.time.now += 2
+        await process.look()
+    assert process.lane.state(1).reason is None
+    assert process.phases == [Phase.STORED]
+
+
+async def test_costs_that_are_never_told_are_not_asked_for_of_each_job(world: World) -> None:
+    server, record = world.server, world.server.record
+
+    def silent(job: Job, *, correlates: bool) -> Generation:
+        return record(job, correlates=correlates).model_copy(update={"credits": None})
+
+    server.record = silent  # type: ignore[method-assign]
+    process = await world.process(plan_of(*(f"picture {number}" for number in range(20))))
+    fetch, fetched = process.client.fetch, []
+
+    async def counted(generation_id: str) -> Generation:
+        fetched.append(generation_id)
+        return await fetch(generation_id)
+
+    process.client.fetch = counted  # type: ignore[method-assign]
+    await process.create(*range(1, 21))
+    world.time.now += 10
+    await process.look()
+    assert set(process.phases) == {Phase.STORED}
+    assert len(fetched) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -65,6 +66,25 @@ def test_a_reset_in_any_notation(reset: str, date: str | None) -> None:
 def test_a_reset_is_measured_by_the_answer_s_own_clock() -> None:
     headers = {"x-ratelimit-reset": f"{WALL + 30:.0f}", "date": formatdate(WALL, usegmt=True)}
     assert RateHeaders.of(headers, WALL + 9999).reset_in == 30
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+@pytest.mark.parametrize("reset", [f"{WALL + 30:.0f}", datetime.fromtimestamp(WALL + 30, UTC).isoformat()])
+def test_a_date_that_is_hours_off_does_not_move_the_reset(reset: str, hours: int) -> None:
+    headers = {"x-ratelimit-reset": reset, "date": formatdate(WALL + 3600 * hours, usegmt=True)}
+    assert RateHeaders.of(headers, WALL).reset_in == 30
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ratelimit-limit": "60", "ratelimit-remaining": "7", "ratelimit-reset": "30"},
+        {"x-rate-limit-limit": "60", "x-rate-limit-remaining": "7", "x-rate-limit-reset": "30"},
+        {"ratelimit": "limit=60, remaining=7, reset=30"},
+    ],
+)
+def test_limits_in_the_other_headers_that_apis_use(headers: dict[str, str]) -> None:
+    assert RateHeaders.of(headers, WALL) == RateHeaders(limit=60, remaining=7, reset_in=30)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +200,18 @@ def test_refusals_one_after_the_other_quieten_longer() -> None:
         now = pace.frozen_until
     assert waits == sorted(waits)
     assert waits[-1] <= rates.LONGEST_BACKOFF * 1.2
+
+
+@pytest.mark.parametrize("told", [RateHeaders(retry_after=0), RateHeaders(remaining=0, reset_in=0)])
+def test_what_was_told_too_short_is_not_believed_again(told: RateHeaders) -> None:
+    pace, waits, now = Pace(), [], NOW
+    for _ in range(5):
+        pace, _ = rates.reserve(pace, now)
+        pace = rates.refused(pace, now, told, granted_at=now)
+        waits.append(pace.frozen_until - now)
+        now = pace.frozen_until
+    assert waits[0] < 1
+    assert waits[-1] > 8
 
 
 def test_no_refusal_quietens_for_ever() -> None:

@@ -149,7 +149,7 @@ def test_a_large_body_takes_little_memory(
         (400, "expired"),
         (401, "expired"),
         (403, "expired"),
-        (404, "expired"),
+        (404, "missing"),
         (410, "expired"),
         (408, "unavailable"),
         (425, "unavailable"),
