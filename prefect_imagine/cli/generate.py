@@ -31,7 +31,7 @@ from prefect_imagine.batches.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
-from prefect_imagine.cli.progress import STOPPED, TerminalObserver
+from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.providers.clock import utc_now
@@ -106,7 +106,8 @@ def _to_its_end(
     except BaseException:  # a cancellation, or what Prefect makes of a signal
         if watcher.stop is None:
             raise
-        return output.nothing_done(f"{watcher.stop}; resume it any time", STOPPED[watcher.stop], batch_id)
+        message = stopped_text(watcher.stop, batch_id, root)
+        return output.nothing_done(message, STOPPED[watcher.stop], batch_id)
 
 
 async def _run(

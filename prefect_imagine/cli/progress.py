@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -22,6 +23,16 @@ REFRESH_SECONDS = 0.5
 SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
 STOPPED = {StopReason.INTERRUPTED: INTERRUPTED, StopReason.TERMINATED: TERMINATED}
 """Exit codes of runs that a signal ended."""
+
+
+def stopped_text(reason: StopReason, batch_id: str, root: str) -> str:
+    """That a run was told to stop, and how to go on with its batch."""
+    return f"{reason}; {how_to_go_on(batch_id, root)}"
+
+
+def how_to_go_on(batch_id: str, root: str) -> str:
+    """The command that resumes a batch."""
+    return f"go on with: prefect-imagine resume {shlex.quote(batch_id)} --output {shlex.quote(root)}"
 
 
 class TerminalObserver:
@@ -82,7 +93,8 @@ class TerminalObserver:
         self.stop = reason
         say("stopping: nothing more is created; again to leave at once")
         if self.session is not None:
-            self.session.stop(reason, f"{reason}; resume it any time")
+            batch, root = self.session.plan.batch_id, self.session.store.address
+            self.session.stop(reason, stopped_text(reason, batch, root))
         elif main is not None:
             main.cancel()
 

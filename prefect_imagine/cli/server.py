@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
+from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.pacing import SharedLimit, Urgency
 from prefect_imagine.providers.registry import Account
 
@@ -21,8 +24,25 @@ def prepare_prefect(*, verbose: bool = False) -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_CLIENT_MAX_RETRIES": "10",
     }
+    if not verbose:
+        # Of a run that is told to stop they tell a crash each; our own lines are the flow run's.
+        defaults["PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL"] = "CRITICAL"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _check_home()
+
+
+def _check_home() -> None:
+    """Prefect keeps its database, or at least its profiles, in a folder that it must be able to make."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"Prefect's folder {home} cannot be written ({error.strerror}); set PREFECT_HOME to one that can"
+        ) from error
 
 
 class LateSharedLimit:

@@ -272,7 +272,9 @@ def test_a_budget_needs_prices(bare_shell: Shell) -> None:
     assert "blockadelabs, imagineapi" in assert_contract(ended)["error"]
     ended = bare_shell.run(*words, "--price", "blockadelabs=1")
     assert ended.code == 2
-    assert "set a price, such as --price imagineapi=1" in assert_contract(ended)["error"]
+    assert (
+        "set a price when the batch is made, such as --price imagineapi=1" in assert_contract(ended)["error"]
+    )
     ended = bare_shell.run(*words, "--price", "blockadelabs=1", "--price", "imagineapi=0", "--dry-run")
     assert ended.code == 0, ended.stderr
 
@@ -283,3 +285,28 @@ def test_a_name_and_an_encoding_that_nobody_expects_still_get_their_answer(bare_
     file = bare_shell.write("odd.txt", "日本の狐\n")
     ended = bare_shell.run("generate", file, "--kind", "text", "--json", PYTHONIOENCODING="ascii")
     assert_refused(ended, "column 'provider': is missing")
+
+
+def test_a_port_that_is_taken_is_told(bare_shell: Shell, providers: RunningSandbox) -> None:
+    port = providers.url.rpartition(":")[2]
+    ended = bare_shell.run("sandbox", "--port", port)
+    assert ended.code == 2
+    assert f"port {port} cannot be listened on" in ended.stderr
+
+
+def test_a_folder_that_prefect_cannot_write_is_told(bare_shell: Shell, prompts: Path) -> None:
+    """A file in its place stops root too."""
+    home = bare_shell.write("no-folder", "")
+    words = ("generate", prompts, "--provider", "imaginelab", "--json")
+    ended = bare_shell.run(*words, PREFECT_HOME=str(home))
+    assert_refused(ended, str(home), "set PREFECT_HOME")
+    assert not (bare_shell.folder / "outputs").exists()
+
+
+@pytest.mark.parametrize("command", ["balance", "generate"])
+def test_a_block_on_a_server_that_is_gone_is_told(bare_shell: Shell, prompts: Path, command: str) -> None:
+    generate = ("generate", prompts, "--provider", "imaginelab")
+    words = ("balance", "imaginelab") if command == "balance" else generate
+    block = ("--credentials", "imaginelab=team")
+    ended = bare_shell.run(*words, *block, "--json", PREFECT_API_URL=f"{NOWHERE}/api")
+    assert_refused(ended, "PREFECT_API_URL")
