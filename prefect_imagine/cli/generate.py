@@ -32,6 +32,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
+from prefect_imagine.cli.relatives import tell_of_relatives
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.providers.clock import utc_now
@@ -125,6 +126,8 @@ async def _run(
     try:
         accounts = accounts_for(dict(arguments.credentials))
         async with open_batch(store, batch_id, asked, accounts, options, LateSharedLimit) as opened:
+            if opened.fresh and not arguments.again:
+                await asyncio.to_thread(tell_of_relatives, store, opened.plan)
             if getattr(arguments, "dry_run", False):
                 return _dry_run(arguments, opened, options, store)
             usage: Usage | None

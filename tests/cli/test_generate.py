@@ -177,3 +177,13 @@ def test_prompts_and_output_may_lie_in_a_bucket(shell: Shell, s3_server: S3Serve
     batch_id = ended.last["batch_id"]
     assert batch_id.startswith("some-")
     assert ended.last["manifest"] == f"s3://{bucket}/out/{batch_id}/manifest.jsonl"
+
+
+def test_a_file_that_has_grown_is_told_to_pay_again(shell: Shell, providers: RunningSandbox) -> None:
+    """It is another batch: nothing of the first one is its own."""
+    lines = [json.dumps({"prompt": prompt, "provider": "imaginelab"}) for prompt in ("one", "two", "three")]
+    first = shell.run("generate", shell.write("grown.jsonl", "\n".join(lines[:2])), "--json")
+    assert first.code == 0, first.stderr
+    grown = shell.write("grown.jsonl", "\n".join(lines))
+    again = shell.run("generate", grown, "--dry-run", "--json")
+    assert f"2 of these 3 items were asked for by batch {first.last['batch_id']} already" in again.stderr
