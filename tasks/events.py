@@ -37,7 +37,7 @@ def announce_start(plan: Plan, remaining: int) -> None:
 def announce_end(summary: Summary) -> None:
     """How a run ended: finished, or stopped with what stopped it; a reached budget has its own event.
 
-    The payload holds `items`, `credits`, `error` and `stopped_by` (budget, credits, key, gone, …).
+    The payload holds `items`, `credits`, `error` and `stopped_by` (budget, credits, key, failing, gone, …).
     """
     stopped = bool(summary.stopped_by)
     payload = summary.model_dump(mode="json", include={"items", "credits", "error", "stopped_by"})
