@@ -223,8 +223,10 @@ class Lane:
         self.tell()
 
     def halt(self, reason: StopReason, message: str) -> None:
-        """Create nothing more in this run."""
-        if self.stop is None or reason in _ASKED:
+        """Create nothing more in this run. That somebody asked for it outweighs all other reasons, and that
+        the provider is gone those that leave something to follow."""
+        outweighs = reason in _ASKED or (reason is StopReason.GONE and not self.stopped)
+        if self.stop is None or outweighs:
             logger.warning("%s: no more creates: %s", self.provider, message)
             self.stop = Stop(reason, message)
         self.hurry()

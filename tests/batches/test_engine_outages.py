@@ -143,3 +143,24 @@ async def test_what_nobody_foresaw_of_one_output_keeps_no_other_from_being_store
     runs = Runs(sandbox, open_store(str(tmp_path / "root")))
     assert (await runs.run(rows)).summary.exit_code == 0
     runs.check()
+
+
+@pytest.mark.parametrize("fault", [FaultRule("error_before", "imaginelab"), FaultRule("expired_token")])
+async def test_a_provider_that_goes_after_creating_has_stopped_is_not_waited_for_endlessly(
+    runs: Runs, fault: FaultRule
+) -> None:
+    runs.sandbox.configure(latency={"image": (5.0, 5.0)})
+    timing = TIMING.model_copy(update={"patience": 2.0})
+    rows = numbered("imaginelab", 3)
+    async with runs.session(rows, timing=timing, max_credits=10) as session:
+        running = asyncio.create_task(run(session))
+        lane = session.lanes["imaginelab"]
+        await lane.until(lambda: lane.stop is not None and len(lane.flying) == 2, 30)
+        runs.sandbox.faults.add(fault)
+        async with asyncio.timeout(60):
+            await running
+        summary, _ = await session.close_books()
+    assert summary.exit_code == 5
+    runs.sandbox.faults.clear()
+    assert (await runs.run(rows, max_credits=100)).summary.exit_code == 0
+    runs.check()
