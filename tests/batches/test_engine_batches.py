@@ -79,12 +79,12 @@ async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> N
 
 async def test_a_full_queue_that_tells_how_long_to_wait_is_found_out_too(runs: Runs) -> None:
     runs.sandbox.configure(
-        pending_caps={"blockadelabs": 3}, latency={"image": (3.0, 3.0)}, pending_retry_after=0.5
+        pending_caps={"blockadelabs": 3}, latency={"image": (2.0, 2.0)}, pending_retry_after=0.3
     )
-    ended = await runs.run(numbered("blockadelabs", 15))
+    ended = await runs.run(numbered("blockadelabs", 9))
     assert ended.summary.exit_code == 0
     assert ended.session.lanes["blockadelabs"].cap is not None
-    assert ended.summary.requests.create <= 15 + 12 + 3, (
+    assert ended.summary.requests.create <= 9 + 6 + 3, (
         "those sent before the first refusal, and a few to find out"
     )
     runs.check()
