@@ -24,7 +24,7 @@ demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 
 	$(BIN)/prefect-imagine demo $(if $(filter-out 0,$(S3)),--s3)
 
 test: install ## run all tests
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: install ## check style and formatting
 	$(BIN)/ruff check .
