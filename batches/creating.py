@@ -33,6 +33,7 @@ PROBE_AFTER = 20
 """Accepted creates after which one more pending job is tried than the provider was found to take."""
 LONGEST_BETWEEN_PROBES = 80
 RENEWALS = 4
+"""Refusals of the key for one item, each with another token, after which no token is what is missing."""
 
 
 class Creator:

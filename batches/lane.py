@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 LOSSES = 4
+"""Creates of one item, each lost and proven absent, after which it is given up where others are accepted."""
 
 
 class StopReason(StrEnum):

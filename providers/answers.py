@@ -19,8 +19,6 @@ from prefect_imagine.redaction import without_query
 
 UNREADABLE = object()
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SHORT = 1000
-"""Bytes within which an error fits: a success that is longer is one."""
 _NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
 
 
@@ -76,13 +74,6 @@ class FailureReader:
             error.retry_after = told.retry_after
             error.queue_full = bool(told.remaining) and told.retry_after is None
         return error
-
-    def is_rate_limit(self, response: httpx.Response) -> bool:
-        """Whether an answer is a rate limit, by its status or, as some APIs have it, by its words or code."""
-        if response.status_code == 429:
-            return True
-        told_otherwise = 400 <= response.status_code < 500 or len(response.content) < _SHORT
-        return told_otherwise and isinstance(self(response), RateLimitedError)
 
     def _redacted(self, message: str) -> str:
         for secret in self._auth.secrets():

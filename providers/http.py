@@ -149,12 +149,12 @@ class Api:
                 async with asyncio.timeout(self._timeouts.create):
                     headers = await self.auth.headers()
                     async with self._slots:
-                        response = await self._send(
+                        response, failure = await self._send(
                             "POST", path, "create", headers, sending, permit, json=json, timeout=timeout
                         )
         except (httpx.HTTPError, ProviderError, TimeoutError, ValueError, _TooLateError) as error:
             raise self._create_failed(error, sending.sent) from error
-        return await self._accepted(response, headers, parse)
+        return await self._accepted(response, failure, headers, parse)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -175,12 +175,11 @@ class Api:
             with self._returning(permit):
                 headers = await self.auth.headers() if authenticated else {}
                 async with asyncio.timeout(self._timeouts.read + self._timeouts.connect), self._slots:
-                    response = await self._send(
+                    response, failure = await self._send(
                         method, path, purpose, headers, None, permit, params=params, data=form
                     )
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._no_answer(error) from error
-        failure = self._failure(response)
         if failure is not None:
             if response.is_success and method == "GET" and isinstance(failure, InvalidRequestError):
                 failure.retryable = True  # an error as a 200 is the server's own more often than the caller's
@@ -216,7 +215,7 @@ class Api:
         sending: _Sending | None,
         permit: Permit | None,
         **content: Any,
-    ) -> httpx.Response:
+    ) -> tuple[httpx.Response, ProviderError | None]:
         request = self._client.build_request(
             method,
             f"{self.base_url}{path}",
@@ -227,13 +226,19 @@ class Api:
         self.requests[purpose] += 1
         response = await self._client.send(request)
         self.clock.learn(response.headers)
+        failure = self._failure(response)
         if permit is not None:
-            status = 429 if self._failure.is_rate_limit(response) else response.status_code
+            # Some APIs tell a rate limit by their words or code, under another status.
+            status = 429 if isinstance(failure, RateLimitedError) else response.status_code
             self.pacer.answered(permit, status, response.headers)
-        return response
+        return response, failure
 
     async def _accepted(
-        self, response: httpx.Response, headers: Mapping[str, str], parse: Callable[[Any], T]
+        self,
+        response: httpx.Response,
+        failure: ProviderError | None,
+        headers: Mapping[str, str],
+        parse: Callable[[Any], T],
     ) -> T:
         status = response.status_code
         unread: Exception | None = None
@@ -243,7 +248,6 @@ class Api:
                 return parse(json_of(response))
             except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
                 unread = error
-        failure = self._failure(response)
         if isinstance(failure, AuthenticationError) and status == 401:
             failure.retryable = await self.auth.renew(headers)
         if failure is None:

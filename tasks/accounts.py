@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
 from prefect_imagine.batches.opening import Accounts
@@ -39,14 +40,7 @@ def accounts(credentials: Mapping[str, str]) -> Accounts:
 
 async def load_block(provider: str, name: str) -> ProviderCredentials:
     """The credentials block of a provider by its name. Raises `ConfigurationError`."""
-    with server_errors():
-        try:
-            block = await BLOCKS[provider].aload(name)
-        except ValueError as error:
-            where = "" if PREFECT_API_URL.value() else " on no server: set PREFECT_API_URL"
-            raise ConfigurationError(
-                f"{provider}: there is no credentials block {name!r}{where}: {error}"
-            ) from error
+    block = await _loaded(BLOCKS[provider], name, f"{provider}: there is no credentials block")
     assert isinstance(block, ProviderCredentials)
     return block
 
@@ -58,11 +52,16 @@ async def open_output(output: str, bucket: str | None = None) -> Store:
         return open_store(output)
     from prefect_aws import S3Bucket  # half a second that only its users pay
 
-    with server_errors():
-        try:
-            block: Any = await S3Bucket.aload(bucket)
-        except ValueError as error:
-            raise ConfigurationError(f"there is no S3Bucket block {bucket!r}: {error}") from error
+    block = await _loaded(S3Bucket, bucket, "there is no S3Bucket block")
     prefix = "/".join(part.strip("/") for part in (block.bucket_folder, output) if part.strip("./"))
     client = block.credentials.get_s3_client()
     return open_store(f"s3://{block.bucket_name}/{prefix}".rstrip("/"), client=client)
+
+
+async def _loaded(block: type[Block], name: str, missing: str) -> Any:
+    with server_errors():
+        try:
+            return await block.aload(name)
+        except ValueError as error:
+            where = "" if PREFECT_API_URL.value() else " on no server: set PREFECT_API_URL"
+            raise ConfigurationError(f"{missing} {name!r}{where}: {error}") from error

@@ -23,7 +23,9 @@ async def open_clients(
     given = [credentials] if isinstance(credentials, ProviderCredentials) else list(credentials or ())
     wrong = next((each for each in given if not isinstance(each, ProviderCredentials)), None)
     if wrong is not None:
-        raise ConfigurationError(f"{wrong!r} is no credentials block: load one, and hand it in itself")
+        raise ConfigurationError(
+            f"a {type(wrong).__name__} is no credentials block: load one, and hand it in itself"
+        )
     blocks = {block.provider: block for block in given}
     wanted = list(dict.fromkeys(providers))
     unknown = [provider for provider in wanted if provider not in PROVIDERS]

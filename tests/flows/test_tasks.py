@@ -155,3 +155,9 @@ async def test_what_will_not_pass_is_not_tried_again(keys: RunningSandbox) -> No
         lambda: get_balance("aivisualstudio", return_state=True),
     ]
     assert [await run_count(await make()) for make in makes] == [1, 1]
+
+
+async def test_a_key_handed_in_for_a_block_is_not_shown(keys: RunningSandbox) -> None:
+    with pytest.raises(ConfigurationError) as told:
+        await get_balance("imaginelab", credentials=MISTAKEN)
+    assert MISTAKEN[0] not in str(told.value)
