@@ -10,16 +10,15 @@ from typing import Any
 
 import httpx
 
-from prefect_imagine.errors import ProviderError, RateLimitedError, ServerError, UnexpectedResponseError
+from prefect_imagine.errors import ProviderError, RateLimitedError
 from prefect_imagine.providers import wire
 from prefect_imagine.providers.auth import Auth
-from prefect_imagine.providers.failures import ErrorDetail, ErrorReader, kind_of
+from prefect_imagine.providers.failures import OF_ITSELF, ErrorDetail, ErrorReader, kind_of, proves_refusal
 from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import without_query
 
 UNREADABLE = object()
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NEVER_ACCEPTED = (401, 402, 403, 404, 405, 429)
 
 
 def json_of(response: httpx.Response) -> Any:
@@ -32,17 +31,6 @@ def json_of(response: httpx.Response) -> Any:
         return body
     except ValueError:
         return UNREADABLE
-
-
-def refuses(response: httpx.Response, failure: ProviderError) -> bool:
-    """Whether an error answer to a create proves that nothing was accepted: a status that says so by itself,
-    or another 4xx (or 2xx) that reads as the API's own, unless it tells of a failure of the server's."""
-    status = response.status_code
-    if status in _NEVER_ACCEPTED:
-        return True
-    if status == 408 or isinstance(failure, ServerError | UnexpectedResponseError):
-        return False
-    return (status < 300 or 400 <= status < 500) and json_of(response) is not UNREADABLE
 
 
 class FailureReader:
@@ -59,21 +47,35 @@ class FailureReader:
     def __call__(self, response: httpx.Response) -> ProviderError | None:
         """The failure that an answer tells; `None` for a success."""
         status = response.status_code
-        body = json_of(response)
-        detail = self._read_error(status, body) if body is not UNREADABLE else None
-        if status < 300 and detail is None:
+        detail = self._detail(response)
+        if detail is None and status < 300:
             return None
-        detail = detail or ErrorDetail(
-            _words(response, body) or f"HTTP {status} {response.reason_phrase}".strip()
-        )
-        kind = self._codes.get(detail.code or "") or kind_of(status, detail.message)
-        message = f"{self._provider}: {self._redacted(detail.message)}"
-        error = kind(message, provider=self._provider, status_code=status, code=detail.code)
+        said = detail or ErrorDetail(f"HTTP {status} {response.reason_phrase}".strip())
+        kind = self._codes.get(said.code or "") or kind_of(status, detail)
+        message = f"{self._provider}: {self._redacted(said.message)}"
+        error = kind(message, provider=self._provider, status_code=status, code=said.code)
         if isinstance(error, RateLimitedError):
             told = RateHeaders.of(response.headers, time.time())
             error.retry_after = told.retry_after
             error.queue_full = bool(told.remaining) and told.retry_after is None
         return error
+
+    def refuses(self, response: httpx.Response, failure: ProviderError) -> bool:
+        """Whether an error answer to a create proves that nothing was accepted."""
+        status, detail = response.status_code, self._detail(response)
+        known = detail is not None and detail.code in self._codes
+        # What is not the API's own JSON proves no more than its status does.
+        readable = status in OF_ITSELF or json_of(response) is not UNREADABLE
+        return readable and proves_refusal(status, detail, type(failure), known=known)
+
+    def _detail(self, response: httpx.Response) -> ErrorDetail | None:
+        """What the body of an error answer says, in whatever shape; `None` for a success and for silence."""
+        body = json_of(response)
+        detail = self._read_error(response.status_code, body) if body is not UNREADABLE else None
+        if detail is None and response.status_code >= 300:
+            words = _words(response, body)
+            detail = ErrorDetail(words) if words else None
+        return detail
 
     def _redacted(self, message: str) -> str:
         for secret in self._auth.secrets():

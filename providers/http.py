@@ -23,7 +23,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
     UnexpectedResponseError,
 )
-from prefect_imagine.providers.answers import UNREADABLE, FailureReader, json_of, refuses
+from prefect_imagine.providers.answers import UNREADABLE, FailureReader, json_of
 from prefect_imagine.providers.auth import Auth
 from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, ProviderClock
@@ -252,7 +252,7 @@ class Api:
             failure.retryable = await self.auth.renew(headers)
         if failure is None:
             raise self._ambiguous(f"the answer to a create cannot be read ({unread})", status) from unread
-        raise failure if refuses(response, failure) else self._ambiguous(str(failure), status)
+        raise failure if self._failure.refuses(response, failure) else self._ambiguous(str(failure), status)
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
         too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept

@@ -72,7 +72,9 @@ def read_error(status: int, body: Any) -> ErrorDetail | None:
         return None
     detail = wire.first(body, "detail", "error", "message") if isinstance(body, dict) else None
     if isinstance(detail, list):
-        return ErrorDetail("; ".join(_entry(entry) for entry in detail) or f"HTTP {status}")
+        fields = any(isinstance(entry, dict) and entry.get("loc") for entry in detail)
+        told = "; ".join(_entry(entry) for entry in detail)
+        return ErrorDetail(told, names_fields=fields) if told else None
     if isinstance(detail, dict):
         message = wire.first(detail, "message", "msg", "error") or str(detail)
         return ErrorDetail(str(message), wire.text_or_none(detail.get("code")))

@@ -37,6 +37,19 @@ async def test_an_answer_lost_after_acceptance(runs: Runs, provider: str, fault:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_failure_after_acceptance_that_comes_as_a_refusal(
+    runs: Runs, provider: str, status: int
+) -> None:
+    runs.sandbox.faults.add(FaultRule("error_after", provider, "create", times=2, status=status))
+    ended = await runs.run(numbered(provider, 3))
+    assert (ended.summary.exit_code, ended.summary.requests.create) == (0, 3)
+    runs.check()
+    again = await runs.run(retry_failed=True)
+    assert again.summary.requests.create == 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("fault", ["error_before", "cut_before"])
 async def test_an_answer_lost_before_acceptance(runs: Runs, provider: str, fault: str) -> None:
     runs.sandbox.faults.add(FaultRule(fault, provider, "create", times=2, skip=1))

@@ -180,8 +180,6 @@ async def test_text_that_is_an_address_stays_text_in_a_text_generation(
         ([{"loc": ["body", "settings", 0], "msg": "Bad"}], "settings.0: Bad"),
         (["Prompt missing"], "Prompt missing"),
         ({"message": "No such model", "code": "x"}, "No such model"),
-        ([], "HTTP 422"),
-        (None, "HTTP 422"),
     ],
 )
 async def test_details_of_an_error(
@@ -193,10 +191,11 @@ async def test_details_of_an_error(
     assert str(caught.value).startswith(f"imaginelab: {message}")
 
 
+@pytest.mark.parametrize(("detail", "status"), [([{"loc": None, "msg": None}], 500), ([], 422), (None, 422)])
 async def test_an_unreadable_refusal_of_a_create_is_ambiguous(
-    api: ScriptedApi, open_client: OpenClient
+    api: ScriptedApi, open_client: OpenClient, detail: object, status: int
 ) -> None:
-    api.on(CREATE, answer({"detail": [{"loc": None, "msg": None}]}, 500))
+    api.on(CREATE, answer({"detail": detail}, status))
     with pytest.raises(AmbiguousCreateError):
         await open_client("imaginelab", api.url).create(asked("imaginelab"))
 

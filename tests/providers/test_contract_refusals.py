@@ -1,0 +1,145 @@
+"""Which error answers to a create prove that nothing was accepted: all providers, statuses and wordings."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from prefect_imagine.errors import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    ImagineError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    ModerationError,
+    RateLimitedError,
+)
+
+from .clients import CREATES, OpenClient, asked
+from .scripted import ScriptedApi, answer, text_answer
+
+SHAPES: dict[str, list[Any]] = {
+    "imaginelab": [lambda words: {"detail": words}],
+    "blockadelabs": [lambda words: {"error": words}, lambda words: {"message": words}],
+    "imagineapi": [lambda words: {"errors": [{"message": words, "extensions": {"code": "SOMETHING_ELSE"}}]}],
+    "aivisualstudio": [
+        lambda words: {"error": {"code": "something_else", "message": words, "details": {}}},
+        lambda words: {"error": words},
+    ],
+}
+"""How each API writes an error."""
+
+OPEN = [
+    "upstream request timed out",
+    "Internal error",
+    "Internal server error",
+    "An unexpected error occurred",
+    "Something went wrong, please try again",
+    "Service temporarily unavailable",
+    "Invalid response from the model",
+    "The upstream server sent an invalid request id",
+    "Missing response from backend",
+    "Maximum retries exceeded",
+    "Processing exceeds the maximum time",
+    "Bad gateway: request must be retried",
+    "Request timeout",
+    "database is locked",
+    "This generation was already created",
+    "Duplicate request",
+    "Your request was accepted but could not be queued",
+    "5 credits were charged",
+    "The moderation service timed out",
+    "Conflict",
+    "Failed",
+    "Error",
+    "Oops",
+]
+"""What says nothing of the request, the key, the limit or the credits, or speaks of a failure as well."""
+
+REFUSED: list[tuple[str, type[ImagineError]]] = [
+    ("Invalid aspect ratio", InvalidRequestError),
+    ("prompt is required", InvalidRequestError),
+    ("Missing field: prompt", InvalidRequestError),
+    ("The prompt is too long (at most 400 characters)", InvalidRequestError),
+    ("duration must be between 1 and 10", InvalidRequestError),
+    ("Unsupported model", InvalidRequestError),
+    ("Unknown generator", InvalidRequestError),
+    ("The model flux does not exist", InvalidRequestError),
+    ("prompt: value is not a valid string", InvalidRequestError),
+    ("Unexpected field: foo", InvalidRequestError),
+    ("Bad request", InvalidRequestError),
+    ("Validation failed", InvalidRequestError),
+    ("Prompt cannot be empty", InvalidRequestError),
+    ("Prompt violates the content policy", ModerationError),
+    ("Insufficient credits", InsufficientCreditsError),
+    ("You do not have enough credits: 5 credits required", InsufficientCreditsError),
+    ("Quota exceeded", InsufficientCreditsError),
+    ("Rate limit reached", RateLimitedError),
+    ("Invalid API key", AuthenticationError),
+]
+
+
+def bodies(provider: str, words: str) -> list[Any]:
+    return [shape(words) for shape in SHAPES[provider]]
+
+
+@pytest.mark.parametrize("words", OPEN)
+async def test_what_does_not_speak_of_the_request_refuses_nothing(
+    api: ScriptedApi, open_client: OpenClient, provider: str, words: str
+) -> None:
+    client = open_client(provider, api.url)
+    for body, status in product(bodies(provider, words), (400, 406, 409, 412, 422, 423, 424, 425)):
+        api.on(CREATES[provider], answer(body, status))
+        with pytest.raises(AmbiguousCreateError):
+            await client.create(asked(provider))
+
+
+@pytest.mark.parametrize(("words", "error"), REFUSED)
+async def test_what_speaks_of_the_request_the_key_the_limit_or_the_credits_refuses(
+    api: ScriptedApi,
+    open_client: OpenClient,
+    provider: str,
+    words: str,
+    error: type[ImagineError],
+) -> None:
+    # A fresh client each: a rate limit is waited for.
+    for body, status in product(bodies(provider, words), (400, 409, 422)):
+        api.on(CREATES[provider], answer(body, status))
+        with pytest.raises(error):
+            await open_client(provider, api.url).create(asked(provider))
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+@pytest.mark.parametrize(
+    "body", ["", "{}", "[]", "null", '"no"', "<html>Bad Request</html>", "prompt is invalid"]
+)
+async def test_silence_and_what_is_not_the_apis_own_refuse_nothing(
+    api: ScriptedApi, open_client: OpenClient, provider: str, body: str, status: int
+) -> None:
+    api.on(CREATES[provider], text_answer(body, status))
+    with pytest.raises(AmbiguousCreateError):
+        await open_client(provider, api.url).create(asked(provider))
+
+
+@pytest.mark.parametrize("words", ["upstream request timed out", "Internal error", "Already created"])
+async def test_a_status_that_its_words_contradict_refuses_nothing(
+    api: ScriptedApi, open_client: OpenClient, provider: str, words: str
+) -> None:
+    client = open_client(provider, api.url)
+    for body, status in product(bodies(provider, words), (401, 402, 403, 404, 405)):
+        api.on(CREATES[provider], answer(body, status))
+        with pytest.raises(AmbiguousCreateError):
+            await client.create(asked(provider))
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_list_of_what_is_wrong_with_which_field_refuses_in_whatever_words(
+    api: ScriptedApi, open_client: OpenClient, status: int
+) -> None:
+    api.on(
+        CREATES["imaginelab"], answer({"detail": [{"loc": ["body", "timeout"], "msg": "processing"}]}, status)
+    )
+    with pytest.raises(InvalidRequestError):
+        await open_client("imaginelab", api.url).create(asked("imaginelab"))
