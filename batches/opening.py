@@ -17,7 +17,7 @@ from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.providers.http import Timeouts
+from prefect_imagine.providers.connections import Timeouts
 from prefect_imagine.providers.models import Balance
 from prefect_imagine.providers.pacing import SharedLimit
 from prefect_imagine.providers.prices import PriceList

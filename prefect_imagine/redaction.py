@@ -1,16 +1,35 @@
-"""Keeps addresses' queries out of logs: signed addresses are secrets, and httpx logs every one at INFO."""
+"""Keeps secrets and control characters out of messages and logs.
+
+Signed addresses are secrets, and httpx logs every one at INFO; texts of others may move a terminal's
+cursor or forge a line of a log.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 
+LONGEST_MESSAGE = 500
 _QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+")
 
 
 def without_query(text: str) -> str:
     """The text with the query of every address in it taken out."""
     return _QUERY.sub(r"\1?…", text)
+
+
+def printable(text: str) -> str:
+    """The text on one line: whatever is no printable character is a space."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """A message of somebody else's as it may be shown: short, on one line, without these secrets and without
+    the queries of addresses."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return printable(without_query(text))[:LONGEST_MESSAGE].strip()
 
 
 class _WithoutQueries(logging.Filter):

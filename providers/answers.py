@@ -15,7 +15,7 @@ from prefect_imagine.providers import wire
 from prefect_imagine.providers.auth import Auth
 from prefect_imagine.providers.failures import OF_ITSELF, ErrorDetail, ErrorReader, kind_of, proves_refusal
 from prefect_imagine.providers.rates import RateHeaders
-from prefect_imagine.redaction import without_query
+from prefect_imagine.redaction import redacted
 
 UNREADABLE = object()
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -52,7 +52,7 @@ class FailureReader:
             return None
         said = detail or ErrorDetail(f"HTTP {status} {response.reason_phrase}".strip())
         kind = self._codes.get(said.code or "") or kind_of(status, detail)
-        message = f"{self._provider}: {self._redacted(said.message)}"
+        message = f"{self._provider}: {redacted(said.message, self._auth.secrets())}"
         error = kind(message, provider=self._provider, status_code=status, code=said.code)
         if isinstance(error, RateLimitedError):
             told = RateHeaders.of(response.headers, time.time())
@@ -76,12 +76,6 @@ class FailureReader:
             words = _words(response, body)
             detail = ErrorDetail(words) if words else None
         return detail
-
-    def _redacted(self, message: str) -> str:
-        for secret in self._auth.secrets():
-            if secret:
-                message = message.replace(secret, "***")
-        return without_query(message)[:500]
 
 
 def _words(response: httpx.Response, body: Any) -> str | None:

@@ -8,6 +8,11 @@ from typing import Protocol
 from pydantic import SecretStr
 
 
+def fits_header(secret: str) -> bool:
+    """Whether a header can hold this key or token: visible ASCII, and something."""
+    return bool(secret) and all("!" <= sign <= "~" for sign in secret)
+
+
 class Auth(Protocol):
     """Gives a request its credentials."""
 

@@ -33,6 +33,17 @@ class Deadline:
         return boot_seconds() >= self._at
 
 
+def answered_at(headers: Mapping[str, str]) -> float | None:
+    """The moment of an answer by its sender's clock (epoch seconds): its `Date`, and the `Age` that it has
+    reached in a cache since; `None` where it does not say."""
+    try:
+        date = parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+    age = headers.get("age", "").strip()
+    return date + (int(age) if age.isdecimal() and len(age) < 10 else 0)
+
+
 class ProviderClock:
     """The provider's time, learned from its `Date` headers, so that a wrong clock here does not matter."""
 
@@ -41,11 +52,9 @@ class ProviderClock:
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take the time from an answer. `Date` has whole seconds: the middle of the second is assumed."""
-        try:
-            stamp = parsedate_to_datetime(headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError):
-            return
-        self._offset = stamp + 0.5 - boot_seconds()
+        answered = answered_at(headers)
+        if answered is not None:
+            self._offset = answered + 0.5 - boot_seconds()
 
     @property
     def known(self) -> bool:

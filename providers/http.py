@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -27,28 +24,14 @@ from prefect_imagine.providers.answers import UNREADABLE, FailureReader, json_of
 from prefect_imagine.providers.auth import Auth
 from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, ProviderClock
+from prefect_imagine.providers.connections import Timeouts, open_connections
 from prefect_imagine.providers.failures import ErrorReader
 from prefect_imagine.providers.pacing import Pacer, Permit, Urgency
-from prefect_imagine.redaction import guard_httpx_logs, without_query
+from prefect_imagine.redaction import guard_httpx_logs, redacted
 
 READ_ATTEMPTS = 5
 CONCURRENT_REQUESTS = 16
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds: to connect, for one read, and for one create from first byte to answer. An intent's
-    deadline (10 s) and `create` are 60 s in all: after that a create is over, whatever became of it."""
-
-    connect: float = 10.0
-    read: float = 30.0
-    create: float = 50.0
-
-
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
 
 
 class _TooLateError(Exception):
@@ -82,7 +65,7 @@ class Api:
         read_error: ErrorReader,
         codes: Mapping[str, type[ProviderError]],
         pacer: Pacer,
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts,
     ) -> None:
         guard_httpx_logs()
         self.provider = provider
@@ -94,14 +77,7 @@ class Api:
         self._failure = FailureReader(provider, read_error, codes, auth)
         self._timeouts = timeouts
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.read),
-            # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=4.0),
-            http2=False,
-            verify=_ssl_context(),
-            headers={"Accept": "application/json", "User-Agent": "prefect-imagine"},
-        )
+        self._client = open_connections(self.base_url, timeouts)
 
     async def read(
         self,
@@ -256,13 +232,13 @@ class Api:
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
         too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept
-        reason = "the deadline had passed" if too_late else _reason(error)
+        reason = "the deadline had passed" if too_late else self._reason(error)
         if sent and not too_late:
             return self._ambiguous(f"a create got no answer ({reason})", None)
         if isinstance(error, ProviderError):
             return error
         if isinstance(error, ValueError):  # such as half a surrogate pair, or not a number
-            return InvalidRequestError(f"{self.provider}: this is no JSON: {error}", provider=self.provider)
+            return InvalidRequestError(f"{self.provider}: this is no JSON: {reason}", provider=self.provider)
         return ConnectionFailedError(
             f"{self.provider}: the create was not sent: {reason}", provider=self.provider
         )
@@ -276,14 +252,17 @@ class Api:
 
     def _no_answer(self, error: Exception) -> ConnectionFailedError:
         return ConnectionFailedError(
-            f"{self.provider} at {self.base_url} cannot be reached: {_reason(error)}", provider=self.provider
+            f"{self.provider} at {self.base_url} cannot be reached: {self._reason(error)}",
+            provider=self.provider,
         )
 
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return "timed out"
-    return without_query(str(error)) or type(error).__name__
+    def _reason(self, error: BaseException) -> str:
+        """Why a request got no answer, without what the error may quote of it."""
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
+            return "timed out"
+        if isinstance(error, httpx.LocalProtocolError):
+            return "it cannot be written as HTTP"  # its message quotes the headers
+        return redacted(str(error), self.auth.secrets()) or type(error).__name__
 
 
 def check_base_url(provider: str, base_url: str) -> str:

@@ -20,6 +20,7 @@ from prefect_imagine.errors import (
     UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
+from prefect_imagine.providers.auth import fits_header
 from prefect_imagine.providers.base import BaseClient, kind_problems, model_problems
 from prefect_imagine.providers.clock import Deadline
 from prefect_imagine.providers.credits import credits_or_none
@@ -130,10 +131,10 @@ class LoginAuth:
                 provider=PROVIDER,
                 status_code=error.status_code,
             ) from error
-        token = body.get("access_token") if isinstance(body, dict) else None
-        if not token:
+        token = str(body.get("access_token") or "").strip() if isinstance(body, dict) else ""
+        if not fits_header(token):
             raise UnexpectedResponseError(f"{PROVIDER}: the login gave no token", provider=PROVIDER)
-        return str(token)
+        return token
 
 
 class ImagineLabClient(BaseClient):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.clock import answered_at
 
 SETTLE_AFTER_RESET = 0.25
 DRAIN_BEFORE_RESET = 1.5
@@ -90,9 +91,9 @@ class RateHeaders:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], wall_now: float) -> RateHeaders:
-        """Read `X-RateLimit-*` or `RateLimit-*`, and `Retry-After`, measured against the answer's own `Date`
+        """Read `X-RateLimit-*` or `RateLimit-*`, and `Retry-After`, measured against the answer's own time
         unless that is far from our clock: then against whichever makes sense."""
-        date = _http_date(headers.get("date")) or wall_now
+        date = answered_at(headers) or wall_now
         clocks = (date,) if abs(date - wall_now) < CLOCKS_AGREE else (date, wall_now)
         return cls(
             limit=_whole(_told(headers, "limit")),

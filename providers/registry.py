@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab
-from prefect_imagine.providers.auth import Auth, HeaderAuth
-from prefect_imagine.providers.http import Api, Timeouts
+from prefect_imagine.providers.auth import Auth, HeaderAuth, fits_header
+from prefect_imagine.providers.connections import Timeouts
+from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.imaginelab import LoginAuth
 from prefect_imagine.providers.pacing import Pacer, SharedLimit, machine_cell
 from prefect_imagine.providers.prices import PriceList
@@ -62,7 +63,7 @@ class Account:
     @property
     def identity(self) -> str:
         """A name for this key's rate limit that does not give the key away."""
-        secret = self.key.get_secret_value() if self.key else f"{self.email}"
+        secret = self.key.get_secret_value().strip() if self.key else f"{self.email}"
         hashed = hashlib.sha256(f"prefect-imagine:{self.address}:{secret}".encode()).hexdigest()
         return f"{self.provider}-{hashed[:16]}"
 
@@ -124,11 +125,20 @@ CLIENTS: dict[str, Callable[[Api], ProviderClient]] = {
 
 
 def _auth(account: Account) -> Auth:
-    if account.key is not None and not account.key.get_secret_value().isascii():
-        raise ConfigurationError(f"{account.provider}: the key has characters that no key has; set it again")
     if account.key is not None:
+        key = SecretStr(_checked(account.provider, account.key.get_secret_value().strip()))
         blockade = account.provider == "blockadelabs"
-        return HeaderAuth(account.key, header="x-api-key", scheme="") if blockade else HeaderAuth(account.key)
+        return HeaderAuth(key, header="x-api-key", scheme="") if blockade else HeaderAuth(key)
     if account.email is None or account.password is None:
         raise ConfigurationError(f"{account.provider}: no key; set {key_help(account.provider)}")
     return LoginAuth(account.email, account.password)
+
+
+def _checked(provider: str, key: str) -> str:
+    """The key, if a header can hold it. Raises `ConfigurationError`, which does not show it."""
+    if not fits_header(key):
+        raise ConfigurationError(
+            f"{provider}: the key has characters that no key has, such as a space or a line break; "
+            "set it again"
+        )
+    return key

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_imagine.errors import ImagineError
-from prefect_imagine.providers.http import Timeouts
+from prefect_imagine.providers.connections import Timeouts
 from prefect_imagine.providers.models import Generation, GenerationRequest, HistoryPage
 from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.protocol import ProviderClient

@@ -18,7 +18,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
 )
 from prefect_imagine.providers.clock import Deadline
-from prefect_imagine.providers.http import Timeouts
+from prefect_imagine.providers.connections import Timeouts
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import CREATES, OpenClient, asked, error_of, made

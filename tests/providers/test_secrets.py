@@ -8,7 +8,7 @@ import traceback
 import pytest
 from aiohttp import ClientSession, web
 
-from prefect_imagine.errors import AuthenticationError, ImagineError
+from prefect_imagine.errors import AuthenticationError, ConfigurationError, ImagineError
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.accounts import KEYS, PASSWORD
 
@@ -117,3 +117,31 @@ async def test_no_redirect_takes_the_key_elsewhere(
     path = READS[provider].format(7).removeprefix("GET ")
     await error_of(client.api.read("GET", path, purpose="fetch", attempts=1))
     assert api.count("GET /elsewhere") == 0
+
+
+@pytest.mark.parametrize("dirt", ["\n", "\r\n", " ", "\t"])
+async def test_a_key_that_was_pasted_with_space_around_it_is_the_key(
+    sandbox: RunningSandbox, open_client: OpenClient, provider: str, dirt: str
+) -> None:
+    await open_client(provider, sandbox, key=f"{dirt}{KEYS[provider]}{dirt}").check()
+
+
+@pytest.mark.parametrize("dirt", ["\n", "\x00", "\x7f", " ", "é", "\u2028"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    sandbox: RunningSandbox, open_client: OpenClient, provider: str, dirt: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="the key has characters") as caught:
+        open_client(provider, sandbox, key=f"sk-SEC{dirt}RET")
+    assert "SEC" not in str(caught.value)
+    assert "RET" not in str(caught.value)
+
+
+async def test_what_an_api_says_moves_no_cursor_and_forges_no_line(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    message = "bad\nERROR item 7 was refused\x1b[2J\x1b]0;title\x07\u202e invalid"
+    body = {"detail": message, "error": message, "message": message}
+    api.on(CREATES[provider], answer(body, 403))
+    error = await error_of(open_client(provider, api.url).create(asked(provider)))
+    assert str(error).isprintable()
+    assert "item 7 was refused" in str(error)

@@ -1,0 +1,69 @@
+"""The HTTP client of one account: its connections, its timeouts, and how late a request can arrive."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from dataclasses import dataclass
+from functools import cache
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: to connect, for one read, and for one create from first byte to answer. An intent's
+    deadline (10 s) and `create` are 60 s in all: after that a create is over, whatever became of it."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    create: float = 50.0
+
+
+def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
+    """A client whose requests all go to this base URL, through the environment's proxy where it has one."""
+    # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
+    limits = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=4.0)
+    transport = httpx.AsyncHTTPTransport(
+        verify=_ssl_context(),
+        limits=limits,
+        http2=False,
+        proxy=_proxy_of(httpx.URL(base_url)),
+        socket_options=_bounded_delivery(timeouts.create),
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.read),
+        headers={"Accept": "application/json", "User-Agent": "prefect-imagine"},
+    )
+
+
+def _bounded_delivery(seconds: float) -> list[SocketOption]:
+    """Options by which the kernel stops sending what nobody has acknowledged.
+
+    Without them it repeats a create's bytes for up to a quarter of an hour, also when the connection was
+    closed and the process has ended: long after the history was believed not to hold its job.
+    """
+    limit = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if limit is not None:
+        return [(socket.IPPROTO_TCP, limit, max(1, round(seconds * 1000)))]
+    # Elsewhere a closed connection drops what it has not sent.
+    return [(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))]
+
+
+def _proxy_of(url: httpx.URL) -> str | None:
+    """The environment's proxy for an address, as httpx finds it for clients without a transport."""
+    proxies = getproxies()
+    found = proxies.get(url.scheme) or proxies.get("all")
+    if not found or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()

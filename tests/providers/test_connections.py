@@ -1,0 +1,44 @@
+"""Connections: how long the kernel may go on sending, and through which proxy."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from prefect_imagine.providers.connections import Timeouts
+
+from .clients import READS, OpenClient, asked
+from .scripted import ScriptedApi, answer
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+async def test_the_kernel_stops_sending_a_create_when_it_is_over(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    api.on(READS[provider].format(7), answer({"id": 7}))
+    client = open_client(provider, api.url, timeouts=Timeouts(create=7.5))
+    path = READS[provider].format(7).removeprefix("GET ")
+    async with client.api._client.stream("GET", f"{api.url}{path}") as response:
+        used = response.extensions["network_stream"].get_extra_info("socket")
+        assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500
+
+
+async def test_the_environments_proxy_is_used(
+    api: ScriptedApi, open_client: OpenClient, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", api.url)
+    monkeypatch.setenv("no_proxy", "elsewhere.invalid")
+    api.default = answer({"id": 7})
+    assert (await open_client(provider, "http://api.invalid/v1").create(asked(provider))).id == "7"
+    [seen] = api.seen
+    assert seen.headers["Host"] == "api.invalid"
+
+
+async def test_hosts_that_the_environment_excepts_are_reached_without_a_proxy(
+    api: ScriptedApi, open_client: OpenClient, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    api.default = answer({"id": 7})
+    assert (await open_client(provider, api.url).create(asked(provider))).id == "7"
