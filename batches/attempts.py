@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from prefect_imagine.batches.echoes import EchoClass, Likeness, faithful, likeness, same
+from prefect_imagine.batches.echoes import EchoClass, Strangers, same
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.models import Generation, HistoryPage
 
@@ -183,8 +183,8 @@ def match(
     taken: Collection[str],
     window: Window,
     echoes_correlator: bool,
-    own: Collection[tuple[Generation, EchoClass]],
-    strangers: Collection[Generation],
+    told_faithfully: bool | None,
+    strangers: Strangers,
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
@@ -195,8 +195,9 @@ def match(
 
     Args:
         taken: ids that belong to other items or other batches.
-        own: those of these jobs that are this batch's, with what was asked for.
-        strangers: those that nobody has claimed, and that answer no create that is not settled.
+        told_faithfully: whether this history tells jobs of this kind and model as they were asked for;
+            `None` where none of ours shows it.
+        strangers: those in the window that nobody has claimed, and that answer no create that is not settled.
     """
     echo = attempts[0].echo
     free = [row for row in seen if row.id not in taken]
@@ -206,19 +207,17 @@ def match(
         findings, left = _by_correlator(attempts, free)
         free = [row for row in free if row.correlator is None]
     alike = [row for row in free if same(row, echo)]
-    candidates = [row for row in alike if _within(row, window.begins)]
+    candidates = [row for row in alike if within(row, window)]
     older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
-    unmarked = [row for row in strangers if not (echoes_correlator and row.correlator is not None)]
-    unclaimed = [row for row in unmarked if _within(row, window.begins)]
-    told = faithful(own, echo) if unclaimed else None
-    doubtful = any(likeness(row, echo, told) is not Likeness.OTHER for row in unclaimed)
+    doubtful = strangers.may_answer(echo, told_faithfully)
     return findings + [_doubted(each) if doubtful else each for each in _by_count(left, candidates)]
 
 
-def _within(row: Generation, begins: datetime) -> bool:
-    return row.created_at is None or row.created_at >= begins
+def within(row: Generation, window: Window) -> bool:
+    """Whether a job may have been created in a window: what tells no time may."""
+    return row.created_at is None or row.created_at >= window.begins
 
 
 def _doubted(finding: Finding) -> Finding:
@@ -229,13 +228,14 @@ def _by_correlator(
     attempts: Sequence[OpenAttempt], candidates: Sequence[Generation]
 ) -> tuple[list[Finding], list[OpenAttempt]]:
     """By the item's mark, whichever attempt it names: a damaged journal may have lost a later one."""
-    jobs = {_item_mark(row.correlator): row for row in candidates if row.correlator is not None}
-    found = {each.item: jobs.get(_item_mark(each.correlator)) for each in attempts}
+    jobs = {item_mark(row.correlator): row for row in candidates if row.correlator is not None}
+    found = {each.item: jobs.get(item_mark(each.correlator)) for each in attempts}
     adopted = [Finding(each, Verdict.ADOPT, found[each.item]) for each in attempts if found[each.item]]
     return adopted, [each for each in attempts if not found[each.item]]
 
 
-def _item_mark(correlator: str) -> str:
+def item_mark(correlator: str) -> str:
+    """The part of a mark that names the item, whichever attempt it is."""
     return correlator.rpartition(":")[0]
 
 

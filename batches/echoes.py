@@ -6,9 +6,9 @@ or given another name. So there are three answers, not two.
 
 from __future__ import annotations
 
-import difflib
 import html
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
@@ -21,7 +21,6 @@ EchoClass = tuple[str, str | None, str, str | None]
 
 CUT_AT_LEAST = 30
 """Letters and digits of a prompt that was cut short: fewer are as well another prompt."""
-ALIKE = 0.6
 
 
 class Likeness(Enum):
@@ -44,15 +43,17 @@ def same(row: Generation, echo: EchoClass) -> bool:
     return _rest_fits(row, echo) and _prompt_fits(row, echo)
 
 
-def faithful(own: Iterable[tuple[Generation, EchoClass]], echo: EchoClass) -> bool | None:
-    """Whether a history tells jobs of this kind and model as they were asked for; `None` where none of ours
-    shows it.
+def faithful(own: Iterable[tuple[Generation, EchoClass]]) -> dict[tuple[str, str | None], bool]:
+    """Of which kinds and models a history tells jobs as they were asked for, or otherwise, as far as jobs of
+    ours show it.
 
     Args:
         own: jobs of ours in it, with what was asked.
     """
-    told = [same(row, asked) for row, asked in own if asked[:2] == echo[:2]]
-    return all(told) if told else None
+    told: dict[tuple[str, str | None], bool] = {}
+    for row, asked in own:
+        told[asked[:2]] = told.get(asked[:2], True) and same(row, asked)
+    return told
 
 
 def likeness(row: Generation, echo: EchoClass, told_faithfully: bool | None) -> Likeness:
@@ -62,18 +63,58 @@ def likeness(row: Generation, echo: EchoClass, told_faithfully: bool | None) -> 
         return Likeness.SAME
     if row.kind not in (None, echo[0]):
         return Likeness.OTHER
-    if told_faithfully is False:
-        return Likeness.DOUBTFUL
-    if not _seed_fits(row, echo):
-        return Likeness.OTHER
-    rest_fits = _rest_fits(row, echo)
-    if told_faithfully is None:
-        doubtful = rest_fits or row.prompt is None or _alike(row.prompt, echo[2])
-    else:
-        known_seed = echo[3] is not None and _seed(row.echoed_seed) == echo[3]
-        distorted = row.prompt is not None and _distorted(row.prompt, echo[2])
-        doubtful = rest_fits and (known_seed or distorted)
+    if not told_faithfully:
+        return Likeness.DOUBTFUL  # where nothing shows how it reports prompts, any job of the kind may be it
+    known_seed = echo[3] is not None and _seed(row.echoed_seed) == echo[3]
+    distorted = row.prompt is not None and _distorted(row.prompt, echo[2])
+    doubtful = _rest_fits(row, echo) and (known_seed or distorted)
     return Likeness.DOUBTFUL if doubtful else Likeness.OTHER
+
+
+class EchoIndex:
+    """Classes of requests, found by what a job shows without comparing it with each of them."""
+
+    def __init__(self, classes: Iterable[EchoClass]) -> None:
+        self._all = tuple(classes)
+        self._by_text: dict[str, list[EchoClass]] = defaultdict(list)
+        self._by_seed: dict[str, list[EchoClass]] = defaultdict(list)
+        for echo in self._all:
+            self._by_text[echo[2]].append(echo)
+            if echo[3] is not None:
+                self._by_seed[echo[3]].append(echo)
+
+    def answered_by(self, row: Generation) -> set[EchoClass]:
+        """The classes whose requests a job may answer, as far as one can see."""
+        if row.prompt is None:
+            near: Iterable[EchoClass] = self._all
+        else:
+            seed = _seed(row.echoed_seed)
+            near = [*self._by_text.get(_text(row.prompt), ()), *self._by_seed.get(seed or "", ())]
+        return {echo for echo in near if same(row, echo)}
+
+
+class Strangers:
+    """Jobs that nobody has claimed and that answer no create that is not settled, found by what they may
+    have been asked as."""
+
+    def __init__(self, rows: Iterable[Generation]) -> None:
+        self._kinds: set[str | None] = set()
+        self._by_start: dict[str, list[Generation]] = defaultdict(list)
+        self._by_seed: dict[str, list[Generation]] = defaultdict(list)
+        for row in rows:
+            self._kinds.add(row.kind)
+            if row.prompt is not None:
+                self._by_start[_start(_text(row.prompt))].append(row)
+            seed = _seed(row.echoed_seed)
+            if seed is not None:
+                self._by_seed[seed].append(row)
+
+    def may_answer(self, echo: EchoClass, told_faithfully: bool | None) -> bool:
+        """Whether one of them may be the job of a request of this class, although it is not told so."""
+        if not told_faithfully:
+            return bool(self._kinds & {None, echo[0]})
+        near = [*self._by_start.get(_start(echo[2]), ()), *self._by_seed.get(echo[3] or "", ())]
+        return any(likeness(row, echo, told_faithfully) is not Likeness.OTHER for row in near)
 
 
 def _prompt_fits(row: Generation, echo: EchoClass) -> bool:
@@ -117,6 +158,7 @@ def _model(name: str) -> str:
     return _letters(last) or name
 
 
+@lru_cache(maxsize=65536)
 def _letters(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(sign for sign in plain if sign.isalnum())
@@ -128,5 +170,6 @@ def _distorted(told: str, asked: str) -> bool:
     return short == long or (len(short) >= CUT_AT_LEAST and long.startswith(short))
 
 
-def _alike(told: str, asked: str) -> bool:
-    return _distorted(told, asked) or difflib.SequenceMatcher(None, _text(told), asked).ratio() >= ALIKE
+def _start(text: str) -> str:
+    """What a prompt and all that may have become of it have in common."""
+    return _letters(text)[:CUT_AT_LEAST]

@@ -22,11 +22,6 @@ NAMES = (
 _passages: Counter[str] = Counter()
 
 
-def resolving_is_off() -> bool:
-    """Whether a test of the tests has switched the resolving of open attempts off, which pays twice."""
-    return os.environ.get("PREFECT_IMAGINE_UNSAFE_SKIP_RESOLVING") == "1"
-
-
 def reach(name: str) -> None:
     """Die here, if a test asked for it."""
     wanted = os.environ.get("PREFECT_IMAGINE_FAILPOINT")

@@ -21,7 +21,7 @@ from prefect_imagine.batches.owner import boot_id
 from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
-from prefect_imagine.batches.state import ItemState, Phase
+from prefect_imagine.batches.state import ItemState, Phase, may_have_unknown_job
 from prefect_imagine.batches.usage import committed
 from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.providers.protocol import ProviderClient
@@ -160,9 +160,16 @@ class Lane:
 
     def unsettled(self) -> set[EchoClass]:
         """What is asked for by creates that are being sent, open, or unknown."""
-        unknown = [item for item in self.items if self.state(item.index).phase is Phase.UNKNOWN]
-        sent = [*unknown, *(self.plan.item(index) for index in self.in_air)]
-        return {self.echo(item) for item in sent} | {attempt.echo for attempt in self.open.values()}
+        sent = (self.echo(self.plan.item(index)) for index in self.in_air)
+        return {*sent, *self.unknown_requests(), *(attempt.echo for attempt in self.open.values())}
+
+    def unknown_requests(self) -> dict[EchoClass, set[str]]:
+        """The fingerprints of requests that may have a job that is not known, by class."""
+        found: dict[EchoClass, set[str]] = {}
+        for item in self.items:
+            if may_have_unknown_job(self.state(item.index)) and item.index not in self.open:
+                found.setdefault(self.echo(item), set()).add(item.request.fingerprint)
+        return found
 
     def visible(self) -> dict[str, tuple[BatchItem, datetime]]:
         """The jobs of this lane's items that have been known for so long that the history must show them,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.plan import BatchItem, read_plan
 from prefect_imagine.batches.reading import folder, read_journal
-from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.state import may_have_unknown_job
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store
 
@@ -18,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Claims:
-    """What other batches hold at one provider. `incomplete`: one of them cannot be read."""
+    """What other batches hold at one provider.
+
+    Attributes:
+        ids: of their known jobs.
+        open_classes: what their creates of open or unknown fate asked for.
+        incomplete: one of them cannot be read.
+    """
 
     ids: set[str] = field(default_factory=set)
     open_classes: set[EchoClass] = field(default_factory=set)
@@ -71,5 +77,5 @@ class Neighbours:
         items = plan.of(provider)
         return Claims(
             ids={charge.id for item in items for charge in state[item.index].charges},
-            open_classes={self._echo(item) for item in items if state[item.index].phase is Phase.OPEN},
+            open_classes={self._echo(item) for item in items if may_have_unknown_job(state[item.index])},
         )

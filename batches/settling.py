@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,16 +15,16 @@ from prefect_imagine.batches.attempts import (
     Window,
     behind_at_most,
     covers,
-    match,
     skew_of,
     window_of,
 )
-from prefect_imagine.batches.echoes import EchoClass, same
-from prefect_imagine.batches.failpoints import resolving_is_off
+from prefect_imagine.batches.echoes import EchoClass
+from prefect_imagine.batches.judging import Evidence, judge
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.errors import (
+    AuthenticationError,
     InvalidRequestError,
     NotFoundError,
     ProviderError,
@@ -35,6 +36,11 @@ from prefect_imagine.providers.models import Generation, HistoryPage
 
 logger = logging.getLogger(__name__)
 
+LOOKS = (0.0, 1 / 6, 1 / 2)
+"""When to look for an attempt before absence can be proven, in parts of the time that a proof takes."""
+BETWEEN_READS = 1 / 12
+AFTER_PROOF = 1 / 4
+FORBIDDEN = 403
 # What one read cannot tell gets this part of the proof's wait to clear up.
 GIVE_UP = 0.5
 UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
@@ -51,51 +57,52 @@ class _Reading:
 
 
 class Settler:
-    """Settles one lane's open attempts.
-
-    Attributes:
-        next_read: boot clock of the moment for the next read of the history.
-    """
+    """Settles one lane's open attempts."""
 
     def __init__(self, lane: Lane, offload: Offload) -> None:
         self._lane = lane
         self._offload = offload
-        self.next_read = 0.0
+        self._last_read = -math.inf
+
+    @property
+    def next_read(self) -> float:
+        """Boot clock of the moment for the next read of the history, which is read for all attempts at once:
+        when the first of them is due, but not before the last read is some seconds old."""
+        proof = self._lane.timing.absent_after
+        due = min((self._due(each, proof) for each in self._lane.open.values()), default=math.inf)
+        return max(due, self._last_read + proof * BETWEEN_READS)
+
+    def _due(self, attempt: OpenAttempt, proof: float) -> float:
+        """When an attempt wants the next look: at once, twice on the way, when absence can be proven, and at
+        intervals after that, until it has been or is given up."""
+        if attempt.looks < len(LOOKS):
+            return attempt.since + LOOKS[attempt.looks] * proof
+        return max(attempt.since + proof, self._last_read + proof * AFTER_PROOF)
 
     async def settle(self) -> None:
         """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
         lane = self._lane
-        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, float("inf"))]
-        self.next_read = boot_seconds() + self._until_next_read(attempts)
+        self._last_read = boot_seconds()
+        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, math.inf)]
         if not attempts:
-            return
-        if resolving_is_off():
-            for attempt in attempts:
-                await self._absent(attempt)
             return
         classes: dict[EchoClass, list[OpenAttempt]] = {}
         for attempt in attempts:
             classes.setdefault(attempt.echo, []).append(attempt)
+        # The rows of a single prompt may be asked for; those of many are read once for all.
+        alone = lane.client.capabilities.correlator and len(classes) == 1
         try:
-            if lane.client.capabilities.correlator:
-                for group in classes.values():
-                    await self._settle_groups([group], await self._read(group, self._prompt_of(group[0])))
-            else:
-                await self._settle_groups(list(classes.values()), await self._read(attempts, None))
+            reading = await self._read(attempts, self._prompt_of(attempts[0]) if alone else None)
+            await self._settle_groups(list(classes.values()), reading)
         except UNUSABLE as error:
+            await self._history_unusable(attempts, error)
+        except AuthenticationError as error:
+            if error.status_code != FORBIDDEN:
+                raise
             await self._history_unusable(attempts, error)
 
     def _prompt_of(self, attempt: OpenAttempt) -> str:
         return self._lane.client.wire_prompt(self._lane.plan.item(attempt.item).request)
-
-    def _until_next_read(self, attempts: Sequence[OpenAttempt]) -> float:
-        """Seconds to the next read of the history: soon after the intent, then at growing intervals, and
-        at the moment when it can prove absence."""
-        proof = self._lane.timing.absent_after
-        ages = [each.age for each in attempts]
-        step = min(proof / 4, max(proof / 30, min(1.0, proof / 6), min(ages, default=0.0)))
-        to_proof = min((proof - age for age in ages if age < proof), default=step)
-        return max(0.05, min(step, to_proof))
 
     async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
         """The history from its newest page back to where it covers all of these attempts."""
@@ -104,14 +111,18 @@ class Settler:
         known = self._known(attempts, prompt)
         asked_at = lane.asked_at()
         pages: list[HistoryPage] = []
+
+        def weighed() -> tuple[Window, bool]:
+            rows = [row for each in pages for row in each.generations]
+            behind = behind_at_most(rows, lane.client.clock.now())
+            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin, behind)
+            return window, covers(pages, window.doubtful_from, known)
+
         covered = False
         window = window_of(attempts, None, lane.timing.margin)
         async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
             pages.append(page)
-            rows = [row for each in pages for row in each.generations]
-            behind = behind_at_most(rows, lane.client.clock.now())
-            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin, behind)
-            covered = covers(pages, window.doubtful_from, known)
+            window, covered = await self._offload.once(weighed)
             if covered:
                 break
         return _Reading(begun, tuple(row for page in pages for row in page.generations), window, covered)
@@ -136,32 +147,25 @@ class Settler:
         lane = self._lane
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
         claims = await self._offload(lane.neighbours.claims, lane.provider)
+        unknown = lane.unknown_requests()
+        own = {job: lane.echo(item) for job, item in lane.owned().items()}
         by_mark = lane.client.capabilities.correlator
-        unsettled = lane.unsettled() | claims.open_classes
-        owned = lane.owned()
-        own = [(row, lane.echo(owned[row.id])) for row in reading.rows if row.id in owned]
-        taken = owned.keys() | claims.ids
-        strangers = [
-            row
-            for row in reading.rows
-            if row.id not in taken and not any(same(row, each) for each in unsettled)
-        ]
-        for group in groups:
-            if not lane.quiet_since(group[0].echo, reading.begun):
+        evidence = Evidence(
+            rows=reading.rows,
+            window=reading.window,
+            own=own,
+            taken=own.keys() | claims.ids,
+            unsettled=lane.unsettled() | claims.open_classes,
+            by_mark=by_mark,
+        )
+        for group, findings in zip(groups, await self._offload.once(judge, groups, evidence), strict=True):
+            echo = group[0].echo
+            if not lane.quiet_since(echo, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            findings = match(
-                group,
-                reading.rows,
-                taken=taken,
-                window=reading.window,
-                echoes_correlator=by_mark,
-                own=own,
-                strangers=strangers,
-            )
-            taken |= {finding.job.id for finding in findings if finding.job is not None}
-            contested = not by_mark and (group[0].echo in claims.open_classes or claims.incomplete)
+            asked = {lane.plan.item(attempt.item).request.fingerprint for attempt in group}
+            rivals = claims.incomplete or echo in claims.open_classes or unknown.get(echo, asked) - asked
             for finding in findings:
-                await self._settle_one(finding, reading, contested=contested)
+                await self._settle_one(finding, reading, contested=bool(rivals) and not by_mark)
 
     async def _settle_one(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
         lane = self._lane

@@ -92,6 +92,12 @@ class ItemState:
         return replace(self, charges=(*others, charge))
 
 
+def may_have_unknown_job(item: ItemState) -> bool:
+    """Whether a job may have been accepted for an item, now or in an earlier attempt, that is none of its
+    charges: what a history shows may be that one."""
+    return item.phase in (Phase.OPEN, Phase.UNKNOWN) or item.possible_jobs > 0
+
+
 @dataclass
 class BatchState:
     """Where all items of a batch stand. Mutable, and changed only by applying durable records."""

@@ -88,6 +88,11 @@ class Process:
         """One look at the history for open attempts."""
         await self._settler.settle()
 
+    @property
+    def next_read(self) -> float:
+        """When the history would be read again."""
+        return self._settler.next_read
+
     async def look(self) -> None:
         """One look at what is under way, and the store of what has ended."""
         if self.lane.flying:

@@ -14,11 +14,11 @@ from prefect_imagine.batches.attempts import (
     OpenAttempt,
     Verdict,
     covers,
-    match,
     skew_of,
     window_of,
 )
-from prefect_imagine.batches.echoes import EchoClass, echo_class, same
+from prefect_imagine.batches.echoes import EchoClass, echo_class
+from prefect_imagine.batches.judging import Evidence, judge
 from prefect_imagine.providers.models import (
     Generation,
     GenerationKind,
@@ -63,19 +63,18 @@ def find(
     explained: Sequence[EchoClass] = (),
 ) -> list[Finding]:
     known = own or {}
-    claimed = {*taken, *known}
-    answered = (attempts[0].echo, *explained)
-    return match(
-        attempts,
-        seen,
-        taken=claimed,
-        window=window_of(attempts, skew, MARGIN),
-        echoes_correlator=marks,
-        own=[(row, known[row.id]) for row in seen if row.id in known],
-        strangers=[
-            row for row in seen if row.id not in claimed and not any(same(row, each) for each in answered)
-        ],
+    [findings] = judge(
+        [attempts],
+        Evidence(
+            rows=seen,
+            window=window_of(attempts, skew, MARGIN),
+            own=known,
+            taken={*taken, *known},
+            unsettled={attempts[0].echo, *explained},
+            by_mark=marks,
+        ),
     )
+    return findings
 
 
 def adopted(findings: Sequence[Finding]) -> dict[int, str | None]:
@@ -176,10 +175,14 @@ class TestUnfaithfulEchoes:
     ) -> None:
         assert verdicts(find([attempt()], job("j", **told))) == {Verdict.DOUBTFUL}
 
-    def test_until_something_shows_how_it_echoes_any_job_of_the_model_may_be_it(self) -> None:
-        bicycles = job("j", prompt="ten red bicycles")
+    @pytest.mark.parametrize("told", [{}, {"model": "n"}, {"echoed_seed": "9"}])
+    def test_until_something_shows_how_it_echoes_any_job_of_the_kind_may_be_it(
+        self, told: dict[str, Any]
+    ) -> None:
+        bicycles = job("j", prompt="ten red bicycles", **told)
         assert verdicts(find([attempt()], bicycles)) == {Verdict.DOUBTFUL}
-        assert verdicts(find([attempt()], bicycles.model_copy(update={"model": "n"}))) == {Verdict.NOT_SEEN}
+        video = bicycles.model_copy(update={"kind": GenerationKind.VIDEO})
+        assert verdicts(find([attempt()], video)) == {Verdict.NOT_SEEN}
         ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
         assert verdicts(find([attempt()], bicycles, job("ours", prompt="a pond"), own=ours)) == {
             Verdict.NOT_SEEN
@@ -248,7 +251,9 @@ def test_white_space_is_not_held_against_a_prompt(prompt: str) -> None:
 
 def test_a_seed_tells_identical_prompts_apart() -> None:
     seeded = attempt(echo=("image", "m", "a lake", "7"))
-    assert verdicts(find([seeded], job("j", echoed_seed="8"))) == {Verdict.NOT_SEEN}
+    ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", "3")}
+    seen = [job("j", echoed_seed="8"), job("ours", prompt="a pond", echoed_seed="3")]
+    assert verdicts(find([seeded], *seen, own=ours)) == {Verdict.NOT_SEEN}
     assert adopted(find([seeded], job("x", echoed_seed="8"), job("j", echoed_seed="7"))) == {1: "j"}
 
 

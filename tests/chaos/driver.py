@@ -31,6 +31,7 @@ class Plan:
     Attributes:
         each: prompts a provider.
         lost: the rate of creates cut, and of creates answered 502, after their acceptance.
+        module: what is run: the command line's.
     """
 
     seed: str
@@ -38,7 +39,7 @@ class Plan:
     providers: tuple[str, ...] = PROVIDERS
     each: int = 16
     lost: float = 0.04
-    environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "prefect_imagine"
 
 
 @dataclass
@@ -137,11 +138,11 @@ class Victim:
         self.root = folder / "outputs"
         self._log = folder / "run"
         self._sandbox = sandbox
+        self._module = plan.module
         self._environment = {
             **prefect,
             **sandbox.environment,
             "XDG_CACHE_HOME": str(folder / "cache"),
-            **plan.environment,
         }
         rates = [f"--rate={provider}=4/1s" for provider in plan.providers]
         self._arguments = [
@@ -152,7 +153,7 @@ class Victim:
 
     def start(self) -> Run:
         """The same command again."""
-        self._last = Run(self._arguments, self._environment, self._log)
+        self._last = Run(self._arguments, self._environment, self._log, module=self._module)
         return self._last
 
     def run(self) -> int:

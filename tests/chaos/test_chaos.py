@@ -23,7 +23,6 @@ from tests.chaos.driver import Plan, torture
 from tests.conftest import KINDS
 
 BATCH = "b"
-SKIP_RESOLVING = {"PREFECT_IMAGINE_UNSAFE_SKIP_RESOLVING": "1"}
 
 
 class Bench:
@@ -93,7 +92,7 @@ def test_the_check_finds_doubles_where_resolving_is_switched_off(
     prefect_environment: dict[str, str],
 ) -> None:
     """The test of the tests."""
-    plan = Plan("unsafe", kills=2, each=5, lost=0.2, environment=SKIP_RESOLVING)
+    plan = Plan("unsafe", kills=2, each=5, lost=0.2, module="tests.chaos.unsafe")
     assert torture(plan, prefect_environment, print).verdict.doubles
 
 

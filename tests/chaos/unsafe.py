@@ -1,0 +1,20 @@
+"""`python -m tests.chaos.unsafe …`: the command line, with every lost create taken for absent at once.
+
+It pays twice. The test of the chaos tests holds that they find that.
+"""
+
+from __future__ import annotations
+
+from prefect_imagine.batches.settling import Settler
+from prefect_imagine.cli import main
+
+
+async def careless(settler: Settler) -> None:
+    """Believe that what has no answer was not accepted."""
+    for attempt in list(settler._lane.open.values()):
+        await settler._absent(attempt)
+
+
+if __name__ == "__main__":
+    Settler.settle = careless  # type: ignore[method-assign]
+    main()
