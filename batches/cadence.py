@@ -15,8 +15,6 @@ WHILE_CREATING = 30.0
 CLOSEST = 2.0
 FARTHEST = 30.0
 OVERDUE = 0.15
-LONGEST = {GenerationKind.VIDEO: 7200.0}
-LONGEST_OTHERWISE = 3600.0
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,9 @@ class Flight:
     kind: GenerationKind
     model: str | None
 
-    @property
-    def overdue(self) -> bool:
-        """Whether it has taken longer than any job of its kind should."""
-        return boot_seconds() - self.since > LONGEST.get(self.kind, LONGEST_OTHERWISE)
+    def overdue(self, longest: float) -> bool:
+        """Whether it has taken longer than so many seconds."""
+        return boot_seconds() - self.since > longest
 
 
 class Cadence:

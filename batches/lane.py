@@ -82,6 +82,8 @@ class Lane:
         in_air: items whose create is being sent right now.
         open: attempts whose outcome is not known.
         flying: jobs under way, by the provider's id.
+        overdue: jobs that the run does not wait for any more, and takes in all the same if they end while it
+            follows others.
         ready: items to store, in the order of their completion.
         cap: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
@@ -117,6 +119,7 @@ class Lane:
         self.in_air: set[int] = set()
         self.open: dict[int, OpenAttempt] = {}
         self.flying: dict[str, Flight] = {}
+        self.overdue: dict[str, Flight] = {}
         self.ready: deque[int] = deque()
         self.watching = True
         self.reads_pass = False

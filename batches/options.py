@@ -6,7 +6,7 @@ from pydantic import Field
 
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.credits import Credits
-from prefect_imagine.providers.models import Frozen
+from prefect_imagine.providers.models import Frozen, GenerationKind
 from prefect_imagine.providers.prices import PriceList
 
 
@@ -75,7 +75,7 @@ class BatchOptions(Frozen):
 
 
 class Timing(Frozen):
-    """The waits that "never pays twice" rests on, in seconds."""
+    """The waits that "never pays twice" rests on, and how long jobs are followed, in seconds."""
 
     deadline: float = Field(
         default=10.0, gt=0, description="From stamping an intent to the last moment its create may be sent."
@@ -87,9 +87,19 @@ class Timing(Frozen):
     margin: float = Field(
         default=300.0, ge=0, description="How much older than an intent its job's own time may appear."
     )
+    longest_job: float = Field(
+        default=3600.0,
+        gt=0,
+        description="How long a run waits for a job to end; one that ends later is stored by a later run.",
+    )
+    longest_video: float = Field(default=7200.0, gt=0, description="The same for videos.")
     patience: float = Field(
         default=600.0, gt=0, description="How long a provider or store may be gone before the run gives up."
     )
+
+    def longest(self, kind: GenerationKind) -> float:
+        """Seconds that a run waits for a job of this kind to end."""
+        return self.longest_video if kind is GenerationKind.VIDEO else self.longest_job
 
     @property
     def absent_after(self) -> float:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
+from prefect_imagine.batches.cadence import Flight
 from prefect_imagine.batches.lane import Lane, StopReason
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
@@ -25,6 +26,8 @@ from prefect_imagine.providers.models import Generation, GenerationStatus
 logger = logging.getLogger(__name__)
 
 MISSES = 5
+OVERDUE_SECONDS = 60.0
+"""Between looks at jobs that the run does not wait for any more."""
 UNTOLD = 3
 """Records in a row without a cost, after which none is asked for only to learn it."""
 
@@ -39,6 +42,7 @@ class Watcher:
         self._next_look = math.inf
         self._troubles = 0
         self._told_nothing = 0
+        self._overdue_look = 0.0
 
     async def run(self) -> None:
         """Look, at a cadence that spares the rate limit, until all have landed or the run has stopped."""
@@ -110,33 +114,57 @@ class Watcher:
     async def look(self) -> None:
         """Look once at everything under way, and write down what has ended."""
         lane = self._lane
-        flying = dict(lane.flying)
-        seen = await lane.client.poll(list(flying))
+        followed = {**self._overdue_again(), **lane.flying}
+        seen = await lane.client.poll(list(followed))
         lane.reads_pass = True
-        landed = [row for job, row in seen.items() if job in flying and row.status.terminal]
-        entries: list[AnyItemRecord] = [await self._finished(flying[row.id].item, row) for row in landed]
+        landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
+        entries: list[AnyItemRecord] = [await self._finished(followed[row.id].item, row) for row in landed]
         for row in landed:
-            lane.cadence.learn(flying[row.id], row.lasted)
-        entries += self._given_up(set(flying) - seen.keys())
+            lane.cadence.learn(followed[row.id], row.lasted)
+        entries += self._given_up(seen)
         if not entries:
             return
         await lane.record(*entries)
         for entry in entries:
-            lane.flying.pop(lane.state(entry.item).id or "", None)
-            if lane.state(entry.item).phase is Phase.FINISHED:
-                lane.ready.append(entry.item)
+            self._let_go(entry)
         lane.tell()
 
-    def _given_up(self, missing: set[str]) -> list[AnyItemRecord]:
+    def _overdue_again(self) -> dict[str, Flight]:
+        """Jobs that are overdue, when it is time to look at them once more beside the others."""
+        lane = self._lane
+        if not lane.overdue or boot_seconds() < self._overdue_look:
+            return {}
+        self._overdue_look = boot_seconds() + OVERDUE_SECONDS
+        return dict(lane.overdue)
+
+    def _let_go(self, entry: AnyItemRecord) -> None:
+        lane = self._lane
+        state = lane.state(entry.item)
+        flight = lane.flying.pop(state.id or "", None)
+        if state.phase is Phase.FINISHED:
+            lane.overdue.pop(state.id or "", None)
+            lane.ready.append(entry.item)
+        elif state.phase is Phase.CREATED and state.id and flight is not None:
+            lane.overdue[state.id] = flight
+
+    def _given_up(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
+        """What is not waited for any longer of all that has not ended."""
         lane = self._lane
         settled = boot_seconds() - lane.timing.settle
-        self._misses.update(job for job in missing if lane.flying[job].since < settled)
+        under_way = {
+            job: flight
+            for job, flight in lane.flying.items()
+            if job not in seen or not seen[job].status.terminal
+        }
+        self._misses.update(
+            job for job, each in under_way.items() if job not in seen and each.since < settled
+        )
         entries: list[AnyItemRecord] = []
-        for job, flight in lane.flying.items():
-            if job in missing and self._misses[job] >= MISSES:
+        for job, flight in under_way.items():
+            if job not in seen and self._misses[job] >= MISSES:
                 message = f"{lane.provider} does not know generation {job} any more"
                 entries.append(Failed(item=flight.item, at=utc_now(), reason="vanished", message=message))
-            elif flight.overdue:
+            elif flight.overdue(lane.timing.longest(flight.kind)):
                 message = f"generation {job} has not ended; a later run looks again"
                 entries.append(Failed(item=flight.item, at=utc_now(), reason="timeout", message=message))
         return entries

@@ -16,5 +16,5 @@ async def careless(settler: Settler) -> None:
 
 
 if __name__ == "__main__":
-    Settler.settle = careless  # type: ignore[method-assign]
+    Settler.settle = careless  # type: ignore[assignment]
     main()
