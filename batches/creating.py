@@ -69,8 +69,9 @@ class Creator:
 
     def _enters(self, item: BatchItem) -> bool:
         """Take a place among the creates, if the provider takes one job more than those that have one."""
-        one_by_one = self._refusals and self._entered
-        if one_by_one or self._lane.full(self._entered) or not self._lane.enter(item):
+        unproven = self._lane.client.lists_refused and not self._lane.accepted
+        one_by_one = (self._refusals or unproven) and self._entered
+        if one_by_one or self._lane.uncertain or self._lane.full(self._entered) or not self._lane.enter(item):
             return False
         self._entered.add(item.index)
         return True
@@ -80,7 +81,7 @@ class Creator:
         permit = await lane.client.pacer.acquire(Urgency.CREATE, demand=len(lane.todo))
         # After a refusal one create finds out how things are, and not all that have been waiting.
         one_by_one = self._refusals and lane.in_air
-        if lane.stop is not None or one_by_one or lane.full() or not self._affordable(item):
+        if lane.stop is not None or one_by_one or lane.uncertain or lane.full() or not self._affordable(item):
             lane.client.pacer.unused(permit)
             return
         # On its own: a wave that is cancelled leaves no create half recorded.
@@ -142,6 +143,8 @@ class Creator:
             )
         except AmbiguousCreateError as error:
             logger.warning("item %s: %s", item.title, error)
+            if error.answered:
+                lane.unread.add(item.index)
             lane.lose(item, intent, rank)
             self._count_failure(error)
         except ProviderError as error:

@@ -40,6 +40,7 @@ class StopReason(StrEnum):
     CREDITS = "credits"
     KEY = "key"
     FAILING = "failing"
+    UNREADABLE = "unreadable"
     GONE = "gone"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
@@ -88,6 +89,7 @@ class Lane:
         cap: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
         accepted: how many creates this run has seen accepted.
+        unread: items whose create was answered as a success, but with no job that could be read.
         last_sent: boot clock of the last moment when a create of a class was begun or ended.
     """
 
@@ -130,6 +132,7 @@ class Lane:
         self.history_usable = True
         self.accepted = 0
         self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
+        self.unread: set[int] = set()
         self.last_sent: dict[EchoClass, float] = {}
         self.sends: set[asyncio.Task[None]] = set()
         self._classes: Counter[tuple[EchoClass, str]] = Counter()
@@ -312,6 +315,12 @@ class Lane:
         """Whether an item's creates are lost again and again while the provider takes others."""
         losses = self._losses.get(index, [])
         return len(losses) >= LOSSES and self.accepted > losses[0]
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether another create has to wait: one was answered with no job, and it is not known yet whether
+        what this key creates can be read at all."""
+        return not self.unread.isdisjoint(self.open)
 
     def quiet_since(self, echo: EchoClass, moment: float) -> bool:
         """Whether no create of this class has been under way at any time from then on."""

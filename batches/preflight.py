@@ -107,7 +107,8 @@ async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
     try:
         listed = await _models(client) if models else None
         balance = await _balance(client)
-        if listed is None and balance is None:
+        proven = await client.check_results()
+        if listed is None and balance is None and not proven:
             await client.check()
     except AuthenticationError as error:
         raise ConfigurationError(

@@ -20,7 +20,7 @@ from prefect_imagine.batches.attempts import (
 )
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.judging import Evidence, judge
-from prefect_imagine.batches.lane import Lane
+from prefect_imagine.batches.lane import Lane, StopReason
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.errors import (
@@ -165,7 +165,7 @@ class Settler:
             asked = {lane.plan.item(attempt.item).request.fingerprint for attempt in group}
             rivals = claims.incomplete or echo in claims.open_classes or unknown.get(echo, asked) - asked
             for finding in findings:
-                await self._settle_one(finding, reading, contested=bool(rivals) and not by_mark)
+                await self._settle_one(finding, reading, contested=bool(rivals) and not _marked(finding))
 
     async def _settle_one(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
         lane = self._lane
@@ -221,16 +221,32 @@ class Settler:
             logger.warning("%s: the history cannot be used: %s", lane.provider, error)
         lane.history_usable = False
         for attempt in attempts:
-            if attempt.looks >= 2:
+            if attempt.looks >= 2 or lane.client.lists_refused:
                 await self._unknown(attempt, f"the history cannot be used: {error}")
+                self._stop_if_unreadable(attempt)
             else:
                 lane.open[attempt.item] = attempt.looked(covered=False, late=False)
+
+    def _stop_if_unreadable(self, attempt: OpenAttempt) -> None:
+        """Create nothing more where neither the answers nor the history show what is created."""
+        lane = self._lane
+        if attempt.item in lane.unread:
+            lane.halt(
+                StopReason.UNREADABLE,
+                f"{lane.provider} answers creates without a job, and this key may not read its history: give "
+                "it the right to read what it creates",
+            )
 
     async def _unknown(self, attempt: OpenAttempt, message: str) -> None:
         lane = self._lane
         logger.error("item %s may have been paid for: %s", attempt.item, message)
         await lane.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
         lane.hurry()
+
+
+def _marked(finding: Finding) -> bool:
+    """Whether our own mark says whose job it is."""
+    return finding.job is not None and finding.job.correlator is not None
 
 
 def _why(verdict: Verdict, *, contested: bool) -> str:

@@ -107,7 +107,7 @@ def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool
         return TERMINATED
     if StopReason.KEY in reasons and key_refused_first:
         return BAD_INPUT
-    if reasons & {StopReason.FAILING, StopReason.GONE, StopReason.KEY}:
+    if reasons & {StopReason.FAILING, StopReason.GONE, StopReason.KEY, StopReason.UNREADABLE}:
         return INFRASTRUCTURE
     if reasons & {StopReason.BUDGET, StopReason.CREDITS}:
         return OUT_OF_CREDITS

@@ -170,7 +170,13 @@ class UnsupportedOperationError(ProviderError):
 
 
 class AmbiguousCreateError(ProviderError):
-    """A create was sent and whether it was accepted is not known. Sending it again may pay twice."""
+    """A create was sent and whether it was accepted is not known. Sending it again may pay twice.
+
+    Attributes:
+        answered: it was answered as a success, but with no job that could be read.
+    """
+
+    answered = False
 
 
 class CreateGenerationsError(ImagineError):

@@ -40,7 +40,6 @@ from prefect_imagine.providers.models import (
 from prefect_imagine.providers.pacing import Permit
 
 PROVIDER = "aivisualstudio"
-PAGE = 100
 _LISTS = ("data", "generations", "items")
 DEFAULT_MODELS = {
     GenerationKind.IMAGE: "prunaai/z-image-turbo",
@@ -157,7 +156,7 @@ class AIVisualStudioClient(BaseClient):
             self._model(record) for record in records if wire.first(record, "id", "model_name", "name")
         )
 
-    async def check(self) -> None:
+    async def check_list(self) -> None:
         """GET /generations?limit=1."""
         await self.api.read("GET", "/generations", purpose="other", params={"limit": 1})
 
@@ -168,9 +167,12 @@ class AIVisualStudioClient(BaseClient):
         )
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
+        async def ask(limit: int, offset: int) -> Any:
+            params = {"limit": limit, "offset": offset}
+            return await self.api.read("GET", "/generations", purpose=purpose, params=params)
+
         async def read(number: int, offset: int) -> Slice:
-            params = {"limit": PAGE, "offset": offset}
-            body = await self.api.read("GET", "/generations", purpose=purpose, params=params)
+            body = await self.page_size.ask(lambda limit: ask(limit, offset))
             records = wire.records_of(PROVIDER, body, *_LISTS)
             total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
             return Slice([self._generation(record) for record in records], total)

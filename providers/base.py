@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from typing import NoReturn
 
 from prefect_imagine.errors import (
+    AuthenticationError,
     InvalidRequestError,
     NotFoundError,
     ProviderError,
@@ -18,6 +19,7 @@ from prefect_imagine.errors import (
 )
 from prefect_imagine.providers.clock import ProviderClock
 from prefect_imagine.providers.http import Api
+from prefect_imagine.providers.listing import PageSize
 from prefect_imagine.providers.models import (
     Balance,
     Capabilities,
@@ -34,6 +36,9 @@ from prefect_imagine.providers.pacing import Pacer
 logger = logging.getLogger(__name__)
 
 STRAGGLERS = 2
+FORBIDDEN = 403
+NO_GENERATION = "0"
+"""An id that no generation has."""
 
 ListReader = Callable[[set[str], dict[str, Generation]], Awaitable[None]]
 """Looks for ids in a list, and adds what it shows of them to what was found."""
@@ -44,11 +49,14 @@ class BaseClient:
 
     provider: str
     capabilities: Capabilities
+    lists_refused = False
+    """Whether the key may not list generations, as far as `check_results` has found out."""
     _lists: bool | None = None
     """Whether the list can be used for polling, once that is known."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self.page_size = PageSize()
 
     @property
     def base_url(self) -> str:
@@ -115,6 +123,53 @@ class BaseClient:
         """Close the connections."""
         await self.api.aclose()
 
+    async def check(self) -> None:
+        """One row of the list, which needs the key."""
+        await self.check_list()
+
+    async def check_list(self) -> None:
+        """One row of the list of generations."""
+        raise NotImplementedError
+
+    async def check_results(self) -> bool:
+        """Whether the list of generations can be read; sets `lists_refused` where the key may not.
+
+        Raises:
+            AuthenticationError: the key is refused, or may read neither lists nor single generations: what it
+                creates could not be fetched.
+        """
+        try:
+            await self.check_list()
+        except AuthenticationError as error:
+            if error.status_code != FORBIDDEN:
+                raise
+            await self._check_single(error)
+            self.lists_refused = True
+            self._lists = False
+            logger.warning(
+                "%s: this key may not list generations: they are looked at one by one, and a create whose "
+                "answer is lost stays unknown (%s)",
+                self.provider,
+                error,
+            )
+            return False
+        except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
+            return False  # a list of no use says nothing of the key
+        return True
+
+    async def _check_single(self, refusal: AuthenticationError) -> None:
+        try:
+            await self.record(NO_GENERATION, "other")
+        except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
+            return
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error}: this key may not read generations, so nothing that it creates could be fetched",
+                provider=self.provider,
+                status_code=error.status_code,
+                code=error.code,
+            ) from refusal
+
     def _unsupported(self, what: str) -> NoReturn:
         raise UnsupportedOperationError(f"{self.provider} cannot {what}", provider=self.provider)
 
@@ -159,6 +214,10 @@ class BaseClient:
                 self._lists = True
             except (NotFoundError, InvalidRequestError, UnexpectedResponseError) as error:
                 refusal = error
+            except AuthenticationError as error:
+                if error.status_code != FORBIDDEN:
+                    raise
+                refusal = error
         found |= await self.poll_one_by_one(set(ids) - found.keys())
         if refusal is not None:
             self._listless(refusal, found)
@@ -166,7 +225,7 @@ class BaseClient:
 
     def _listless(self, refusal: ProviderError, found: Collection[str]) -> None:
         """Remember a list that is of no use. One that was of use may be so again."""
-        if refusal.status_code == 403 and not found:
+        if refusal.status_code == FORBIDDEN and not found:
             raise refusal  # neither list nor records: paid jobs must not be taken for vanished
         if self._lists is None:
             logger.info("%s: generations are looked at one by one: %s", self.provider, refusal)

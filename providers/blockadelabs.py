@@ -40,7 +40,6 @@ from prefect_imagine.providers.models import (
 from prefect_imagine.providers.pacing import Permit
 
 PROVIDER = "blockadelabs"
-PAGE = 100
 _LISTS = ("data", "requests", "response")
 LARGEST_SEED = 2147483647
 # "Choose 0 for a random seed"; the least value that is allowed can only mean the same.
@@ -172,7 +171,7 @@ class BlockadeLabsClient(BaseClient):
         records = wire.records_of(PROVIDER, body, "generators", "data", "response")
         return tuple(self._model(row) for row in sorted(records, key=_sort_order) if row.get("generator"))
 
-    async def check(self) -> None:
+    async def check_list(self) -> None:
         """GET /imagine/myRequests?limit=1."""
         await self.api.read("GET", "/imagine/myRequests", purpose="other", params={"limit": 1})
 
@@ -182,10 +181,13 @@ class BlockadeLabsClient(BaseClient):
         return self._generation(await self.api.read("GET", path, purpose=purpose))
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
-        async def read(number: int, offset: int) -> Slice:
+        async def ask(limit: int, number: int) -> Any:
             # `offset` is the page's number, counted from 0.
-            params = {"limit": PAGE, "offset": number, "order": "DESC"}
-            body = await self.api.read("GET", "/imagine/myRequests", purpose=purpose, params=params)
+            params = {"limit": limit, "offset": number, "order": "DESC"}
+            return await self.api.read("GET", "/imagine/myRequests", purpose=purpose, params=params)
+
+        async def read(number: int, offset: int) -> Slice:
+            body = await self.page_size.ask(lambda limit: ask(limit, number))
             records = wire.records_of(PROVIDER, body, *_LISTS)
             told = wire.beside_list(body, *_LISTS)
             more = told.get("has_more")

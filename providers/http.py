@@ -227,7 +227,9 @@ class Api:
         if isinstance(failure, AuthenticationError) and status == 401:
             failure.retryable = await self.auth.renew(headers)
         if failure is None:
-            raise self._ambiguous(f"the answer to a create cannot be read ({unread})", status) from unread
+            ambiguous = self._ambiguous(f"the answer to a create cannot be read ({unread})", status)
+            ambiguous.answered = response.is_success
+            raise ambiguous from unread
         raise failure if self._failure.refuses(response, failure) else self._ambiguous(str(failure), status)
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:

@@ -22,7 +22,7 @@ from prefect_imagine.providers import wire
 from prefect_imagine.providers.base import BaseClient, kind_problems, number_problem, setting_problems
 from prefect_imagine.providers.clock import Deadline
 from prefect_imagine.providers.failures import ErrorDetail
-from prefect_imagine.providers.listing import Slice, walk
+from prefect_imagine.providers.listing import LARGEST_PAGE, SMALLEST_PAGE, Slice, walk
 from prefect_imagine.providers.models import (
     Capabilities,
     Generation,
@@ -37,7 +37,6 @@ from prefect_imagine.providers.pacing import Permit
 
 PROVIDER = "imagineapi"
 MODEL = "midjourney"
-PAGE = 100
 LONGEST_FILTER = 3000
 LARGEST_SEED = 4294967295
 
@@ -112,7 +111,7 @@ class ImagineAPIClient(BaseClient):
                 "/items/images", json=body, parse=self._generation, permit=permit, deadline=deadline
             )
         except (InvalidRequestError, AuthenticationError) as error:
-            if "ref" in body and self._rejects_ref(error):
+            if "ref" in body and (self._rejects_ref(error) or self._may_reject_ref(error)):
                 # Nothing was accepted; without `ref` the next attempt can be.
                 self._takes_ref = False
                 error.retryable = True
@@ -137,10 +136,10 @@ class ImagineAPIClient(BaseClient):
         """GET /items/images: the rows of one prompt at once, or all of them newest first."""
         if prompt is not None:
             try:
-                rows = await self._list({"filter[prompt][_eq]": prompt, "limit": -1}, "history")
+                rows = await self._of_prompt(prompt)
                 # Exactly a page looks like a server that did not take `limit=-1`, and another prompt like one
                 # that did not take the filter; no row at all may mean that the prompt is kept otherwise.
-                trusted = len(rows) not in (0, PAGE) and all(row.prompt == prompt for row in rows)
+                trusted = len(rows) not in (0, LARGEST_PAGE) and all(row.prompt == prompt for row in rows)
                 if trusted:
                     yield wire.page_of(rows, end=True)
                     return
@@ -169,10 +168,14 @@ class ImagineAPIClient(BaseClient):
         """GET /items/images?limit=1. A token that may list nothing can still be one that may create: the
         page knows of no list."""
         try:
-            await self.api.read("GET", "/items/images", purpose="other", params={"limit": 1})
+            await self.check_list()
         except AuthenticationError as error:
             if not _is_forbidden(error):
                 raise
+
+    async def check_list(self) -> None:
+        """GET /items/images?limit=1."""
+        await self.api.read("GET", "/items/images", purpose="other", params={"limit": 1})
 
     def media_headers(self) -> dict[str, str]:
         """Assets on the API's own origin need the token (page: asset_file)."""
@@ -181,12 +184,29 @@ class ImagineAPIClient(BaseClient):
 
     async def _read_filtered(self, wanted: set[str], found: dict[str, Generation]) -> None:
         for chunk in _chunks(sorted(wanted)):
-            rows = await self._list({"filter[id][_in]": ",".join(chunk), "limit": -1}, "poll")
-            found.update((row.id, row) for row in rows if row.id in wanted)
+            left = chunk
+            while left:  # a server with a limit of its own leaves out what is beyond it
+                rows = await self._list({"filter[id][_in]": ",".join(left), "limit": -1}, "poll")
+                fresh = {row.id: row for row in rows if row.id in left}
+                found |= fresh
+                left = [each for each in left if each not in fresh] if len(fresh) >= SMALLEST_PAGE else []
+
+    async def _of_prompt(self, prompt: str) -> list[Generation]:
+        """All rows of one prompt, also from a server that gives fewer at once than were asked for."""
+        rows: dict[str, Generation] = {}
+        while True:
+            params: dict[str, Any] = {"filter[prompt][_eq]": prompt, "limit": -1}
+            page = await self._list(params | ({"offset": len(rows)} if rows else {}), "history")
+            fresh = {row.id: row for row in page if row.id not in rows}
+            rows |= fresh
+            if len(fresh) < SMALLEST_PAGE or len(rows) == LARGEST_PAGE:
+                return list(rows.values())
 
     async def _page(self, number: int, offset: int) -> Slice:
-        params = {"limit": PAGE, "offset": offset, "sort": "-date_created"}
-        return Slice(await self._list(params, "history"))
+        async def ask(limit: int) -> list[Generation]:
+            return await self._list({"limit": limit, "offset": offset, "sort": "-date_created"}, "history")
+
+        return Slice(await self.page_size.ask(ask))
 
     async def _list(self, params: dict[str, Any], purpose: str) -> list[Generation]:
         try:
@@ -202,6 +222,12 @@ class ImagineAPIClient(BaseClient):
             and error.status_code in (400, 403, 422)
             and re.search(r"\bref\b", str(error)) is not None
         )
+
+    def _may_reject_ref(self, error: ProviderError) -> bool:
+        """Whether a 403 that names no field may be about `ref`: so Directus 10 answers where its role may not
+        create that field. Once per token: a create without it tells."""
+        forbidden = isinstance(error, AuthenticationError) and _is_forbidden(error)
+        return forbidden and self._takes_ref is None
 
     def _generation(self, body: Any) -> Generation:
         record = wire.record_of(PROVIDER, body, "data")

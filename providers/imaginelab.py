@@ -42,7 +42,6 @@ from prefect_imagine.providers.pacing import Permit
 from prefect_imagine.providers.prices import PriceList
 
 PROVIDER = "imaginelab"
-PAGE = 100
 _LISTS = ("items", "data", "results", "generations")
 # The page "Credits & Wallet" shows no answer.
 _BALANCE_NAMES = (
@@ -254,15 +253,22 @@ class ImagineLabClient(BaseClient):
         """GET /auth/me."""
         await self.api.read("GET", "/auth/me", purpose="other")
 
+    async def check_list(self) -> None:
+        """GET /generations?limit=1 (page: Fetch the result)."""
+        await self.api.read("GET", "/generations", purpose="other", params={"limit": 1})
+
     async def record(self, generation_id: str, purpose: str) -> Generation:
         """GET /generations/{id} (page: Fetch the result)."""
         path = f"/generations/{quote(generation_id, safe='')}"
         return self._generation(await self.api.read("GET", path, purpose=purpose))
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
+        async def ask(limit: int, offset: int) -> Any:
+            params = {"limit": limit, "offset": offset}
+            return await self.api.read("GET", "/generations", purpose=purpose, params=params)
+
         async def read(number: int, offset: int) -> Slice:
-            params = {"limit": PAGE, "offset": offset}
-            body = await self.api.read("GET", "/generations", purpose=purpose, params=params)
+            body = await self.page_size.ask(lambda limit: ask(limit, offset))
             records = wire.records_of(PROVIDER, body, *_LISTS)
             total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
             return Slice([self._generation(record) for record in records], total)

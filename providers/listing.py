@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from prefect_imagine.errors import InvalidRequestError
 from prefect_imagine.providers import wire
 from prefect_imagine.providers.models import Generation, HistoryPage
 
 MOST_PAGES = 500
 # No API's default page is smaller, so a shorter list that repeats itself is the whole list.
 SMALLEST_PAGE = 10
+
+
+LARGEST_PAGE = 100
+SMALLER_PAGES = (50, 25, 20, SMALLEST_PAGE)
+_ABOUT_SIZE = re.compile(r"\b(limit|page|size|less than|at most|maximum|greater than)\b", re.IGNORECASE)
+T = TypeVar("T")
+
+
+class PageSize:
+    """How many rows a server gives at once: a hundred, or what it says that it takes."""
+
+    def __init__(self) -> None:
+        self.rows = LARGEST_PAGE
+
+    async def ask(self, read: Callable[[int], Awaitable[T]]) -> T:
+        """Read with a limit that the server takes, and remember it. Raises what reading raises."""
+        while True:
+            try:
+                return await read(self.rows)
+            except InvalidRequestError as error:
+                smaller = _smaller(self.rows, str(error))
+                if smaller is None:
+                    raise
+                self.rows = smaller
+
+
+def _smaller(rows: int, message: str) -> int | None:
+    """The next page size to try after a refusal; `None` where that was about something else."""
+    if not _ABOUT_SIZE.search(message):
+        return None
+    named = [number for number in map(int, re.findall(r"\b\d{1,9}\b", message)) if 0 < number < rows]
+    return max(named, default=next((each for each in SMALLER_PAGES if each < rows), None))
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,14 @@ class ProviderClient(Protocol):
     async def status(self) -> ServiceStatus:
         """Whether the provider says it is in service."""
 
+    lists_refused: bool
+
+    async def check_results(self) -> bool:
+        """Whether the list of generations can be read; `lists_refused` says afterwards if the key may not.
+
+        Raises `AuthenticationError` where the key may read neither lists nor single generations.
+        """
+
     async def check(self) -> None:
         """One cheap read that needs the key: raises `AuthenticationError` where it is wrong."""
 

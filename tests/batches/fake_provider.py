@@ -178,6 +178,7 @@ class FakeClient:
 
     provider = PROVIDER
     base_url = "http://fake.invalid"
+    lists_refused = False
 
     def __init__(self, server: FakeProvider, *, correlates: bool = False) -> None:
         self.server = server
