@@ -71,7 +71,7 @@ class Creator:
         """Take a place among the creates, if the provider takes one job more than those that have one."""
         unproven = self._lane.client.lists_refused and not self._lane.accepted
         one_by_one = (self._refusals or unproven) and self._entered
-        if one_by_one or self._lane.uncertain or self._lane.full(self._entered) or not self._lane.enter(item):
+        if one_by_one or self._lane.waiting or self._lane.full(self._entered) or not self._lane.enter(item):
             return False
         self._entered.add(item.index)
         return True
@@ -81,7 +81,7 @@ class Creator:
         permit = await lane.client.pacer.acquire(Urgency.CREATE, demand=len(lane.todo))
         # After a refusal one create finds out how things are, and not all that have been waiting.
         one_by_one = self._refusals and lane.in_air
-        if lane.stop is not None or one_by_one or lane.uncertain or lane.full() or not self._affordable(item):
+        if lane.stop is not None or one_by_one or lane.waiting or lane.full() or not self._affordable(item):
             lane.client.pacer.unused(permit)
             return
         # On its own: a wave that is cancelled leaves no create half recorded.
@@ -101,7 +101,7 @@ class Creator:
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         lane = self._lane
-        if item.index in lane.in_air or lane.state(item.index).phase is not Phase.PLANNED:
+        if lane.held or item.index in lane.in_air or lane.state(item.index).phase is not Phase.PLANNED:
             lane.client.pacer.unused(permit)  # whoever was told of it first has created it
             return
         lane.take_off(item)

@@ -44,9 +44,11 @@ class StopReason(StrEnum):
     GONE = "gone"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
+    CANCELLED = "cancelled"
+    SUSPENDED = "suspended"
 
 
-_ASKED = (StopReason.INTERRUPTED, StopReason.TERMINATED)
+_ASKED = (StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.CANCELLED, StopReason.SUSPENDED)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Lane:
     but the journal and the budget.
 
     Attributes:
+        held: whether nothing is created for now, because somebody has paused the run.
         todo: items to create, in order.
         in_air: items whose create is being sent right now.
         open: attempts whose outcome is not known.
@@ -117,6 +120,7 @@ class Lane:
         self.cadence = Cadence()
         self.trouble = Trouble(options.timing.patience)
         self.stop: Stop | None = None
+        self.held = False
         self.todo: deque[int] = deque()
         self.in_air: set[int] = set()
         self.open: dict[int, OpenAttempt] = {}
@@ -245,6 +249,11 @@ class Lane:
             self.stop = Stop(reason, message)
         self.hurry()
 
+    def hold(self, held: bool) -> None:
+        """Create nothing for now, or go on."""
+        self.held = held
+        self.tell()
+
     @property
     def gone(self) -> bool:
         """Whether following what is under way is pointless too."""
@@ -317,10 +326,10 @@ class Lane:
         return len(losses) >= LOSSES and self.accepted > losses[0]
 
     @property
-    def uncertain(self) -> bool:
-        """Whether another create has to wait: one was answered with no job, and it is not known yet whether
-        what this key creates can be read at all."""
-        return not self.unread.isdisjoint(self.open)
+    def waiting(self) -> bool:
+        """Whether another create has to wait: the run is paused, or one was answered with no job, and it is
+        not known yet whether what this key creates can be read at all."""
+        return self.held or not self.unread.isdisjoint(self.open)
 
     def quiet_since(self, echo: EchoClass, moment: float) -> bool:
         """Whether no create of this class has been under way at any time from then on."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from prefect_imagine.batches.budget import Budget
+from prefect_imagine.batches.control import cancelled_since, last_command
 from prefect_imagine.batches.creating import Creator
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.journal import Journal
@@ -23,6 +24,7 @@ from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.owner import Owner, boot_id
 from prefect_imagine.batches.ownership import Neighbours
 from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
 from prefect_imagine.batches.results import write_books
 from prefect_imagine.batches.state import BatchState, Phase
@@ -103,6 +105,7 @@ class Session:
             self.budget.settle(item.request.provider, item.index, spent)
         self._creates = create
         self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
+        self.commands_seen = 0
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -143,6 +146,11 @@ class Session:
             lane.halt(reason, message)
         self.stopped.set()
 
+    def hold(self, held: bool) -> None:
+        """Create nothing for now, while what was created is followed and stored; or go on."""
+        for lane in self.lanes.values():
+            lane.hold(held)
+
     def progress(self) -> Progress:
         """How far the run is."""
         outcomes = Counter(outcome(self.journal.state[item.index]) for item in self.plan.items)
@@ -158,6 +166,17 @@ class Session:
     def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
         """The bill so far."""
         return make_usage(self.plan, self.journal.state, utc_now(), balances)
+
+    async def close_cancelled_books(self) -> tuple[Summary, Usage, BatchState] | None:
+        """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
+        has. What it had created stands in the journal, which is not its own any more."""
+        batch_id = self.plan.batch_id
+        command = await self.offload(cancelled_since, self.store, batch_id, self.commands_seen)
+        if command is None:
+            return None
+        self.journal.state = (await self.offload(read_journal, self.store, batch_id)).state
+        self.stop(StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC")
+        return *(await self.close_books()), self.journal.state
 
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
@@ -270,6 +289,7 @@ async def open_session(
     plan = opened.plan
     lease = Lease(store, offload, plan.batch_id, owner)
     try:
+        commands_seen = await offload(last_command, store, plan.batch_id)
         await lease.take(wait=options.wait, force=force)
         claim = Claim(
             owner=owner.token,
@@ -283,6 +303,7 @@ async def open_session(
             await _amend(plan, journal, options, opened.state, asked_by)
         session = Session(opened, store, offload, journal, options, create=create)
         session.fenced = lease.lost
+        session.commands_seen = commands_seen
         watcher = observer.get()
         if watcher is not None:
             watcher.opened(session)

@@ -101,7 +101,7 @@ def summarize(
 
 def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool) -> int:
     reasons = {stop.reason for stop in stops}
-    if StopReason.INTERRUPTED in reasons:
+    if reasons & {StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.SUSPENDED}:
         return INTERRUPTED
     if StopReason.TERMINATED in reasons:
         return TERMINATED

@@ -5,29 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from prefect_imagine.batches.control import CANCEL, write_command
 from prefect_imagine.batches.engine import Stages, run
-from prefect_imagine.batches.opening import Accounts, open_batch
-from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.lease import is_held
+from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.opening import Accounts, Opened, open_batch
+from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.plan import read_plan
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.results import standing
+from prefect_imagine.batches.root import batches_under
 from prefect_imagine.batches.session import Session, open_session
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.usage import Usage
+from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.stores import Store
+
+STOP_SECONDS = 30.0
+"""How long the store may fail while a batch is stopped."""
 
 StagesOf = Callable[[Session], AbstractContextManager[Stages | None]]
 """Who executes a session's stages, for as long as the context lasts."""
 
 
-async def cancel(
-    store: Store, batch_id: str, accounts: Accounts, *, in_flight: bool = False
-) -> tuple[Summary, Usage]:
-    """Stop a batch, wherever it runs: its process is fenced off and ends. It can be resumed.
-
-    Args:
-        in_flight: also cancel its jobs under way, where the provider can.
+async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
+    """Stop a batch, wherever it runs: its process is fenced off, ends, and says that it was cancelled. Needs
+    no provider and no key. The batch can be resumed.
 
     Raises:
-        ConfigurationError: there is no such batch, or its accounts cannot be opened.
+        ConfigurationError: there is no such batch.
+        StoreError: the store is gone.
+    """
+    offload = Offload(patience=STOP_SECONDS)
+    try:
+        plan = await offload(read_plan, store, batch_id)
+        if plan is None:
+            raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
+        state = (await offload(read_journal, store, batch_id)).state
+        if all(state[item.index].settled for item in plan.items):
+            return standing(plan, state, store.address)
+        await offload(write_command, store, batch_id, CANCEL)
+    finally:
+        await offload.aclose()
+    options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
+    async with open_session(Opened(plan, state), store, options, force=True, create=False) as session:
+        return await session.close_books()
+
+
+async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage]:
+    """Cancel the jobs under way of a batch that has been stopped, one by one, where the provider can.
+
+    Raises:
+        ConfigurationError: its accounts cannot be opened.
         StoreError: the store is gone.
     """
     options = BatchOptions(batch_id=batch_id)
@@ -36,17 +65,25 @@ async def cancel(
             return standing(opened.plan, opened.state, store.address)
         session_of = open_session(opened, store, options, force=True, create=False)
         async with session_of as session:
-            if in_flight:
-                for provider in session.lanes:
-                    await session.cancel_in_flight(provider)
+            for provider in session.lanes:
+                await session.cancel_in_flight(provider)
             return await session.close_books()
+
+
+def running_under(store: Store) -> list[str]:
+    """The ids of the batches under a root that some process has not let go of, be it seen to live or not.
+    Raises `StoreError`."""
+    return [batch_id for batch_id in batches_under(store) if is_held(store, batch_id)]
 
 
 async def reconcile(
     store: Store,
     batch_id: str,
     accounts: Accounts,
-    stages: StagesOf = lambda session: nullcontext(),
+    stages: STOP_SECONDS = 30.0
+"""How long the store may fail while a batch is stopped."""
+
+StagesOf = lambda session: nullcontext(),
 ) -> tuple[Summary, Usage]:
     """Look again at a batch's open, unknown and unfinished items: adopt and store what is found.
 
