@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.offload import CLOSE_SECONDS, Offload
 from prefect_imagine.batches.owner import Owner
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
 from prefect_imagine.providers.clock import boot_seconds
@@ -141,8 +141,9 @@ class Lease:
         with suppress(asyncio.CancelledError):
             await self._renewing
         self._renewing = None
-        with suppress(ImagineError):
-            await self._offload.once(self._swap, self._version, True)
+        with suppress(ImagineError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._offload.once(self._swap, self._version, True)
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
         return await self._offload(self._swap, version, released)
