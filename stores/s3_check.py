@@ -12,8 +12,8 @@ from prefect_imagine.stores.protocol import Store
 from prefect_imagine.threads import DaemonPool
 
 RACERS = 8
-RACES = 4
-RACE_SECONDS = 5.0
+RACES = 3
+RACE_SECONDS = 1.0
 """After so long no other race is begun: a slow server has had wide enough gaps by then."""
 
 _ADVICE = "choose a server with conditional writes"
