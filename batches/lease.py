@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.offload import CLOSE_SECONDS, Offload
 from prefect_imagine.batches.owner import Owner
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
 from prefect_imagine.providers.clock import boot_seconds
@@ -25,6 +25,8 @@ RENEW_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 LONGEST_WAIT = 24 * 3600.0
 """For a batch that another process runs: none should last longer than its videos and its patience."""
+STUCK_SECONDS = 2 * LEASE_SECONDS
+"""For a lease that nobody renews and that cannot be taken all the same."""
 
 
 _held: set[str] = set()
@@ -55,6 +57,21 @@ class Runner:
     renewed: float
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A lease as it stood when it was looked at; `age` is told by the store's clock."""
+
+    holder: LeaseRecord | None
+    version: str | None
+    age: float
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody holds it."""
+        holder = self.holder
+        return holder is None or holder.released or _is_over(holder.owner) or self.age > LEASE_SECONDS
+
+
 def who_runs(store: Store, batch_id: str) -> Runner | None:
     """Who runs a batch at this moment, as far as its lease tells; `None` for nobody. Raises `StoreError`."""
 
@@ -64,28 +81,84 @@ def who_runs(store: Store, batch_id: str) -> Runner | None:
         except StoreError:
             return time.time()  # a folder that may only be read tells no time
 
-    holder, _, age = _look(store, _key(batch_id), clock)
-    if holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS:
+    look = _look(store, _key(batch_id), clock)
+    if look.holder is None or look.free:
         return None
-    return Runner(holder.owner.token, holder.owner.host, holder.owner.pid, max(0.0, age))
+    owner = look.holder.owner
+    return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
 
 
 def _key(batch_id: str) -> str:
     return f"{batch_id}/lease.json"
 
 
-def _look(store: Store, key: str, clock: Callable[[], float]) -> tuple[LeaseRecord | None, str | None, float]:
+def _look(store: Store, key: str, clock: Callable[[], float]) -> _Look:
     found = store.read_version(key)
     if found is None:
-        return None, None, 0.0
+        return _Look(None, None, 0.0)
     data, version = found
     about = store.head(key)
     age = clock() - about.modified if about is not None else 0.0
     try:
-        return LeaseRecord.model_validate_json(data), version, age
+        return _Look(LeaseRecord.model_validate_json(data), version, age)
     except ValidationError:
         # A lease nobody can read holds nobody off for longer than a readable one would.
-        return LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age
+        return _Look(LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age)
+
+
+class _Waiting:
+    """What somebody who waits for a lease has seen of it so far."""
+
+    def __init__(self, place: str, *, wait: bool) -> None:
+        self._place = place
+        self._wait = wait
+        self._begun = boot_seconds()
+        self._told = False
+        self._last: _Look | None = None
+        self._pause = 0.0
+        self._still = 0.0
+
+    def until_next(self, look: _Look) -> float:
+        """Seconds until the next look at a lease that could not be had.
+
+        Raises:
+            BatchBusyError: its holder lives, and is not to be waited for any longer.
+            StoreError: nobody renews it, and yet it cannot be had.
+        """
+        waited = boot_seconds() - self._begun
+        if look.holder is not None and not look.free:
+            self._check_holder(look.holder.owner, look, waited)
+        self._check_movement(look)
+        self._last = look
+        self._pause = LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS
+        return self._pause
+
+    def _check_holder(self, owner: Owner, look: _Look, waited: float) -> None:
+        # Of a process elsewhere one sees that it lives by its renewing the lease.
+        renewed = self._last is not None and self._last.version not in (None, look.version)
+        if (owner.surely_running or renewed) and not (self._wait and waited < LONGEST_WAIT):
+            raise BatchBusyError(
+                f"the batch is being run by process {owner.pid} on {owner.host}: "
+                "wait for it to end, or run again with --wait"
+            )
+        if not self._told:
+            self._told = True
+            most = f"{LONGEST_WAIT / 3600:.0f} hours" if self._wait else f"{LEASE_SECONDS:.0f} seconds"
+            logger.warning(
+                "process %d on %s runs the batch, or did until now: waiting for it, for at most %s",
+                owner.pid,
+                owner.host,
+                most,
+            )
+
+    def _check_movement(self, look: _Look) -> None:
+        stands = self._last is not None and self._last.version == look.version
+        self._still = self._still + self._pause if stands else 0.0
+        if self._still > STUCK_SECONDS:
+            raise StoreError(
+                f"{self._place} cannot be taken, although nobody has renewed it for {STUCK_SECONDS:.0f} "
+                "seconds: does the store take conditional writes, and is its clock right?"
+            )
 
 
 class Lease:
@@ -110,27 +183,20 @@ class Lease:
 
         A dead process on this host is taken over at once; any other when its lease has not been renewed
         for 15 seconds by the store's own clock. `force` does not ask: the other one is fenced off by the
-        journal. Raises `BatchBusyError` when another process is seen to live; with `wait`, after a day.
+        journal.
+
+        Raises:
+            BatchBusyError: another process is seen to live; with `wait`, after a day.
+            StoreError: nobody renews the lease, and yet the store does not let it be taken.
         """
-        begun = boot_seconds()
-        seen: str | None = None
+        waiting = _Waiting(f"{self._store.address}/{self._key}", wait=wait)
         while True:
-            waited = boot_seconds() - begun
-            holder, version, age = await self._offload(_look, self._store, self._key, self._store.now)
-            free = holder is None or holder.released or _is_over(holder.owner) or age > LEASE_SECONDS
-            if (free or force) and await self._write(version, released=False):
+            look = await self._offload(_look, self._store, self._key, self._store.now)
+            if (look.free or force) and await self._write(look.version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
                 _held.add(self._owner.token)
                 return
-            # Of a process elsewhere one sees that it lives by its renewing the lease.
-            lives = holder is not None and (holder.owner.surely_running or seen not in (None, version))
-            if holder is not None and lives and not free and not (wait and waited < LONGEST_WAIT):
-                raise BatchBusyError(
-                    f"the batch is being run by process {holder.owner.pid} on {holder.owner.host}: "
-                    "wait for it to end, or run again with --wait"
-                )
-            seen = version
-            await asyncio.sleep(LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS)
+            await asyncio.sleep(waiting.until_next(look))
 
     async def release(self) -> None:
         """Say that this process runs the batch no longer."""
@@ -141,8 +207,9 @@ class Lease:
         with suppress(asyncio.CancelledError):
             await self._renewing
         self._renewing = None
-        with suppress(ImagineError):
-            await self._offload.once(self._swap, self._version, True)
+        with suppress(ImagineError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._offload.once(self._swap, self._version, True)
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
         return await self._offload(self._swap, version, released)

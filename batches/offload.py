@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline
+from prefect_imagine.threads import DaemonPool
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CLOSE_SECONDS = 3.0
+"""How long the end of a run waits for calls that are being made: S3's client alone may try for minutes."""
 
 
 class Offload:
@@ -27,8 +32,9 @@ class Offload:
 
     def __init__(self, *, patience: float, transfers: int = 16) -> None:
         self._patience = patience
-        self._records = ThreadPoolExecutor(4, thread_name_prefix="imagine-records")
-        self._transfers = ThreadPoolExecutor(transfers, thread_name_prefix="imagine-transfers")
+        self._records = DaemonPool(4, "imagine-records")
+        self._transfers = DaemonPool(transfers, "imagine-transfers")
+        self._running: set[Future[Any]] = set()
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a small call, again and again while the store is gone."""
@@ -53,11 +59,28 @@ class Offload:
         """Make a call that moves an output, once."""
         return await self._run(self._transfers, lambda: call(*args, **kwargs))
 
-    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        context = copy_context()  # by which a log line finds its run
-        return await asyncio.get_running_loop().run_in_executor(pool, context.run, call)
+    async def aclose(self) -> None:
+        """Let running calls end for a moment, beside the event loop, and leave the others to themselves:
+        they hold neither the loop nor the process."""
+        self._stop(wait=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                running = map(asyncio.wrap_future, list(self._running))
+                await asyncio.gather(*running, return_exceptions=True)
+        if self._running:
+            logger.warning("left %d calls of the store behind that did not end", len(self._running))
 
     def close(self) -> None:
-        """Let running calls end and stop the threads."""
-        self._records.shutdown(wait=True, cancel_futures=True)
-        self._transfers.shutdown(wait=True, cancel_futures=True)
+        """Let running calls end, however long they take, and stop the threads. Not for an event loop."""
+        self._stop(wait=True)
+
+    async def _run(self, pool: DaemonPool, call: Callable[[], T]) -> T:
+        context = copy_context()  # by which a log line finds its run
+        future = pool.submit(context.run, call)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return await asyncio.wrap_future(future)
+
+    def _stop(self, *, wait: bool) -> None:
+        for pool in (self._records, self._transfers):
+            pool.shutdown(wait, cancel_futures=True)

@@ -88,7 +88,7 @@ async def open_batch(
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
-        offload.close()
+        await offload.aclose()
     if plan is None and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
@@ -154,7 +154,7 @@ async def keep(store: Store, opened: Opened) -> Opened:
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
-        offload.close()
+        await offload.aclose()
     if known is None or known.asked != opened.plan.asked:
         raise ConfigurationError(f"batch {opened.plan.batch_id!r} has just been made with other prompts")
     return replace(opened, plan=known)

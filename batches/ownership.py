@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.plan import BatchItem, read_plan
-from prefect_imagine.batches.reading import folder, read_journal
+from prefect_imagine.batches.reading import folder, possible_batches, read_journal
 from prefect_imagine.batches.state import may_have_unknown_job
-from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,30 @@ class Neighbours:
         self._store = store
         self._batch_id = batch_id
         self._echo = echo
+        self._unreadable: set[str] = set()
         self._read: dict[str, tuple[str | None, Claims]] = {}
 
     def claims(self, provider: str) -> Claims:
         """All ids and open classes of other batches. Raises `StoreError`."""
         total = Claims()
-        for name in self._store.folders(""):
+        for name in possible_batches(self._store):
             if name != self._batch_id:
-                found = self._of(name, provider)
+                found = self._readable(name, provider)
                 total.ids |= found.ids
                 total.open_classes |= found.open_classes
                 total.incomplete |= found.incomplete
         return total
+
+    def _readable(self, batch_id: str, provider: str) -> Claims:
+        try:
+            return self._of(batch_id, provider)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            if batch_id not in self._unreadable:
+                logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
+            self._unreadable.add(batch_id)
+            return Claims(incomplete=True)
 
     def _of(self, batch_id: str, provider: str) -> Claims:
         known = self._read.get(batch_id)
@@ -62,16 +74,8 @@ class Neighbours:
         return claims
 
     def _look(self, batch_id: str, provider: str) -> Claims:
-        try:
-            plan = read_plan(self._store, batch_id)
-            state = read_journal(self._store, batch_id).state
-        except ConfigurationError:
-            return Claims()  # a folder that is no batch
-        except StoreError as error:
-            if error.retryable:
-                raise
-            logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
-            return Claims(incomplete=True)
+        plan = read_plan(self._store, batch_id)
+        state = read_journal(self._store, batch_id).state
         if plan is None:
             return Claims()
         items = plan.of(provider)

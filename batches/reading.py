@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.records import (
     FORMAT,
     AnyItemRecord,
@@ -17,7 +19,7 @@ from prefect_imagine.batches.records import (
     unwrap_line,
 )
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.errors import StoreError
+from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,19 @@ class Reading:
         """Take one record in."""
         self.past.add(entry, line)
         self.state.apply(entry)
+
+
+def possible_batches(store: Store) -> Iterator[str]:
+    """The folders under a root that may be batches, ascending: others may lie there too, under names that no
+    batch has. Raises `StoreError`."""
+    return filter(_may_be_batch, store.folders(""))
+
+
+def _may_be_batch(name: str) -> bool:
+    try:
+        return bool(check_batch_id(name))
+    except ConfigurationError:
+        return False
 
 
 def folder(batch_id: str) -> str:

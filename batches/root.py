@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 
 from prefect_imagine.batches.plan import Plan, read_plan
-from prefect_imagine.batches.reading import folder, read_journal
+from prefect_imagine.batches.reading import folder, possible_batches, read_journal
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
-from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,9 @@ DAY = 24 * 3600.0
 def batches_under(store: Store, since: float | None = None) -> Iterator[str]:
     """The ids of the batches under a root, ascending; only those that were written to since then (epoch
     seconds, by the store's own clock). Raises `StoreError`."""
-    for name in store.folders(""):
-        written = [found.modified for found in store.list(folder(name))]
-        if written and (since is None or max(written) >= since):
+    for name in possible_batches(store):
+        written = _written(store, name)
+        if written is not None and (since is None or written >= since):
             yield name
 
 
@@ -32,12 +32,8 @@ def standings_under(store: Store, since: float | None = None) -> Iterator[tuple[
         try:
             plan = read_plan(store, batch_id)
             state = read_journal(store, batch_id).state
-        except ConfigurationError:
-            continue  # a folder that is no batch
         except StoreError as error:
-            if error.retryable:
-                raise
-            logger.warning("batch %s cannot be read and is left out: %s", batch_id, error)
+            _leave_out(batch_id, error)
             continue
         if plan is not None:
             yield plan, state
@@ -52,3 +48,18 @@ def unsettled_under(store: Store, since: float | None = None) -> Iterator[str]:
 
 def _may_change(item: ItemState) -> bool:
     return item.phase in (Phase.OPEN, Phase.CREATED, Phase.FINISHED, Phase.UNKNOWN)
+
+
+def _written(store: Store, batch_id: str) -> float | None:
+    """When a batch was last written to; `None` where there is none, or none that can be read."""
+    try:
+        return max((found.modified for found in store.list(folder(batch_id))), default=None)
+    except StoreError as error:
+        _leave_out(batch_id, error)
+        return None
+
+
+def _leave_out(batch_id: str, error: StoreError) -> None:
+    if error.retryable:
+        raise error
+    logger.warning("batch %s cannot be read and is left out: %s", batch_id, error)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +18,7 @@ from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lane import Lane, Stop, StopReason
 from prefect_imagine.batches.lease import Lease
-from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.offload import CLOSE_SECONDS, Offload
 from prefect_imagine.batches.opening import Opened
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.owner import Owner, boot_id
@@ -175,7 +175,9 @@ class Session:
         if command is None:
             return None
         self.journal.state = (await self.offload(read_journal, self.store, batch_id)).state
-        self.stop(StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC")
+        self.stop(
+            StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
+        )
         return *(await self.close_books()), self.journal.state
 
     async def close_books(self) -> tuple[Summary, Usage]:
@@ -200,7 +202,9 @@ class Session:
         if self.stopped.is_set() and self.options.cancel_in_flight:
             for provider in self.lanes:
                 await self.cancel_in_flight(provider)
-        await self.journal.flush()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS if self.stopped.is_set() else None):
+                await self.journal.flush()
         self.downloader.close()
 
     def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:
@@ -316,7 +320,7 @@ async def open_session(
             await session.close()
     finally:
         await lease.release()
-        offload.close()
+        await offload.aclose()
 
 
 async def _amend(

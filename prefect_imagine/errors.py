@@ -217,11 +217,13 @@ class OutputError(ImagineError):
     Attributes:
         reason: one of `empty`, `truncated`, `not_media`, `too_large`, `expired`, `missing`, `refused_url`,
             `unavailable`.
+        retry_after: seconds to wait before asking again, where the server says so.
     """
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class BudgetExceededError(ImagineError):

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+from prefect_imagine.boot_clock import BOOT_CLOCK
 
 
 def boot_seconds() -> float:
     """Seconds on a clock that nobody sets, that all processes of a machine share, and that runs on while
-    the machine sleeps (where the system has such a clock; the monotonic one elsewhere)."""
-    return time.clock_gettime(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic()
+    the machine sleeps."""
+    return time.clock_gettime(BOOT_CLOCK)
 
 
 def utc_now() -> datetime:

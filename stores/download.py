@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -71,7 +72,7 @@ class Downloader:
         name = without_query(url)
         response = self._follow(url, policy, name)
         try:
-            _check_status(response, name)
+            _check_status(response, name, _foreign(url, policy))
             yield MediaSource(
                 _body(response, deadline, name),
                 content_length=_length(response),
@@ -135,7 +136,22 @@ def _check_peer(response: httpx.Response, url: httpx.URL, api: httpx.URL) -> Non
         check_address(parse(str(peer[0])), url, api)
 
 
-def _check_status(response: httpx.Response, name: str) -> None:
+def _foreign(url: str, policy: DownloadPolicy) -> str:
+    """Why an address may refuse: it wants credentials, and they go to the API's own origin only."""
+    at, api = httpx.URL(url), httpx.URL(policy.api_origin)
+    if not policy.auth_headers or origin(at) == origin(api):
+        return ""
+    return (
+        f"; {_shown(at)} was not given the key, which is for {_shown(api)} only: if it wants it, set the "
+        "server's PUBLIC_URL, or <PROVIDER>_BASE_URL here, so that both have the same origin"
+    )
+
+
+def _shown(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _check_status(response: httpx.Response, name: str, foreign: str) -> None:
     """Only the body of a 200 is the output."""
     status = response.status_code
     if status == 200:
@@ -145,7 +161,20 @@ def _check_status(response: httpx.Response, name: str) -> None:
     # Which status an expired signature gets differs between clouds: it may be any 4xx.
     gone = 400 <= status < 500 and status not in _PASSING
     reason = "missing" if status == 404 else "expired" if gone else "unavailable"
-    raise OutputError(f"{name}: HTTP {status}", reason=reason)
+    message = f"{name}: HTTP {status}" + (foreign if status in (401, 403) else "")
+    raise OutputError(message, reason=reason, retry_after=_retry_after(response.headers))
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds; those until a date by the server's own clock."""
+    value = headers.get("retry-after", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return max(0.0, wait.total_seconds())
 
 
 def _length(response: httpx.Response) -> int | None:

@@ -107,7 +107,7 @@ class FolderStore:
     def folders(self, prefix: str) -> Iterator[str]:
         below = folder_prefix(prefix)
         for name, is_folder in self._entries(below):
-            if is_folder and next(self._walk(f"{below}{name}/", "", ""), None):
+            if is_folder and self._has_files(f"{below}{name}/"):
                 yield name
 
     def delete(self, key: str) -> None:
@@ -189,10 +189,16 @@ class FolderStore:
         with os_errors(path):
             try:
                 with os.scandir(path) as entries:
-                    found = [(entry.name, entry.is_dir()) for entry in entries if entry.name != _PARTIAL]
+                    found = [(entry.name, _is_folder(entry)) for entry in entries if entry.name != _PARTIAL]
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted(found, key=lambda entry: f"{entry[0]}/" if entry[1] else entry[0])
+
+    def _has_files(self, below: str) -> bool:
+        try:
+            return next(self._walk(below, "", ""), None) is not None
+        except StoreError:
+            return True  # it may: whoever reads it is told why it cannot be read
 
     def _walk(self, below: str, prefix: str, after: str) -> Iterator[StoredObject]:
         for name, is_folder in self._entries(below):
@@ -202,7 +208,9 @@ class FolderStore:
                 if (folder > after or after.startswith(folder)) and _related(folder, prefix):
                     yield from self._walk(folder, prefix, after)
             elif key > after and key.startswith(prefix):
-                status = _status(self._root / key)
+                path = self._root / key
+                with os_errors(path):
+                    status = _status(path)
                 if status:
                     yield _describe(key, status)
 
@@ -217,6 +225,13 @@ def _describe(key: str, status: os.stat_result) -> StoredObject:
 
 def _version(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in circles, or to where this user may not go
+        return False
 
 
 def _status(path: Path) -> os.stat_result | None:

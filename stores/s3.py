@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,18 @@ from prefect_imagine.errors import StoreError
 from prefect_imagine.stores.checked import CheckedReader
 from prefect_imagine.stores.keys import check_key, check_prefix, folder_prefix
 from prefect_imagine.stores.protocol import StoredObject, StoredOutput
+from prefect_imagine.stores.s3_check import check_conditions
 from prefect_imagine.stores.s3_client import ServerClock, can_stream, check_reachable
 from prefect_imagine.stores.s3_errors import ABSENT, code_of, s3_errors
 from prefect_imagine.stores.s3_output import OutputUpload
-from prefect_imagine.stores.s3_write import checksum, won
+from prefect_imagine.stores.s3_write import checksum, unquoted, won
 from prefect_imagine.stores.source import MediaSource
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 LONGEST_LINK_SECONDS = 7 * 24 * 3600
+_BYTES = "application/octet-stream"
 
 
 class S3Store:
@@ -39,6 +40,8 @@ class S3Store:
         self._clock = ServerClock(client)
         self._slots = BoundedSemaphore(max(1, concurrency // 2))
         self._streams = can_stream(client)
+        # Of an ETag in If-Match; either names this one version, so trying both overwrites nobody's write.
+        self._spellings: tuple[Callable[[str], str], ...] = (str, unquoted)
         self._owns_client = owns_client
 
     @property
@@ -61,16 +64,23 @@ class S3Store:
                     return None
                 raise
 
-    def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> bool:
+    def put_new(self, key: str, data: bytes, media_type: str = _BYTES) -> bool:
         return self._put_if(key, data, media_type, IfNoneMatch="*")
 
-    def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+    def put(self, key: str, data: bytes, media_type: str = _BYTES) -> None:
         with self._errors(key):
             self._send(key, data, media_type)
 
     def swap(self, key: str, data: bytes, version: str | None) -> bool:
-        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
-        return self._put_if(key, data, "application/octet-stream", **condition)
+        if version is None:
+            return self.put_new(key, data)
+        for spelling in self._spellings:
+            if self._put_if(key, data, _BYTES, IfMatch=spelling(version)):
+                self._spellings = (spelling,)
+                return True
+            if not self._still(key, version):
+                return False
+        return False
 
     def put_output(self, stem: str, source: MediaSource, metadata: Mapping[str, str]) -> StoredOutput:
         reader = CheckedReader(source)
@@ -121,16 +131,7 @@ class S3Store:
     def check_writable(self) -> None:
         check_reachable(self._client.meta.endpoint_url)
         self._check_bucket()
-        key = f".check-{secrets.token_hex(8)}"
-        self.put_new(key, b"probe")
-        try:
-            if self.put_new(key, b"another") or self.swap(key, b"another", '"no such version"'):
-                raise StoreError(
-                    f"{self.address}: this server ignores If-None-Match or If-Match, so two processes could "
-                    "pay for the same batch; choose a server with conditional writes"
-                )
-        finally:
-            self.delete(key)
+        check_conditions(self)
 
     def link(self, key: str, *, expires: int | None = None) -> str:
         with self._errors(key):
@@ -160,8 +161,8 @@ class S3Store:
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _errors(self, key: str) -> AbstractContextManager[None]:
-        return s3_errors(f"{self.address}/{key}".rstrip("/"))
+    def _errors(self, key: str, condition: str = "") -> AbstractContextManager[None]:
+        return s3_errors(f"{self.address}/{key}".rstrip("/"), condition)
 
     def _send(self, key: str, data: bytes, media_type: str, **condition: Any) -> None:
         self._client.put_object(
@@ -174,8 +175,12 @@ class S3Store:
         )
 
     def _put_if(self, key: str, data: bytes, media_type: str, **condition: Any) -> bool:
-        with self._errors(key):
+        with self._errors(key, "If-Match" if "IfMatch" in condition else "If-None-Match"):
             return won(lambda: self._send(key, data, media_type, **condition))
+
+    def _still(self, key: str, version: str) -> bool:
+        head = self.head(key)
+        return head is not None and head.version == version
 
     def _pages(self, **which: Any) -> Iterator[StoredObject]:
         pages = self._client.get_paginator("list_objects_v2")

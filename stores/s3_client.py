@@ -13,6 +13,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from prefect_imagine.boot_clock import BOOT_CLOCK
 from prefect_imagine.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class ServerClock:
         if self._seen is None:
             return None
         date, at = self._seen
-        return date + _ticks() - at
+        return date + time.clock_gettime(BOOT_CLOCK) - at
 
     def close(self) -> None:
         """Stop looking at the client's answers."""
@@ -84,13 +85,7 @@ class ServerClock:
     def _look(self, parsed: dict[str, Any], **_: Any) -> None:
         date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date:
-            self._seen = (parsedate_to_datetime(date).timestamp(), _ticks())
-
-
-def _ticks() -> float:
-    """Seconds on a clock that nobody sets and that, where there is such a clock, runs through suspend."""
-    boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(boot_clock)
+            self._seen = (parsedate_to_datetime(date).timestamp(), time.clock_gettime(BOOT_CLOCK))
 
 
 def check_reachable(endpoint: str) -> None:

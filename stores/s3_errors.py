@@ -34,8 +34,8 @@ _CODE_HINTS = {
     "IllegalLocationConstraintException": _REGION,
     "QuotaExceeded": "free some of the quota",
     "XMinioStorageFull": "free some space on the server",
-    "NotImplemented": "this server lacks a call that batches need",
 }
+_LACKING = frozenset(("NotImplemented", "501"))
 _RETRYABLE_CODES = frozenset(("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "BadDigest"))
 _PASSING = (
     exceptions.ConnectionError,
@@ -61,18 +61,21 @@ def code_of(error: ClientError) -> str:
 
 
 @contextmanager
-def s3_errors(address: str) -> Iterator[None]:
-    """Raise what boto3 raises as a `StoreError` about this address."""
+def s3_errors(address: str, condition: str = "") -> Iterator[None]:
+    """Raise what boto3 raises as a `StoreError` about this address. `condition`: the header that a write is
+    made with."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise translate(error, address) from error
+        raise translate(error, address, condition) from error
 
 
-def translate(error: Exception, address: str) -> StoreError:
+def translate(error: Exception, address: str, condition: str = "") -> StoreError:
     """The error as this package's, with S3's code and a hint."""
     if isinstance(error, ClientError):
         code = code_of(error)
+        if code in _LACKING:
+            return _error(address, f"S3 answered {code}", _lacking(error, condition), False)
         retryable = _status(error) >= 500 or _status(error) == 429 or code in _RETRYABLE_CODES | CONTESTED
         return _error(address, f"S3 answered {code}", _CODE_HINTS.get(code, ""), retryable)
     if isinstance(error, _NO_KEYS):
@@ -82,6 +85,11 @@ def translate(error: Exception, address: str) -> StoreError:
     if isinstance(error, _PASSING):
         return _error(address, f"no answer from S3 ({type(error).__name__})", _ENDPOINT, True)
     return _error(address, f"{type(error).__name__}: {error}", "", False)
+
+
+def _lacking(error: ClientError, condition: str) -> str:
+    call = f"{error.operation_name} with {condition}" if condition else error.operation_name
+    return f"this server lacks a call that batches need: {call}"
 
 
 def _error(address: str, what: str, hint: str, retryable: bool) -> StoreError:

@@ -17,7 +17,7 @@ from prefect_imagine.batches import lease as lease_module
 from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.owner import Owner, boot_id
-from prefect_imagine.errors import BatchBusyError
+from prefect_imagine.errors import BatchBusyError, StoreError
 from prefect_imagine.stores import Store, open_store
 from tests.batches.memory_store import InterferedStore, MemoryStore
 from tests.batches.waiting import until
@@ -117,6 +117,59 @@ async def test_waiting_has_an_end(store: Store, offload: Offload, monkeypatch: p
                 await Lease(store, offload, "b", Owner.me()).take(wait=True)
 
 
+@pytest.mark.parametrize(("wait", "most"), [(True, "24 hours"), (False, "15 seconds")])
+async def test_waiting_is_told_once(
+    store: Store, offload: Offload, caplog: pytest.LogCaptureFixture, wait: bool, most: str
+) -> None:
+    elsewhere = LeaseRecord(owner=far_away())
+    store.put(KEY, elsewhere.model_dump_json().encode())
+    lease = Lease(store, offload, "b", Owner.me())
+    taking = await still_waits(lease, wait=wait)
+    store.put(KEY, elsewhere.model_copy(update={"released": True}).model_dump_json().encode())
+    await taking
+    await lease.release()
+    (told,) = [each.getMessage() for each in caplog.records if each.name.startswith("prefect_imagine.")]
+    assert (
+        told == f"process 1 on elsewhere runs the batch, or did until now: waiting for it, for at most {most}"
+    )
+
+
+class RefusingStore(MemoryStore):
+    """Refuses every conditional write."""
+
+    def swap(self, key: str, data: bytes, version: str | None) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_lease_that_the_store_does_not_let_be_taken_is_given_up(
+    offload: Offload, monkeypatch: pytest.MonkeyPatch, there: bool, force: bool
+) -> None:
+    monkeypatch.setattr(lease_module, "STUCK_SECONDS", 0.3)
+    refusing = RefusingStore()
+    if there:
+        record = LeaseRecord(owner=far_away(), released=not force)
+        refusing.put(KEY, record.model_dump_json().encode())
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreError, match=r"memory/b/lease\.json cannot be taken.*conditional writes"):
+            await Lease(refusing, offload, "b", Owner.me()).take(wait=True, force=force)
+
+
+async def test_a_holder_that_renews_is_waited_for_without_end(
+    offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "STUCK_SECONDS", 1.0)
+    store = MemoryStore()
+    async with held(store, offload, far_away()):
+        taking = await still_waits(lease := Lease(store, offload, "b", Owner.me()), wait=True)
+        beat = record(store).beat
+        await until(lambda: record(store).beat >= beat + 40)
+        assert not taking.done()
+    await taking
+    await lease.release()
+
+
 async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Offload) -> None:
     leases = [Lease(store, offload, "b", Owner.me()) for _ in range(2)]
     took = await asyncio.gather(*(each.take(wait=False) for each in leases), return_exceptions=True)
@@ -143,9 +196,9 @@ async def test_a_holder_shows_that_it_lives(store: Store, offload: Offload) -> N
         await until(lambda: record(store).beat >= 4)
 
 
-async def still_waits(lease: Lease) -> asyncio.Task[None]:
+async def still_waits(lease: Lease, *, wait: bool = False) -> asyncio.Task[None]:
     """A task that takes the lease, and has not got it yet."""
-    taking = asyncio.create_task(lease.take(wait=False))
+    taking = asyncio.create_task(lease.take(wait=wait))
     done, _ = await asyncio.wait([taking], timeout=0.5)
     assert not done
     return taking

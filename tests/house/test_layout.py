@@ -24,7 +24,7 @@ BELOW = {
     "examples": set(),
 }
 # Leaves that every room may use: they import none.
-LEAVES = {"errors", "redaction"}
+LEAVES = {"boot_clock", "errors", "redaction", "threads"}
 WITHOUT_PREFECT = ("batches", "providers", "stores", "sandbox")
 
 

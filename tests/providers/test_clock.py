@@ -1,7 +1,9 @@
-"""The provider's own time, as its answers give it."""
+"""The provider's own time, as its answers give it; and the boot clock, where there is none by that name."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 from prefect_imagine.providers.clock import ProviderClock
@@ -28,3 +30,16 @@ def test_a_reset_is_measured_from_when_a_cached_answer_left_its_cache() -> None:
     reset = str(int(AT.timestamp()) + 630)
     headers = {"date": DATE, "age": "600", "x-ratelimit-reset": reset}
     assert RateHeaders.of(headers, AT.timestamp() + 600).reset_in == 30
+
+
+MACOS = """
+import sys, time
+vars(time).pop("CLOCK_BOOTTIME", None)
+from prefect_imagine.providers import clock
+time.monotonic = lambda: -1e9  # it has stood still while the machine slept
+sys.exit(abs(clock.boot_seconds() - time.clock_gettime(time.CLOCK_MONOTONIC)) > 5)
+"""
+
+
+def test_without_a_boot_clock_one_that_runs_through_sleep_is_taken() -> None:
+    assert subprocess.run([sys.executable, "-c", MACOS], check=False).returncode == 0

@@ -166,6 +166,40 @@ def test_only_the_body_of_a_200_counts(
     assert "SECRET" not in str(error)
 
 
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait_is_told(
+    downloader: Downloader,
+    origin: Origin,
+    policy: DownloadPolicy,
+    code: int,
+    told: dict[str, str],
+    seconds: float | None,
+) -> None:
+    error = refused(downloader, origin.serve("/busy", status(code, **told)), policy)
+    assert (error.reason, error.retry_after) == ("unavailable", seconds)
+
+
+def test_a_date_to_wait_for_is_told_by_the_servers_clock(
+    downloader: Downloader, origin: Origin, policy: DownloadPolicy
+) -> None:
+    def answer(handler: Handler) -> None:
+        handler.send_response_only(503)
+        handler.send_header("Date", "Sat, 01 Mar 2025 10:00:00 GMT")
+        handler.send_header("Retry-After", "Sat, 01 Mar 2025 10:00:30 GMT")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    assert refused(downloader, origin.serve("/busy", answer), policy).retry_after == 30.0
+
+
 def test_an_empty_body(downloader: Downloader, origin: Origin, policy: DownloadPolicy) -> None:
     assert refused(downloader, origin.serve("/empty", whole(b"")), policy).reason == "empty"
 
@@ -231,43 +265,6 @@ def test_five_redirects_are_enough(
         assert fetch(downloader, url, policy) == PICTURE
     else:
         assert refused(downloader, url, policy).reason == "unavailable"
-
-
-def test_credentials_stay_with_the_api(
-    downloader: Downloader, origin: Origin, other_origin: Origin, policy: DownloadPolicy
-) -> None:
-    first = replace(policy, auth_first=True)
-    elsewhere = other_origin.serve("/cdn", whole(PICTURE))
-    assert fetch(downloader, origin.serve("/to-cdn", redirect(elsewhere)), first) == PICTURE
-    assert origin.asked("/to-cdn")[0]["Authorization"] == "Bearer key"
-    assert "Authorization" not in other_origin.asked("/cdn")[0]
-
-
-def test_credentials_are_not_sent_to_where_a_stranger_leads(
-    downloader: Downloader, origin: Origin, other_origin: Origin, policy: DownloadPolicy
-) -> None:
-    home = origin.serve("/home", whole(PICTURE))
-    url = other_origin.serve("/stranger", redirect(home))
-    assert fetch(downloader, url, replace(policy, auth_first=True)) == PICTURE
-    assert "Authorization" not in origin.asked("/home")[0]
-
-
-def test_credentials_are_sent_once_they_are_asked_for(
-    downloader: Downloader, origin: Origin, policy: DownloadPolicy
-) -> None:
-    def answer(handler: Handler) -> None:
-        (whole(PICTURE) if handler.headers.get("Authorization") == "Bearer key" else status(401))(handler)
-
-    assert fetch(downloader, origin.serve("/guarded", answer), policy) == PICTURE
-    assert ["Authorization" in headers for headers in origin.asked("/guarded")] == [False, True]
-
-
-def test_cookies_are_not_kept(downloader: Downloader, origin: Origin, policy: DownloadPolicy) -> None:
-    url = origin.serve("/cookie", redirect("/taste"))
-    origin.answers["/cookie"] = status(302, Location="/taste", Set_Cookie="who=me; Path=/")
-    origin.serve("/taste", whole(PICTURE))
-    fetch(downloader, url, policy)
-    assert "Cookie" not in origin.asked("/taste")[0]
 
 
 @pytest.mark.parametrize(
