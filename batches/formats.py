@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from prefect_imagine.batches.aliases import load_yaml
 from prefect_imagine.errors import InvalidPromptsError, PromptFileError
 
 FORMATS = ("csv", "jsonl", "yaml", "txt")
@@ -112,7 +113,7 @@ def _jsonl_rows(text: str, problems: Problems) -> Iterator[Row]:
 
 def _yaml_rows(text: str, problems: Problems) -> Iterator[Row]:
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place is not None else ""

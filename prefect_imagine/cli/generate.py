@@ -19,7 +19,7 @@ from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer
-from prefect_imagine.batches.source import asked_in
+from prefect_imagine.batches.source import asked_in, read_stream
 from prefect_imagine.batches.summary import (
     BAD_INPUT,
     BUSY,
@@ -67,7 +67,7 @@ def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]
         raise ConfigurationError(
             "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
         )
-    data = sys.stdin.buffer.read()
+    data = read_stream(sys.stdin.buffer, "standard input")
     return read_prompts(data, arguments.format, defaults, variables(utc_now()), problems)
 
 

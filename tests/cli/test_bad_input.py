@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,13 @@ def test_a_command_that_cannot_be_meant(
 ) -> None:
     provider = ["--provider", "imaginelab"] if "--output" in words or "--batch-id" in words else []
     assert_refused(bare_shell.run(*words, *provider, "--json"), says)
+
+
+def test_standard_input_without_an_end_is_refused(bare_shell: Shell) -> None:
+    endless = 'exec "$0" -m prefect_imagine "$@" < /dev/zero'
+    shell = Shell(bare_shell.folder, bare_shell.environment, ("sh", "-c", endless, sys.executable))
+    ended = shell.run("generate", "-", "--format", "txt", "--json")
+    assert_refused(ended, "standard input is larger than 256 MiB: split it")
 
 
 def test_without_json_stdout_stays_empty(bare_shell: Shell) -> None:
