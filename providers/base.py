@@ -262,5 +262,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "there is none to choose from"
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    close = close_names(name, names)
     return f"did you mean {', '.join(close)}?" if close else f"allowed: {', '.join(names[:12])}"
+
+
+def close_names(name: str, known: Iterable[str], *, alike: float = 0.4) -> list[str]:
+    """The at most three names that come closest, of those that are alike enough (of 0 to 1)."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=alike)

@@ -26,9 +26,21 @@ def problems(
 @pytest.mark.parametrize(
     ("column", "cell", "says"),
     [
-        ("colour", "red", "unknown column"),
-        ("negative prompt", "x", "did you mean negative_prompt"),
-        ("labels.", "x", "unknown column"),
+        ("colour", "red", "unknown column; a provider's own setting goes in a column settings.colour ("),
+        (
+            "guidance scale",
+            "7",
+            "unknown column; a provider's own setting goes in a column settings.guidance",
+        ),
+        ("negative prompt", "x", "did you mean negative_prompt? A provider's own setting goes in a column "),
+        ("SEED", "7", "unknown column; did you mean seed? A provider's own setting goes in a column "),
+        ("labels.", "x", "unknown column; name it labels.<name> ("),
+        ("label", "x", "unknown column; name it labels.<name> ("),
+        ("ratio", "16:9", "unknown column; did you mean aspect_ratio? A provider's own setting goes in a "),
+        ("label.team", "x", "unknown column; did you mean labels.team? ("),
+        ("setings.quality", "x", "unknown column; did you mean settings.quality? ("),
+        ("settings_quality", "x", "unknown column; did you mean settings.quality? ("),
+        ("Settings: quality", "x", "unknown column; did you mean settings.quality? ("),
         ("provider", "aivisualstdio", "did you mean aivisualstudio? (allowed: imaginelab, blockadelabs, "),
         (
             "kind",
