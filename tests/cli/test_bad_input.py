@@ -76,9 +76,9 @@ def prompts(bare_shell: Shell) -> Path:
         (["report", "./no/where"], "there is no batch 'where' under "),
         (["cancel", "nothing-here"], "there is no batch"),
         (["reconcile", "nothing-here"], "there is no batch"),
-        (["models", "dalle"], "invalid choice: 'dalle'"),
-        (["models", "imagineapi"], "imagineapi cannot list models"),
-        (["balance", "blockadelabs"], "blockadelabs cannot tell a balance"),
+        (["models", "dalle"], "there is no provider 'dalle'; allowed: imaginelab, "),
+        (["models", "imagineapi"], "imagineapi does not list models; allowed: imaginelab, blockadelabs, "),
+        (["balance", "blockadelabs"], "blockadelabs does not tell a balance; allowed: imaginelab (see "),
     ],
     ids=" ".join,
 )
