@@ -149,7 +149,10 @@ async def _run(
 
 def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:
     lines = estimate_lines(to_create(opened, options))
-    output.show_estimate(lines, to_stderr=arguments.json)
+    if lines:
+        output.show_estimate(lines, to_stderr=arguments.json)
+    else:
+        output.line(f"batch {opened.plan.batch_id}: nothing is left to create", to_stderr=arguments.json)
     summary, _ = standing(opened.plan, opened.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.items for line in lines if line.credits is None)
