@@ -12,10 +12,10 @@ import yaml
 
 from prefect_imagine.batches.aliases import load_yaml
 from prefect_imagine.errors import InvalidPromptsError, PromptFileError
+from prefect_imagine.providers.models import COMMON_SETTINGS
 
 FORMATS = ("csv", "jsonl", "yaml", "txt")
-SETTINGS = ("seed", "negative_prompt", "aspect_ratio", "duration")
-COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *SETTINGS)
+COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *COMMON_SETTINGS)
 Row = tuple[int, Mapping[str, Any]]
 """A row's number, from 1 without the header, and its cells by column."""
 

@@ -19,6 +19,7 @@ from prefect_imagine.errors import (
 from prefect_imagine.providers.clock import ProviderClock
 from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.models import (
+    COMMON_SETTINGS,
     Balance,
     Capabilities,
     Generation,
@@ -253,8 +254,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 def column_of(setting: str) -> str:
     """The column of a prompts file that holds a setting."""
-    common = ("prompt", "seed", "negative_prompt", "aspect_ratio", "duration")
-    return setting if setting in common else f"settings.{setting}"
+    return setting if setting in ("prompt", *COMMON_SETTINGS) else f"settings.{setting}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
