@@ -169,6 +169,37 @@ def test_what_the_providers_refuse_is_told_although_a_key_is_missing(bare_shell:
     ]
 
 
+def test_what_is_known_of_the_providers_is_told_without_any_key(
+    bare_shell: Shell, providers: RunningSandbox
+) -> None:
+    lines = [
+        "prompt,provider,model,aspect_ratio,seed",
+        "a,aivisualstudio,,17:9,",
+        "b,imagineapi,,,-1",
+        "c,imagineapi,dalle,,",
+        "d,imaginelab,,,",
+        "e,blockadelabs,,,",
+    ]
+    file = bare_shell.write("bad.csv", "\n".join(lines))
+    ended = bare_shell.run("generate", file, "--json", **dict.fromkeys(providers.environment))
+    found = assert_refused(ended, "7 problems in the prompts:", *KEYS.values())
+    assert found["error"].splitlines()[5:] == [
+        "  row 1, column 'aspect_ratio': '17:9' is not allowed; allowed: 1:1, 16:9, 9:16, 4:3, 3:4, 3:2, 2:3",
+        "  row 2, column 'seed': -1 is out of range; allowed: 0 to 4294967295",
+        "  row 3, column 'model': imagineapi has one model, 'midjourney'; leave the column empty",
+    ]
+
+
+def test_what_a_provider_tells_is_told_although_the_key_of_another_is_missing(bare_shell: Shell) -> None:
+    lines = ["prompt,provider", "a,imaginelab", f"{'z' * 601},blockadelabs"]
+    file = bare_shell.write("bad.csv", "\n".join(lines))
+    found = assert_refused_after_looking(bare_shell, "generate", file, IMAGINELAB_EMAIL=None)
+    assert found["error"].splitlines()[1:] == [
+        "  imaginelab: no key; set IMAGINELAB_EMAIL and IMAGINELAB_PASSWORD, or IMAGINELAB_TOKEN",
+        "  row 2, column 'prompt': has 601 characters; at most 600 are allowed",
+    ]
+
+
 def assert_refused_after_looking(
     shell: Shell, *words: str | Path, **environment: str | None
 ) -> dict[str, str]:
