@@ -6,8 +6,12 @@ does not import Prefect.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("prefect-imagine needs a POSIX system (Linux, macOS): it locks files with fcntl")
 
 if TYPE_CHECKING:
     from prefect_imagine.batches.options import BatchOptions, Timing
