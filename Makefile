@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Of pip's hundreds of lines those that show that it goes on, and whether it failed.
 PROGRESS = awk '/^Collecting/ && ++n % 25 == 0 { print "  " n " packages so far" } \
-	/^Installing collected/ { print "Installing " (NF - 3) " packages …" } \
+	/^Installing collected/ { print "Installing " (NF - 3) " in all …" } \
 	/^FAILED$$/ { failed = 1 } { fflush() } END { exit failed }'
 TYPES := .types/prefect_imagine
 ROOMS := flows tasks blocks batches providers stores sandbox examples

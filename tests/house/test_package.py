@@ -138,7 +138,7 @@ def test_an_installation_tells_in_a_few_lines_how_it_goes(tmp_path: Path, status
     assert [line for line in lines if "so far" in line or line.startswith("Installing 3")] == [
         "  25 packages so far",
         "  50 packages so far",
-        "Installing 3 packages …",
+        "Installing 3 in all …",
     ]
     assert len(lines) < 15
 
