@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+# Of pip's hundreds of lines those that show that it goes on, and whether it failed.
+PROGRESS = awk '/^Collecting/ && ++n % 25 == 0 { print "  " n " packages so far" } \
+	/^Installing collected/ { print "Installing " (NF - 3) " in all …" } \
+	/^FAILED$$/ { failed = 1 } { fflush() } END { exit failed }'
 TYPES := .types/prefect_imagine
 ROOMS := flows tasks blocks batches providers stores sandbox examples
 
@@ -15,9 +20,12 @@ install: $(VENV)/.installed ## create .venv with the prefect-imagine command and
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	@echo "Installing the prefect-imagine command and its tools into $(VENV): a few minutes the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
-	$(BIN)/python -m pip check
+	@echo "Looking for packages, and downloading those that are new …"
+	@($(PIP) install --progress-bar off --editable '.[dev]' --constraint constraints.txt || echo FAILED) | $(PROGRESS)
+	@echo "Checking that the packages fit together …"
+	$(PIP) check
 	@touch $@
 
 demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 server

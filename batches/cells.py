@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect_imagine.batches.formats import SETTINGS, Problems
+from prefect_imagine.batches.formats import Problems
 from prefect_imagine.providers.base import nearest
+from prefect_imagine.providers.models import COMMON_SETTINGS
 
 MOST_SECONDS = 24 * 3600
 LONGEST_NAME_BYTES = 160
@@ -72,7 +73,7 @@ def _as_number(value: Any) -> int | float | None:
 def settings_of(row: int, values: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     """A row's own settings and those of columns `settings.…`; `None` is left out."""
     settings: dict[str, Any] = {}
-    for name in SETTINGS:
+    for name in COMMON_SETTINGS:
         if name not in values:
             continue
         if name == "seed":

@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
+from prefect_imagine.batches.aliases import load_yaml
 from prefect_imagine.errors import InvalidPromptsError, PromptFileError
+from prefect_imagine.providers.models import COMMON_SETTINGS
 
 FORMATS = ("csv", "jsonl", "yaml", "txt")
-SETTINGS = ("seed", "negative_prompt", "aspect_ratio", "duration")
-COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *SETTINGS)
+COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *COMMON_SETTINGS)
 Row = tuple[int, Mapping[str, Any]]
 """A row's number, from 1 without the header, and its cells by column."""
 
@@ -112,7 +113,7 @@ def _jsonl_rows(text: str, problems: Problems) -> Iterator[Row]:
 
 def _yaml_rows(text: str, problems: Problems) -> Iterator[Row]:
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place is not None else ""

@@ -12,7 +12,14 @@ from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, check_same, read_plan, write_plan
-from prefect_imagine.batches.preflight import Inspection, check_priced, check_requests, inspect, make_plan
+from prefect_imagine.batches.preflight import (
+    Inspection,
+    check_priced,
+    check_requests,
+    check_unasked,
+    inspect,
+    make_plan,
+)
 from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import BatchState, Phase
@@ -97,7 +104,8 @@ async def open_batch(
     if plan is not None:
         check_priced(plan, options)
     wanted = _unsettled(plan, state, options) if plan is not None else _asked_providers(asked or ())
-    reached = _reached(wanted, accounts, options, shared, models=plan is None)
+    found_by = _or_problems(asked or (), accounts, options) if plan is None else accounts
+    reached = _reached(wanted, found_by, options, shared, models=plan is None)
     async with reached as (found, clients, inspection):
         fresh = plan is None
         if plan is None:
@@ -122,7 +130,13 @@ async def raise_problems(
 ) -> None:
     """Raise `InvalidPromptsError` with these problems of a prompts file, and with what the providers would
     refuse of those prompts that could be read, as far as they can be asked."""
+    await _note_refused(asked, accounts, options, problems)
+    problems.check()
 
+
+async def _note_refused(
+    asked: Sequence[Asked], accounts: Accounts, options: BatchOptions, problems: Problems
+) -> None:
     async def ask(provider: str) -> None:
         own = [each for each in asked if each.request.provider == provider]
         try:
@@ -130,9 +144,25 @@ async def raise_problems(
                 check_requests(own, clients, inspection, problems)
         except ConfigurationError as error:
             problems.add(str(error))
+            check_unasked(provider, own, problems)
 
     await asyncio.gather(*map(ask, _asked_providers(asked)))
-    problems.check()
+
+
+def _or_problems(asked: Sequence[Asked], accounts: Accounts, options: BatchOptions) -> Accounts:
+    """Finds accounts; where one is missing, tells with it whatever else is wrong with the prompts."""
+
+    async def find(providers: Sequence[str]) -> Mapping[str, Account]:
+        try:
+            return await accounts(providers)
+        except ConfigurationError:
+            problems = Problems()
+            await _note_refused(asked, accounts, options, problems)
+            if any(each.row is not None for each in problems.found):
+                problems.check()
+            raise
+
+    return find
 
 
 async def keep(store: Store, opened: Opened) -> Opened:

@@ -11,7 +11,22 @@ from prefect_imagine.providers.prices import PriceList
 
 
 class BatchOptions(Frozen):
-    """How a batch is to be run."""
+    """How a batch is to be run.
+
+    Attributes:
+        batch_id: the batch to make or resume, such as `nightly-{date}`; by default the flow run's own id.
+        max_credits: stop creating before the batch costs more credits than this.
+        max_credits_by_provider: the same for single providers, by name.
+        allowed_failures: how many items may fail before the flow run counts as failed.
+        prices: credits a generation by provider, as a `PriceList`, where the provider tells none.
+        rates: requests to keep below by provider, such as `60/10s`; the provider's own headers win.
+        retry_failed: create again what the provider failed or refused; costs again.
+        recreate_unknown: create again items of unknown fate; they may be paid twice.
+        wait: wait while another process runs the batch, instead of ending as busy.
+        cancel_in_flight: when cancelled, cancel at the provider what is under way, where it can.
+        max_output_bytes: the largest output that is downloaded, in bytes (2 GiB).
+        timing: the protocol's waits in seconds, as a `Timing`.
+    """
 
     batch_id: str | None = Field(
         default=None,

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
@@ -22,9 +24,10 @@ from prefect_imagine.errors import (
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
+from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.prices import PriceList, estimate
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import INDICATIVE_PRICES, key_help
+from prefect_imagine.providers.registry import INDICATIVE_PRICES, Account, key_help, open_client
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +203,17 @@ def check_requests(
         models = inspection.catalogs[provider].models
         for column, message in clients[provider].problems(each.request, models):
             problems.add(message, row=each.row, column=column)
+
+
+def check_unasked(provider: str, asked: Sequence[Asked], problems: Problems) -> None:
+    """Note what a provider is known to refuse without being asked, which takes no key. What models it has is
+    not known where it lists them."""
+    client = open_client(Account(provider, key=SecretStr("none")), pacer=Pacer())
+    found = Problems()
+    check_requests(asked, {provider: client}, Inspection({provider: Catalog()}), found)
+    problems.found += [
+        each for each in found.found if each.column != "model" or not client.capabilities.models
+    ]
 
 
 def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:

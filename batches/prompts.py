@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import Field
 
 from prefect_imagine.batches.cells import choice, missing, name_of, settings_of, whole
+from prefect_imagine.batches.columns import column_hint
 from prefect_imagine.batches.formats import COLUMNS, Problems, read_rows
 from prefect_imagine.batches.templates import fill, names_in
-from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import PROVIDERS
 
@@ -178,12 +178,10 @@ def _check_columns(rows: Iterable[tuple[int, Mapping[str, Any]]], used: set[str]
         for name in values:
             if name not in COLUMNS and name not in used and not _DOTTED.fullmatch(name):
                 unknown.setdefault(name, row)
-    allowed = (*COLUMNS, "labels.*", "settings.*")
+    allowed = ", ".join((*COLUMNS, "labels.<name>", "settings.<name>"))
     for name, row in unknown.items():
-        what = "unknown column" if name else "a cell under a column without a name"
-        problems.add(
-            f"{what}; {nearest(name, allowed)} (allowed: {', '.join(allowed)})", row=row, column=name
-        )
+        what = f"unknown column; {column_hint(name)}" if name else "a cell under a column without a name"
+        problems.add(f"{what} (allowed: {allowed})", row=row, column=name)
 
 
 def _ask_row(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from prefect_imagine.batches.formats import Problems, format_of
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
@@ -15,26 +17,46 @@ LARGEST = 256 * 1024**2
 
 
 def read_source(source: str) -> bytes:
-    """The bytes of a prompts file by path or s3:// address. Raises `ConfigurationError`."""
+    """The bytes of a prompts file by path or s3:// address.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is larger than 256 MiB.
+    """
     if source.startswith("s3://"):
-        folder, _, name = source.rpartition("/")
-        store = open_store(folder)
-        try:
-            data = store.read(name)
-        except StoreError as error:
-            raise ConfigurationError(f"{source} cannot be read: {error}") from error
-        finally:
-            store.close()
-        if data is None:
-            raise ConfigurationError(f"there is no {source}")
-        return data
-    path = Path(source).expanduser()
+        return _read_object(source)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ConfigurationError(f"{source} is larger than {LARGEST // 1024**2} MiB")
-        return path.read_bytes()
+        with Path(source).expanduser().open("rb") as file:
+            return read_stream(file, source)
     except OSError as error:
         raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def read_stream(stream: BinaryIO, name: str) -> bytes:
+    """All bytes of a stream that ends in time. Raises `ConfigurationError`, by this name."""
+    data = stream.read(LARGEST + 1)
+    _check_size(len(data), name)
+    return data
+
+
+def _read_object(source: str) -> bytes:
+    folder, _, name = source.rpartition("/")
+    with closing(open_store(folder)) as store:
+        try:
+            known = store.head(name)
+            _check_size(known.size if known else 0, source)
+            data = store.read(name)  # which tells a bucket that is not there from an object that is not
+        except StoreError as error:
+            raise ConfigurationError(f"{source} cannot be read: {error}") from error
+    if data is None:
+        raise ConfigurationError(f"there is no {source}")
+    return data
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > LARGEST:
+        raise ConfigurationError(
+            f"{name} is larger than {LARGEST // 1024**2} MiB: split it, and each part is a batch of its own"
+        )
 
 
 def asked_in(

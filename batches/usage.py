@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from prefect_imagine.batches.plan import BatchItem, Plan
@@ -54,7 +54,9 @@ class UsageLine(Tally):
     """The bill of some items of a batch.
 
     Attributes:
-        seconds: from their first create to their last result; `None` where there is none.
+        seconds: how long at least one of those that are stored was under way, from its last create to its
+            stored output; time between runs counts only for what was left under way. `None` where none is
+            stored.
     """
 
     seconds: float | None = None
@@ -199,14 +201,20 @@ def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned
 
 
 def _seconds(states: Iterable[ItemState]) -> float | None:
-    """From the first create to the last output of these items, by this side's clock."""
-    begun = []
-    ended = []
-    for state in states:
-        if state.intent_at is not None and state.stored_at is not None:
-            begun.append(state.intent_at)
-            ended.append(state.stored_at)
-    return round((max(ended) - min(begun)).total_seconds(), 1) if begun else None
+    """How long at least one of the stored items was under way, by this side's clock."""
+    spans = sorted(
+        (state.intent_at, state.stored_at)
+        for state in states
+        if state.intent_at is not None and state.stored_at is not None
+    )
+    if not spans:
+        return None
+    total = timedelta()
+    covered = spans[0][0]
+    for begun, ended in spans:
+        total += max(ended - max(begun, covered), timedelta())
+        covered = max(covered, ended)
+    return round(total.total_seconds(), 1)
 
 
 def costs_of(line: UsageLine) -> tuple[Credits, ...]:

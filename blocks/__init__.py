@@ -1,4 +1,5 @@
-"""Credentials of the four providers, as Prefect blocks."""
+"""Credentials of the four providers, as Prefect blocks. `prefect block register` takes every block class that
+it finds here, so the class that they share stays in its module."""
 
 from prefect_imagine.blocks.credentials import (
     BLOCKS,
@@ -6,7 +7,6 @@ from prefect_imagine.blocks.credentials import (
     BlockadeLabsCredentials,
     ImagineAPICredentials,
     ImagineLabCredentials,
-    ProviderCredentials,
 )
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "BlockadeLabsCredentials",
     "ImagineAPICredentials",
     "ImagineLabCredentials",
-    "ProviderCredentials",
 ]

@@ -6,12 +6,17 @@ does not import Prefect.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if sys.platform == "win32":
+    raise ImportError("prefect-imagine needs a POSIX system (Linux, macOS): it locks files with fcntl")
+
 if TYPE_CHECKING:
-    from prefect_imagine.batches.options import BatchOptions
+    from prefect_imagine.batches.options import BatchOptions, Timing
     from prefect_imagine.batches.prompts import Prompt
+    from prefect_imagine.batches.rotation import Rotation
     from prefect_imagine.blocks import (
         AIVisualStudioCredentials,
         BlockadeLabsCredentials,
@@ -20,7 +25,8 @@ if TYPE_CHECKING:
     )
     from prefect_imagine.errors import ImagineError
     from prefect_imagine.flows import generate_batch
-    from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest
+    from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest, Output
+    from prefect_imagine.providers.prices import PriceList
     from prefect_imagine.tasks import (
         cancel_generations,
         create_generations,
@@ -42,7 +48,11 @@ _HOMES = {
     "ImagineAPICredentials": "blocks",
     "ImagineError": "errors",
     "ImagineLabCredentials": "blocks",
+    "Output": "providers.models",
+    "PriceList": "providers.prices",
     "Prompt": "batches.prompts",
+    "Rotation": "batches.rotation",
+    "Timing": "batches.options",
     "cancel_generations": "tasks",
     "create_generations": "tasks",
     "estimate_credits": "tasks",
@@ -64,7 +74,11 @@ __all__ = [
     "ImagineAPICredentials",
     "ImagineError",
     "ImagineLabCredentials",
+    "Output",
+    "PriceList",
     "Prompt",
+    "Rotation",
+    "Timing",
     "cancel_generations",
     "create_generations",
     "estimate_credits",

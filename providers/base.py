@@ -21,6 +21,7 @@ from prefect_imagine.providers.clock import ProviderClock
 from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.listing import PageSize
 from prefect_imagine.providers.models import (
+    COMMON_SETTINGS,
     Balance,
     Capabilities,
     Generation,
@@ -312,8 +313,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 def column_of(setting: str) -> str:
     """The column of a prompts file that holds a setting."""
-    common = ("prompt", "seed", "negative_prompt", "aspect_ratio", "duration")
-    return setting if setting in common else f"settings.{setting}"
+    return setting if setting in ("prompt", *COMMON_SETTINGS) else f"settings.{setting}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -321,5 +321,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "there is none to choose from"
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    close = close_names(name, names)
     return f"did you mean {', '.join(close)}?" if close else f"allowed: {', '.join(names[:12])}"
+
+
+def close_names(name: str, known: Iterable[str], *, alike: float = 0.4) -> list[str]:
+    """The at most three names that come closest, of those that are alike enough (of 0 to 1)."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=alike)

@@ -6,9 +6,9 @@ import hashlib
 import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefect_imagine.providers.credits import Credits
 
@@ -48,12 +48,16 @@ class GenerationStatus(StrEnum):
 _TERMINAL = frozenset({GenerationStatus.SUCCEEDED, GenerationStatus.FAILED, GenerationStatus.CANCELLED})
 
 
+COMMON_SETTINGS = ("seed", "negative_prompt", "aspect_ratio", "duration")
+"""Settings that mean the same for every provider that has them."""
+
+
 class GenerationRequest(Frozen):
     """What is asked.
 
     `settings` holds everything that shapes the result besides model and prompt. `seed`,
     `negative_prompt`, `aspect_ratio` and `duration` (seconds) mean the same for every provider that has
-    them; all other names are the provider's own.
+    them, and may be given as arguments of their own; all other names are the provider's own.
     """
 
     provider: str
@@ -62,6 +66,36 @@ class GenerationRequest(Frozen):
     prompt: str
     settings: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+
+    if TYPE_CHECKING:  # what pydantic and its plugin derive from the fields lacks the common settings
+
+        def __init__(
+            self,
+            *,
+            provider: str,
+            kind: GenerationKind | str = GenerationKind.IMAGE,
+            model: str | None = None,
+            prompt: str,
+            seed: int | None = None,
+            negative_prompt: str | None = None,
+            aspect_ratio: str | None = None,
+            duration: float | None = None,
+            settings: dict[str, Any] = ...,
+            labels: dict[str, str] = ...,
+        ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _common_into_settings(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.keys().isdisjoint(COMMON_SETTINGS):
+            return values
+        settings = dict(values.get("settings") or {})
+        for name in COMMON_SETTINGS:
+            value = values.get(name)
+            if value is not None and settings.setdefault(name, value) != value:
+                raise ValueError(f"{name} is {value!r}, and {settings[name]!r} in settings: give it once")
+        others = {name: value for name, value in values.items() if name not in COMMON_SETTINGS}
+        return {**others, "settings": settings}
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -116,12 +116,23 @@ def open_client(
     return CLIENTS[account.provider](api)
 
 
-CLIENTS: dict[str, Callable[[Api], ProviderClient]] = {
+Client = (
+    imaginelab.ImagineLabClient
+    | blockadelabs.BlockadeLabsClient
+    | imagineapi.ImagineAPIClient
+    | aivisualstudio.AIVisualStudioClient
+)
+CLIENTS: dict[str, type[Client]] = {
     "imaginelab": imaginelab.ImagineLabClient,
     "blockadelabs": blockadelabs.BlockadeLabsClient,
     "imagineapi": imagineapi.ImagineAPIClient,
     "aivisualstudio": aivisualstudio.AIVisualStudioClient,
 }
+
+
+def providers_with(call: str) -> tuple[str, ...]:
+    """The providers that have a call, by its name among the capabilities."""
+    return tuple(name for name, client in CLIENTS.items() if getattr(client.capabilities, call))
 
 
 def _auth(account: Account) -> Auth:

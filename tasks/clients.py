@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from prefect_imagine.blocks import ProviderCredentials
+from prefect_imagine.blocks.credentials import ProviderCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.protocol import ProviderClient

@@ -11,7 +11,7 @@ from prefect_imagine.cli import values
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.models import GenerationKind
-from prefect_imagine.providers.registry import PROVIDERS
+from prefect_imagine.providers.registry import PROVIDERS, providers_with
 
 WATCH_SECONDS = 2.0
 
@@ -170,8 +170,21 @@ def _reconcile(parser: argparse.ArgumentParser) -> None:
     _credentials(parser)
 
 
-def _account(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("provider", choices=PROVIDERS, metavar="PROVIDER", help=", ".join(PROVIDERS))
+def _models(parser: argparse.ArgumentParser) -> None:
+    _account(parser, providers_with("models"), "list models")
+
+
+def _balance(parser: argparse.ArgumentParser) -> None:
+    _account(parser, providers_with("balance"), "tell a balance")
+
+
+def _account(parser: argparse.ArgumentParser, providers: tuple[str, ...], what: str) -> None:
+    parser.add_argument(
+        "provider",
+        type=values.provider_of(providers, what),
+        metavar="PROVIDER",
+        help=f"of those that {what}: {', '.join(providers)}",
+    )
     _credentials(parser)
     _json(parser)
 
@@ -259,8 +272,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "report": ("write the report page again", _report),
     "cancel": ("stop a batch, wherever it runs; it can be resumed", _cancel),
     "reconcile": ("look again at open and unknown items; creates nothing", _reconcile),
-    "models": ("what a provider can generate, and for how many credits", _account),
-    "balance": ("credits left on an account", _account),
+    "models": ("what a provider can generate, and for how many credits", _models),
+    "balance": ("credits left on an account", _balance),
     "limits": ("rate limits that all machines share through Prefect", _limits),
     "setup-automations": ("make the Prefect server act on failures and crashes", _setup_automations),
     "demo": ("the main job against the sandbox, with nothing to set up", _demo),

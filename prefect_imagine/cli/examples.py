@@ -49,7 +49,7 @@ _EXAMPLES = {
     ),
     "balance": (
         "balance imaginelab",
-        "balance aivisualstudio --credentials aivisualstudio=team",
+        "balance imaginelab --credentials imaginelab=team",
     ),
     "limits": (
         "limits",

@@ -19,7 +19,7 @@ from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.session import observer
-from prefect_imagine.batches.source import asked_in
+from prefect_imagine.batches.source import asked_in, read_stream
 from prefect_imagine.batches.summary import (
     BAD_INPUT,
     BUSY,
@@ -67,7 +67,7 @@ def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]
         raise ConfigurationError(
             "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
         )
-    data = sys.stdin.buffer.read()
+    data = read_stream(sys.stdin.buffer, "standard input")
     return read_prompts(data, arguments.format, defaults, variables(utc_now()), problems)
 
 
@@ -149,7 +149,10 @@ async def _run(
 
 def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:
     lines = estimate_lines(to_create(opened, options))
-    output.show_estimate(lines, to_stderr=arguments.json)
+    if lines:
+        output.show_estimate(lines, to_stderr=arguments.json)
+    else:
+        output.line(f"batch {opened.plan.batch_id}: nothing is left to create", to_stderr=arguments.json)
     summary, _ = standing(opened.plan, opened.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.items for line in lines if line.credits is None)

@@ -15,7 +15,8 @@ def tell_of_relatives(store: Store, plan: Plan) -> None:
     """Say where prompts of a file of the same name have been asked for before."""
     stem = plan.batch_id.rpartition("-")[0]
     for name in store.folders(""):
-        if not stem or not name.startswith(f"{stem}-"):
+        # A plan under the batch's own name has just been written by another process that begins the same.
+        if not stem or not name.startswith(f"{stem}-") or name == plan.batch_id:
             continue
         with suppress(ConfigurationError, StoreError):
             known = read_plan(store, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from pydantic import ValidationError
@@ -24,6 +24,20 @@ def _checked(check: Callable[[str], object]) -> Callable[[str], object]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
+
+
+def provider_of(providers: Sequence[str], what: str) -> Callable[[str], object]:
+    """Reads a provider's name, of those that can do something."""
+
+    def read(text: str) -> str:
+        if text in providers:
+            return text
+        allowed = f"allowed: {', '.join(providers)}"
+        if text in PROVIDERS:
+            raise ConfigurationError(f"{text} does not {what}; {allowed}")
+        raise ConfigurationError(f"there is no provider {text!r}; {allowed}")
+
+    return _checked(read)
 
 
 def _split_provider(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -25,9 +26,21 @@ def problems(
 @pytest.mark.parametrize(
     ("column", "cell", "says"),
     [
-        ("colour", "red", "unknown column"),
-        ("negative prompt", "x", "did you mean negative_prompt"),
-        ("labels.", "x", "unknown column"),
+        ("colour", "red", "unknown column; a provider's own setting goes in a column settings.colour ("),
+        (
+            "guidance scale",
+            "7",
+            "unknown column; a provider's own setting goes in a column settings.guidance",
+        ),
+        ("negative prompt", "x", "did you mean negative_prompt? A provider's own setting goes in a column "),
+        ("SEED", "7", "unknown column; did you mean seed? A provider's own setting goes in a column "),
+        ("labels.", "x", "unknown column; name it labels.<name> ("),
+        ("label", "x", "unknown column; name it labels.<name> ("),
+        ("ratio", "16:9", "unknown column; did you mean aspect_ratio? A provider's own setting goes in a "),
+        ("label.team", "x", "unknown column; did you mean labels.team? ("),
+        ("setings.quality", "x", "unknown column; did you mean settings.quality? ("),
+        ("settings_quality", "x", "unknown column; did you mean settings.quality? ("),
+        ("Settings: quality", "x", "unknown column; did you mean settings.quality? ("),
         ("provider", "aivisualstdio", "did you mean aivisualstudio? (allowed: imaginelab, blockadelabs, "),
         (
             "kind",
@@ -105,12 +118,35 @@ def test_a_missing_variable_is_told_with_the_ones_there_are() -> None:
         ("- 2025-99-99", "yaml", "the yaml cannot be read"),
         ("prompt: a fox", "yaml", "must be a list of prompts"),
         ("[" * 20_000, "yaml", "the yaml cannot be read"),
+        ("- &a {prompt: x, settings: {y: *a}}", "yaml", "stands inside of what it stands for"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_problem(text: str | bytes, file_format: str, says: str) -> None:
     ((row, column, message),) = problems(text, file_format)
     assert (row, column) == (None, None)
     assert says in message
+
+
+def nested_aliases(levels: int, width: int) -> str:
+    """A file of which each line stands for the one above several times."""
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels)]
+    row = f"prompts: [{{prompt: x, settings: {{all: *a{levels - 1}}}}}]"
+    return "\n".join(["a0: &a0 [x]", *lines, row])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (nested_aliases(levels=8, width=9), "its aliases stand for far more than it holds"),
+        (nested_aliases(levels=40, width=9), "its aliases stand for far more than it holds"),
+        (nested_aliases(levels=5000, width=1), "it is more than 100 levels deep"),
+    ],
+)
+def test_aliases_that_stand_for_too_much_are_told_at_once(text: str, says: str) -> None:
+    begun = time.monotonic()
+    ((_, _, message),) = problems(text, "yaml")
+    assert says in message
+    assert time.monotonic() - begun < 5
 
 
 def test_every_bad_line_of_a_jsonl_file_is_told_beside_what_else_is_wrong() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from prefect_imagine.batches import source
 from prefect_imagine.batches.formats import format_of
 from prefect_imagine.batches.prompts import (
     Asked,
@@ -19,11 +20,12 @@ from prefect_imagine.batches.prompts import (
     prompts_to_rows,
     read_prompts,
 )
-from prefect_imagine.batches.source import asked_in, read_source
+from prefect_imagine.batches.source import asked_in, read_source, read_stream
 from prefect_imagine.batches.templates import variables
 from prefect_imagine.errors import ConfigurationError, PromptFileError
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.stores.s3 import S3Store
 
 AT = datetime(2025, 3, 1, 23, 59, tzinfo=UTC)
 DEFAULTS = Defaults(provider="aivisualstudio")
@@ -187,6 +189,15 @@ def test_what_yaml_reads_as_a_date_is_kept_as_text() -> None:
     assert asked.request.labels == {"day": "2025-03-01"}
 
 
+def test_a_yaml_file_may_say_once_what_its_rows_share() -> None:
+    shared = "base: &base {model: m1, settings: {style: " + "long " * 100 + "}}\n"
+    rows = "".join(f"  - {{prompt: prompt number {n}, <<: *base}}\n" for n in range(1000))
+    asked = read(f"{shared}prompts:\n{rows}", "yaml")
+    assert {each.request.model for each in asked} == {"m1"}
+    assert {each.request.settings["style"] for each in asked} == {("long " * 100).strip()}
+    assert len(asked) == 1000
+
+
 def test_rows_beat_the_run_s_defaults() -> None:
     text = "prompt,provider,kind,model\na,,,\nb,imaginelab,video,m1\n"
     first, second = read(text, "csv", Defaults("aivisualstudio", "image", "m0"))
@@ -308,6 +319,28 @@ def test_a_source_is_a_file_or_an_object(tmp_path: Path) -> None:
         read_source(str(tmp_path / "none.csv"))
     with pytest.raises(ConfigurationError, match="Is a directory"):
         read_source(str(tmp_path))
+
+
+TOO_LARGE = "is larger than 256 MiB: split it"
+
+
+def test_a_source_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(ConfigurationError, match=f"/dev/zero {TOO_LARGE}"):
+        read_source("/dev/zero")
+    with open("/dev/zero", "rb") as endless, pytest.raises(ConfigurationError, match=f"a pipe {TOO_LARGE}"):
+        read_stream(endless, "a pipe")
+
+
+def test_an_object_that_is_too_large_is_refused_unread(
+    aws: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = aws.make_bucket()
+    with closing(aws.client()) as client:
+        client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
+    monkeypatch.setattr(source, "LARGEST", 4)
+    monkeypatch.setattr(S3Store, "read", lambda store, key: pytest.fail("it was read"))
+    with pytest.raises(ConfigurationError, match=rf"s3://{bucket}/in/a\.txt is larger than"):
+        read_source(f"s3://{bucket}/in/a.txt")
 
 
 def test_an_s3_source_is_read_from_its_bucket(aws: S3Server) -> None:

@@ -172,15 +172,30 @@ def test_it_is_broken_down_by_provider_model_and_label() -> None:
     assert {line.name: line.charged for line in usage.by_label} == {"campaign=x": 1, "team=a": 1, "team=b": 2}
 
 
-def test_seconds_are_from_the_first_create_to_the_last_output() -> None:
-    items = [make_item(1), make_item(2), make_item(3)]
-    records: list[AnyItemRecord] = [
-        *(intent(1, 2), created(1, 1, "j"), stored(1, 5)),
-        *(intent(2, 1), created(2, 1, "k"), stored(2, 3.26)),
-        intent(3, 0),
-    ]
-    assert bill(items, *records).by_provider[0].seconds == 4.0
-    assert bill(items).by_provider[0].seconds is None
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("spans", "seconds"),
+    [
+        pytest.param([], None, id="none"),
+        pytest.param([(2, 5)], 3.0, id="one"),
+        pytest.param([(2, 5), (1, 3.26)], 4.0, id="overlapping"),
+        pytest.param([(0, 10), (2, 3), (4, 5)], 10.0, id="one within another"),
+        pytest.param([(0, 2), (2, 4)], 4.0, id="one after another"),
+        pytest.param([(0, 5), (DAY, DAY + 7)], 12.0, id="resumed the next day"),
+        pytest.param([(0, 5), (1, DAY), (DAY, DAY + 7)], DAY + 7, id="left under way for a day"),
+        pytest.param([(5, 3)], 0.0, id="a clock that was set back"),
+    ],
+)
+def test_seconds_are_those_in_which_something_was_under_way(
+    spans: list[tuple[float, float]], seconds: float | None
+) -> None:
+    items = [make_item(index) for index in range(1, len(spans) + 2)]
+    records: list[AnyItemRecord] = [intent(len(items))]  # what is not stored yet does not count
+    for index, (begun, ended) in enumerate(spans, start=1):
+        records += [intent(index, begun), created(index, 1, f"j{index}"), stored(index, ended)]
+    assert bill(items, *records).by_provider[0].seconds == seconds
 
 
 @pytest.mark.parametrize(

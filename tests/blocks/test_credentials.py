@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import urllib.request
 import urllib.response
@@ -14,14 +15,15 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from pydantic import SecretStr
 
+from prefect_imagine import blocks
 from prefect_imagine.blocks import (
     BLOCKS,
     AIVisualStudioCredentials,
     BlockadeLabsCredentials,
     ImagineAPICredentials,
     ImagineLabCredentials,
-    ProviderCredentials,
 )
+from prefect_imagine.blocks.credentials import ProviderCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.sandbox import RunningSandbox
@@ -53,6 +55,15 @@ class TestStandards(BlockStandardTestSuite):
     @pytest.fixture
     def block(self, block: type[Block]) -> type[Block]:
         return block
+
+
+def test_registering_the_module_registers_the_four_and_no_other() -> None:
+    assert set(_registered()) == set(BLOCKS.values())
+
+
+def _registered() -> list[type[Block]]:
+    """The classes that `prefect block register -m prefect_imagine.blocks` registers."""
+    return [each for _, each in inspect.getmembers(blocks) if Block.is_block_class(each)]
 
 
 def _block(provider: str, sandbox: RunningSandbox) -> ProviderCredentials:

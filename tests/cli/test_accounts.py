@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_imagine.cli.arguments import parse
+from prefect_imagine.providers.registry import PROVIDERS
 from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Shell
 
@@ -69,6 +70,17 @@ def test_help_fits_a_terminal(bare_shell: Shell, command: tuple[str, ...]) -> No
         name, *words = shlex.split(example)
         assert name == "prefect-imagine"
         assert parse(words).command == (command[0] if command else words[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "offered"),
+    [("models", {"imaginelab", "blockadelabs", "aivisualstudio"}), ("balance", {"imaginelab"})],
+)
+def test_only_providers_that_have_the_call_are_offered(
+    bare_shell: Shell, command: str, offered: set[str]
+) -> None:
+    told = bare_shell.run(command, "--help").stdout.partition("examples:")[0]
+    assert {name for name in PROVIDERS if name in told} == offered
 
 
 def test_the_version_is_told(bare_shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,9 +76,9 @@ def prompts(bare_shell: Shell) -> Path:
         (["report", "./no/where"], "there is no batch 'where' under "),
         (["cancel", "nothing-here"], "there is no batch"),
         (["reconcile", "nothing-here"], "there is no batch"),
-        (["models", "dalle"], "invalid choice: 'dalle'"),
-        (["models", "imagineapi"], "imagineapi cannot list models"),
-        (["balance", "blockadelabs"], "blockadelabs cannot tell a balance"),
+        (["models", "dalle"], "there is no provider 'dalle'; allowed: imaginelab, "),
+        (["models", "imagineapi"], "imagineapi does not list models; allowed: imaginelab, blockadelabs, "),
+        (["balance", "blockadelabs"], "blockadelabs does not tell a balance; allowed: imaginelab (see "),
     ],
     ids=" ".join,
 )
@@ -86,6 +87,13 @@ def test_a_command_that_cannot_be_meant(
 ) -> None:
     provider = ["--provider", "imaginelab"] if "--output" in words or "--batch-id" in words else []
     assert_refused(bare_shell.run(*words, *provider, "--json"), says)
+
+
+def test_standard_input_without_an_end_is_refused(bare_shell: Shell) -> None:
+    endless = 'exec "$0" -m prefect_imagine "$@" < /dev/zero'
+    shell = Shell(bare_shell.folder, bare_shell.environment, ("sh", "-c", endless, sys.executable))
+    ended = shell.run("generate", "-", "--format", "txt", "--json")
+    assert_refused(ended, "standard input is larger than 256 MiB: split it")
 
 
 def test_without_json_stdout_stays_empty(bare_shell: Shell) -> None:
@@ -158,6 +166,37 @@ def test_what_the_providers_refuse_is_told_although_a_key_is_missing(bare_shell:
         "  imaginelab: no key; set IMAGINELAB_EMAIL and IMAGINELAB_PASSWORD, or IMAGINELAB_TOKEN",
         "  row 2, column 'count': 0 is out of range; allowed: 1 to 1000",
         "  row 3, column 'prompt': has 601 characters; at most 600 are allowed",
+    ]
+
+
+def test_what_is_known_of_the_providers_is_told_without_any_key(
+    bare_shell: Shell, providers: RunningSandbox
+) -> None:
+    lines = [
+        "prompt,provider,model,aspect_ratio,seed",
+        "a,aivisualstudio,,17:9,",
+        "b,imagineapi,,,-1",
+        "c,imagineapi,dalle,,",
+        "d,imaginelab,,,",
+        "e,blockadelabs,,,",
+    ]
+    file = bare_shell.write("bad.csv", "\n".join(lines))
+    ended = bare_shell.run("generate", file, "--json", **dict.fromkeys(providers.environment))
+    found = assert_refused(ended, "7 problems in the prompts:", *KEYS.values())
+    assert found["error"].splitlines()[5:] == [
+        "  row 1, column 'aspect_ratio': '17:9' is not allowed; allowed: 1:1, 16:9, 9:16, 4:3, 3:4, 3:2, 2:3",
+        "  row 2, column 'seed': -1 is out of range; allowed: 0 to 4294967295",
+        "  row 3, column 'model': imagineapi has one model, 'midjourney'; leave the column empty",
+    ]
+
+
+def test_what_a_provider_tells_is_told_although_the_key_of_another_is_missing(bare_shell: Shell) -> None:
+    lines = ["prompt,provider", "a,imaginelab", f"{'z' * 601},blockadelabs"]
+    file = bare_shell.write("bad.csv", "\n".join(lines))
+    found = assert_refused_after_looking(bare_shell, "generate", file, IMAGINELAB_EMAIL=None)
+    assert found["error"].splitlines()[1:] == [
+        "  imaginelab: no key; set IMAGINELAB_EMAIL and IMAGINELAB_PASSWORD, or IMAGINELAB_TOKEN",
+        "  row 2, column 'prompt': has 601 characters; at most 600 are allowed",
     ]
 
 

@@ -166,6 +166,8 @@ def test_a_dry_run_of_a_batch_that_exists_estimates_what_is_left(shell: Shell, m
     assert ended.code == 0
     assert ended.last["items"]["stored"] == 2
     assert ended.last["credits"]["estimated"] == 0
+    assert ended.stderr == "batch my.batch_1: nothing is left to create\n"
+    assert shell.run(*words, "--dry-run").stdout == "batch my.batch_1: nothing is left to create\n"
 
 
 def test_prompts_and_output_may_lie_in_a_bucket(shell: Shell, s3_server: S3Server, bucket: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +40,21 @@ def test_a_limit_is_set_changed_and_shown(shell: Shell) -> None:
     (row,) = [line.split() for line in others.splitlines() if made["key_hash"] in line]
     assert row[2] == "another"
     assert "imaginelab" not in others
+
+
+def words(line: str) -> list[str]:
+    """A line as it is whatever its table's columns are wide, and whoever's key it shows."""
+    return re.sub(r"─+", "─", re.sub(r"\b[0-9a-f]{16}\b", "HASH", line)).split()
+
+
+def test_the_page_shows_what_is_printed(shell: Shell) -> None:
+    page = (Path(__file__).parents[2] / "docs/cli.md").read_text(encoding="utf-8")
+    command, *lines = page.partition("$ prefect-imagine limits")[2].partition("```")[0].splitlines()
+    ended = shell.run("limits", *shlex.split(command))
+    assert ended.code == 0, ended.stderr
+    others = [line for line in ended.stdout.splitlines() if "another" in words(line)]
+    printed = [line for line in ended.stdout.splitlines() if line not in others]
+    assert [words(line) for line in printed] == [words(line) for line in lines]
 
 
 def test_what_this_machine_has_learned_is_told(shell: Shell, providers: RunningSandbox) -> None:

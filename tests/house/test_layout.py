@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,15 @@ def test_the_face_offers_what_people_are_told_to_import() -> None:
     assert public == set(importlib.import_module("prefect_imagine.tasks").__all__)
     assert public < set(prefect_imagine.__all__)
     assert importlib.import_module("prefect_imagine.flows").generate_batch is prefect_imagine.generate_batch
+
+
+def test_what_a_batch_is_told_and_tells_is_made_of_names_on_the_face() -> None:
+    import prefect_imagine
+
+    assert {"BatchOptions", "Output", "PriceList", "Rotation", "Timing"} < set(prefect_imagine.__all__)
+    for name, field in prefect_imagine.BatchOptions.model_fields.items():
+        assert field.description, name
+        assert f"\n    {name}: " in inspect.cleandoc(prefect_imagine.BatchOptions.__doc__ or ""), name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -92,6 +93,54 @@ def test_installed_versions_fit_together() -> None:
         [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_windows_is_refused_in_a_sentence() -> None:
+    code = "import importlib, typing, sys; sys.platform = 'win32'; import prefect_imagine"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        "ImportError: prefect-imagine needs a POSIX system (Linux, macOS): it locks files with fcntl"
+    )
+
+
+STAND_IN = """\
+#!/bin/sh
+case "$*" in
+"-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+*" install "*)
+    for n in $(seq 60); do echo "Collecting package-$n"; echo "  Using cached package-$n.whl"; done
+    echo "Installing collected packages: a, b, c"
+    exit $PIP_ENDS ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_installation_tells_in_a_few_lines_how_it_goes(tmp_path: Path, status: int) -> None:
+    """With a python that installs nothing, since the real one takes minutes."""
+    python = tmp_path / "python"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    venv = tmp_path / "venv"
+    ended = subprocess.run(
+        ["make", "install", f"PYTHON={python}", f"VENV={venv}"],
+        cwd=ROOT,
+        env={**os.environ, "PIP_ENDS": str(status)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode == 0) is (status == 0), ended.stderr
+    assert (venv / ".installed").exists() is (status == 0)
+    lines = ended.stdout.splitlines()
+    assert "a few minutes the first time" in ended.stdout
+    assert [line for line in lines if "so far" in line or line.startswith("Installing 3")] == [
+        "  25 packages so far",
+        "  50 packages so far",
+        "Installing 3 in all …",
+    ]
+    assert len(lines) < 15
 
 
 def test_every_make_target_explains_itself() -> None:

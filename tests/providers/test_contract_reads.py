@@ -169,7 +169,7 @@ MISSING = [
     (provider, call)
     for provider in PROVIDERS
     for call in CALLS
-    if not getattr(CLIENTS[provider].capabilities, call)  # type: ignore[attr-defined]
+    if not getattr(CLIENTS[provider].capabilities, call)
 ]
 
 
