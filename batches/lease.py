@@ -88,6 +88,15 @@ def who_runs(store: Store, batch_id: str) -> Runner | None:
     return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
 
 
+def is_held(store: Store, batch_id: str) -> bool:
+    """Whether some process has not let go of a batch, be it seen to live or not. Raises `StoreError`."""
+    data = store.read(_key(batch_id))
+    try:
+        return data is not None and not LeaseRecord.model_validate_json(data).released
+    except ValidationError:
+        return True
+
+
 def _key(batch_id: str) -> str:
     return f"{batch_id}/lease.json"
 

@@ -80,10 +80,7 @@ async def reconcile(
     store: Store,
     batch_id: str,
     accounts: Accounts,
-    stages: STOP_SECONDS = 30.0
-"""How long the store may fail while a batch is stopped."""
-
-StagesOf = lambda session: nullcontext(),
+    stages: StagesOf = lambda session: nullcontext(),
 ) -> tuple[Summary, Usage]:
     """Look again at a batch's open, unknown and unfinished items: adopt and store what is found.
 
