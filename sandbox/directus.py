@@ -104,7 +104,7 @@ def _conditions(query: Mapping[str, str], api: ImagineAPI, complain: Complain) -
         found.setdefault((field, operator), []).extend(values)
     for field, operator in found:
         if field not in api.filterable():
-            raise api.refuse("forbidden", f'You don\'t have permission to access field "{field}".')
+            raise api.forbidden()
         if operator not in OPERATORS:
             raise complain(f'Invalid filter operator "{operator}"')
     return tuple(Condition(*where, tuple(values)) for where, values in found.items())

@@ -71,7 +71,7 @@ class SandboxSettings:
     stays out of list answers; `server_delay_seconds` is added to every API answer.
     `blockade_envelope`: `response` as on the pages; `request` on reads by id with a bare create, as public
     clients know it; or `bare`. `history_mode` and `imaginelab_outputs` are the shapes ImagineLab leaves open.
-    `imagineapi_has_ref=False` is the self-hosted schema; `imagineapi_upscales` how many upscaled pictures a
+    `imagineapi_has_ref=False` is a schema where nobody may write `ref`; `imagineapi_upscales` how many upscaled pictures a
     job has (0: only `url`); `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
     """
 
