@@ -98,12 +98,14 @@ class ImagineAPI(Api):
         """Banned prompts are accepted here, and fail."""
 
     def create(self, call: Call) -> Answer:
-        """`POST /items/images`, with or without a trailing slash; answers 200."""
+        """`POST /items/images`, with or without a trailing slash; answers 200 with the row that was made, or
+        204 where the key may not read it."""
         body = self._body(call)
         order = Order("image", MODEL, body["prompt"], PRICE, ref=body.get("ref"))
         if FORBIDDEN_WORD in order.prompt:
             order = replace(order, error="Banned prompt detected")
-        return Answer({"data": self.record(self.accept(call, order), call)})
+        job = self.accept(call, order)
+        return Answer({"data": self.record(job, call)} if self.may("read") else None)
 
     def _body(self, call: Call) -> dict[str, Any]:
         body = call.fields

@@ -66,6 +66,8 @@ class _Passage:
         body = await _read_body(self._request)
         account = self._authenticated(body)
         self._limit(account)
+        if not self._api.may(self._route.operation):
+            raise self._api.forbidden()
         call = Call(self._request, account, self._now, body)
         fired = self._world.faults.fire(self._api.provider, self._route.operation, self._prompt(call))
         if fired:
