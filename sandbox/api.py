@@ -129,7 +129,7 @@ class Api(ABC):
         """The permanent refusal that looks like a rate limit, where the API has one."""
         return None
 
-    def refuse(self, reason: Reason, message: str, status: int | None = None, **details: Any) -> Refusal:
+    def refuse(self, reason: Reason, message: str, status: int | None = None, /, **details: Any) -> Refusal:
         return Refusal(status or self.statuses[reason], self.error_body(reason, message, details))
 
     def show(self, moment: float) -> float:

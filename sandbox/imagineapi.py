@@ -166,8 +166,17 @@ class ImagineAPI(Api):
         if name == "date_created":
             return iso_milliseconds(self.show(job.created_at))
         if name == "status":
-            return _status(job, now)
+            return self._status(job, now)
         return {"id": job.id, "prompt": job.prompt, "ref": job.order.ref}[name]
+
+    def _status(self, job: Job, now: float) -> str:
+        phase = job.phase(now)
+        if phase != "running":
+            return "completed" if phase == "succeeded" else "failed"
+        reached = job.fraction(now)
+        if reached >= STARTED_AT:
+            return "in-progress"
+        return "queued" if reached >= QUEUED_AT and self.world.settings.imagineapi_queued else "pending"
 
     def record(self, job: Job, call: Call) -> dict[str, Any]:
         """An image as Directus shows it: while in progress `url` is set to an unfinished picture."""
@@ -200,13 +209,3 @@ class ImagineAPI(Api):
     def filterable(self) -> tuple[str, ...]:
         has_ref = self.world.settings.imagineapi_has_ref
         return FIELDS if has_ref else tuple(name for name in FIELDS if name != "ref")
-
-
-def _status(job: Job, now: float) -> str:
-    phase = job.phase(now)
-    if phase != "running":
-        return "completed" if phase == "succeeded" else "failed"
-    reached = job.fraction(now)
-    if reached < QUEUED_AT:
-        return "pending"
-    return "queued" if reached < STARTED_AT else "in-progress"

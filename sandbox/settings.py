@@ -72,10 +72,14 @@ class SandboxSettings:
     `media_bytes` is the least size of a media file, `image_pixels` the longer side of a picture.
     `clock_offset_seconds` shifts the clock the provider shows; `history_lag_seconds` is how long a new job
     stays out of list answers; `server_delay_seconds` is added to every API answer.
+    `media_limited` makes media under the API's own origin, ImagineAPI's, take from the key's rate limit.
     `blockade_envelope`: `response` as on the pages; `request` on reads by id with a bare create, as public
     clients know it; or `bare`. `history_mode` and `imaginelab_outputs` are the shapes ImagineLab leaves open.
     `imagineapi_has_ref=False` is a schema in which `ref` is out of reach; `imagineapi_upscales` how many
-    upscaled pictures a job has (0: only `url`); `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
+    upscaled pictures a job has (0: only `url`); `imagineapi_queued` shows a `queued` job, a word that the
+    page does not know; `imagineapi_assets_need_token` keeps files for their owner; `query_limit_max` is
+    Directus' QUERY_LIMIT_MAX, the most rows that a list may be asked for (None: any number).
+    `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
     """
 
     seed: int = 0
@@ -90,6 +94,7 @@ class SandboxSettings:
     clock_offset_seconds: float = 0.0
     token_seconds: float = 3600.0
     media_bytes: int | None = None
+    media_limited: bool = False
     image_pixels: int = 512
     history_mode: Literal["bare", "items", "unpaged", "capped", "missing"] = "bare"
     imaginelab_outputs: Literal["objects", "strings"] = "objects"
@@ -97,6 +102,9 @@ class SandboxSettings:
     blockade_envelope: Literal["response", "request", "bare"] = "response"
     imagineapi_has_ref: bool = True
     imagineapi_upscales: int = 4
+    imagineapi_queued: bool = False
+    imagineapi_assets_need_token: bool = False
+    query_limit_max: int | None = None
     aivisualstudio_wraps_single: bool = False
 
     def __post_init__(self) -> None:
@@ -173,5 +181,7 @@ def _check_values(settings: SandboxSettings) -> None:
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}")
+    if settings.query_limit_max is not None and settings.query_limit_max < 1:
+        raise ValueError("query_limit_max must be at least 1")
     if not set(settings.access.values()) <= {"full", "no_lists", "no_reads"}:
         raise ValueError("access must be one of full, no_lists, no_reads")
