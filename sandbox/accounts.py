@@ -77,7 +77,7 @@ class Accounts:
         if key != demo and not (key.startswith(f"{demo}-") and len(key) > len(demo) + 1):
             return None
         if provider == IMAGINELAB:
-            return self.by_name(provider, _email_for(key[len(demo) + 1 :]))
+            return self.by_name(provider, email_of(key[len(demo) + 1 :]))
         return self.by_name(provider, key)
 
     def by_login(self, email: str, password: str) -> Account | None:
@@ -90,5 +90,11 @@ class Accounts:
 _MAIN = {EMAIL, *KEYS.values()}
 
 
-def _email_for(suffix: str) -> str:
-    return f"you+{suffix}@example.com" if suffix else EMAIL
+def key_of(provider: str, account: str) -> str:
+    """The API key of the demo account (no name) or of one that anyone names."""
+    return f"{KEYS[provider]}-{account}" if account else KEYS[provider]
+
+
+def email_of(account: str) -> str:
+    """The email that such an account has at ImagineLab."""
+    return f"you+{account}@example.com" if account else EMAIL

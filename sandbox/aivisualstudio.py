@@ -92,6 +92,9 @@ class AIVisualStudio(Api):
         rest = {name: value for name, value in details.items() if name != "code"}
         return {"error": {"code": code, "message": message, "details": rest}}
 
+    def forbidden(self) -> Refusal:
+        return self._without_scope("read", ["generate:image", "generate:video"])
+
     def not_found(self, job_id: str) -> Refusal:
         return self.refuse("not_found", "Generation not found")
 
@@ -109,9 +112,11 @@ class AIVisualStudio(Api):
 
     def require_scope(self, account: Account, scope: str) -> None:
         if account.readonly:
-            raise self.refuse(
-                "forbidden", f"API key doesn't have the {scope} scope", required=scope, scopes=["read"]
-            )
+            raise self._without_scope(scope, ["read"])
+
+    def _without_scope(self, scope: str, has: list[str]) -> Refusal:
+        message = f"API key doesn't have the {scope} scope"
+        return self.refuse("forbidden", message, required=scope, scopes=has)
 
     def invalid(self, field: str, message: str) -> Refusal:
         return self.refuse("invalid", message, field=field)

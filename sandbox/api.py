@@ -113,6 +113,10 @@ class Api(ABC):
     def error_body(self, reason: Reason, message: str, details: Mapping[str, Any]) -> Any:
         """An error in this API's shape."""
 
+    def forbidden(self) -> Refusal:
+        """What a key hears that may not do this."""
+        return self.refuse("forbidden", "You don't have permission to access this")
+
     @abstractmethod
     def not_found(self, job_id: str) -> Refusal:
         """What reading a job says that is not there or not the caller's."""
@@ -125,7 +129,7 @@ class Api(ABC):
         """The permanent refusal that looks like a rate limit, where the API has one."""
         return None
 
-    def refuse(self, reason: Reason, message: str, status: int | None = None, **details: Any) -> Refusal:
+    def refuse(self, reason: Reason, message: str, status: int | None = None, /, **details: Any) -> Refusal:
         return Refusal(status or self.statuses[reason], self.error_body(reason, message, details))
 
     def show(self, moment: float) -> float:
@@ -134,6 +138,11 @@ class Api(ABC):
 
     def job_id_in(self, request: web.Request) -> str | None:
         return request.match_info.get("id")
+
+    def may(self, operation: Operation) -> bool:
+        """Whether the provider's keys have access to this."""
+        refused: Mapping[str, tuple[Operation, ...]] = {"no_lists": ("list",), "no_reads": ("list", "read")}
+        return operation not in refused.get(self.world.settings.access[self.provider], ())
 
     def find(self, call: Call, job_id: str | None = None) -> Job:
         wanted = call.path("id") if job_id is None else job_id

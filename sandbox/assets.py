@@ -1,21 +1,24 @@
-"""ImagineAPI's files, which live on the API's own origin and need its token."""
+"""ImagineAPI's files, which live on the API's own origin."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
+from prefect_imagine.sandbox.accounts import ANONYMOUS, Account
 from prefect_imagine.sandbox.api import Refusal
 from prefect_imagine.sandbox.books import Job
 from prefect_imagine.sandbox.cdn import MediaServer
 from prefect_imagine.sandbox.imagineapi import ImagineAPI
 from prefect_imagine.sandbox.outputs import Output, is_there, output
+from prefect_imagine.sandbox.pipeline import take_from_limit
 
 DIGITS = "123456789a"
 """The last digit of an asset's id by the index of its file."""
 
 
 class Assets:
-    """`GET /assets/{asset_id}/{file}`: refused as Directus does; not counted by the rate limit."""
+    """`GET /assets/{asset_id}/{file}`: open to everybody who knows the address, unless a setting guards them;
+    a wrong token is refused all the same, as Directus does."""
 
     def __init__(self, api: ImagineAPI, media: MediaServer) -> None:
         self._api, self._media = api, media
@@ -24,15 +27,30 @@ class Assets:
         try:
             job, one = self._find(request)
         except Refusal as refusal:
-            return self._media.refused(self._api.provider, refusal.status, refusal.body)
+            return self._media.refused(self._api.provider, refusal)
         return await self._media.send(request, job, one)
 
     def _find(self, request: web.Request) -> tuple[Job, Output]:
         world = self._api.world
         now = world.clock.now()
-        account = self._api.authenticate(request, None, now)
+        caller = self._caller(request, now)
+        if world.settings.media_limited:
+            take_from_limit(self._api, caller, now)
         wanted = request.match_info["asset"]
-        job, index = world.books.find(account, f"{wanted[:-1]}0"), DIGITS.find(wanted[-1])
+        job, index = self._job(f"{wanted[:-1]}0", caller), DIGITS.find(wanted[-1])
         if job is None or index < 0 or not is_there(job, index, now):
             raise self._api.not_found(wanted)
         return job, output(job, index)
+
+    def _caller(self, request: web.Request, now: float) -> Account:
+        guarded = self._api.world.settings.imagineapi_assets_need_token
+        if guarded or "Authorization" in request.headers:
+            return self._api.authenticate(request, None, now)
+        return self._api.world.accounts.by_name(self._api.provider, ANONYMOUS)
+
+    def _job(self, job_id: str, caller: Account) -> Job | None:
+        world = self._api.world
+        if world.settings.imagineapi_assets_need_token:
+            return world.books.find(caller, job_id)
+        job = world.books.by_id.get((self._api.provider, job_id))
+        return job if job and not job.deleted else None

@@ -22,6 +22,7 @@ FIRST_ID = 123456
 PRICE = 1
 """The API tells no costs; the books charge this for every job so that bills can be compared."""
 
+NO_ACCESS = "Account does not have access to this method"
 STATUSES = ("all", "pending", "dispatched", "processing", "complete", "abort", "error")
 DISPATCHED_AT, PROCESSING_AT = 0.1, 0.2
 
@@ -57,6 +58,9 @@ class BlockadeLabs(Api):
     def error_body(self, reason: Reason, message: str, details: Mapping[str, Any]) -> Any:
         return {"error": message}
 
+    def forbidden(self) -> Refusal:
+        return self.refuse("forbidden", NO_ACCESS)
+
     def not_found(self, job_id: str) -> Refusal:
         return self.refuse("not_found", f"Imagine request {job_id} not found")
 
@@ -69,7 +73,7 @@ class BlockadeLabs(Api):
             key = str((as_object(body) or {}).get("api_key"))
         account = self.world.accounts.by_key(self.provider, key)
         if account is None:
-            raise self.refuse("unauthorized", "Account does not have access to this method")
+            raise self.refuse("unauthorized", NO_ACCESS)
         return account
 
     def generators(self, call: Call) -> Answer:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from aiohttp import web
 
+from prefect_imagine.sandbox.api import Refusal
 from prefect_imagine.sandbox.books import Job
 from prefect_imagine.sandbox.faults import Fired
 from prefect_imagine.sandbox.media import Media, render
@@ -61,11 +61,12 @@ class MediaServer:
         finally:
             books.leave(job.provider, status)
 
-    def refused(self, provider: str, status: int, body: Any) -> web.Response:
+    def refused(self, provider: str, refusal: Refusal) -> web.Response:
         """An error answer of the API that guards its files itself."""
         self._world.books.arrive(provider, "media")
-        self._world.books.leave(provider, status)
-        return web.json_response(body, status=status, headers=self._headers())
+        self._world.books.leave(provider, refusal.status)
+        headers = self._headers() | refusal.headers
+        return web.json_response(refusal.body, status=refusal.status, headers=headers)
 
     async def _spoilt(self, request: web.Request, job: Job, fired: Fired) -> web.StreamResponse | None:
         """An answer that has nothing of the file, if there is reason for one."""

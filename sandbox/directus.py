@@ -83,9 +83,9 @@ def read_query(query: Mapping[str, str], api: ImagineAPI) -> Query:
     """The query of a list request, or `Refusal` as Directus words it."""
 
     def complain(message: str) -> Refusal:
-        return api.refuse("invalid", f"Invalid query. {message}.", code="INVALID_QUERY")
+        return api.refuse("invalid", f"Invalid query. {message}.", code="INVALID_QUERY", reason=message)
 
-    limit = whole_number(query, "limit", DEFAULT_LIMIT, complain)
+    limit = _limit(query, api.world.settings.query_limit_max, complain)
     offset = whole_number(query, "offset", 0, complain)
     page = whole_number(query, "page", 1, complain)
     sort = query.get("sort", "")
@@ -93,6 +93,20 @@ def read_query(query: Mapping[str, str], api: ImagineAPI) -> Query:
         raise complain('"limit", "offset", "page" or "sort" is out of range')
     conditions = _conditions(query, api, complain)
     return Query(conditions, limit, offset + (page - 1) * max(limit, 0), sort)
+
+
+def _limit(query: Mapping[str, str], most: int | None, complain: Complain) -> int:
+    """How many rows are asked for. Where the server has a maximum, -1 means that many."""
+    limit = whole_number(query, "limit", DEFAULT_LIMIT, complain)
+    if most is None:
+        return limit
+    if limit == -1:
+        return most
+    if "limit" not in query:
+        return min(limit, most)
+    if limit > most:
+        raise complain(f'"limit" must be less than or equal to {most}')
+    return limit
 
 
 def _conditions(query: Mapping[str, str], api: ImagineAPI, complain: Complain) -> tuple[Condition, ...]:
@@ -104,7 +118,7 @@ def _conditions(query: Mapping[str, str], api: ImagineAPI, complain: Complain) -
         found.setdefault((field, operator), []).extend(values)
     for field, operator in found:
         if field not in api.filterable():
-            raise api.refuse("forbidden", f'You don\'t have permission to access field "{field}".')
+            raise api.forbidden()
         if operator not in OPERATORS:
             raise complain(f'Invalid filter operator "{operator}"')
     return tuple(Condition(*where, tuple(values)) for where, values in found.items())

@@ -70,8 +70,12 @@ class ImagineAPI(Api):
         rest = {name: value for name, value in details.items() if name != "code"}
         return {"errors": [{"message": message, "extensions": {**rest, "code": code}}]}
 
+    def forbidden(self) -> Refusal:
+        """What Directus 10 says of every row, field and collection out of reach: it names none of them."""
+        return self.refuse("forbidden", "You don't have permission to access this.")
+
     def not_found(self, job_id: str) -> Refusal:
-        return self.refuse("not_found", "You don't have permission to access this.")
+        return self.forbidden()
 
     def image_error(self) -> Refusal:
         return self.refuse("rate_limited", "The image could not be processed.", code="IMAGE_ERROR")
@@ -84,7 +88,7 @@ class ImagineAPI(Api):
     def authenticate(self, request: web.Request, body: Any, now: float) -> Account:
         token = bearer(request)
         if token is None:
-            raise self.refuse("forbidden", "You don't have permission to access this.")
+            raise self.forbidden()
         account = self.world.accounts.by_key(self.provider, token)
         if account is None:
             raise self.refuse("unauthorized", "Invalid user credentials.")
@@ -94,20 +98,22 @@ class ImagineAPI(Api):
         """Banned prompts are accepted here, and fail."""
 
     def create(self, call: Call) -> Answer:
-        """`POST /items/images`, with or without a trailing slash; answers 200."""
+        """`POST /items/images`, with or without a trailing slash; answers 200 with the row that was made, or
+        204 where the key may not read it."""
         body = self._body(call)
         order = Order("image", MODEL, body["prompt"], PRICE, ref=body.get("ref"))
         if FORBIDDEN_WORD in order.prompt:
             order = replace(order, error="Banned prompt detected")
-        return Answer({"data": self.record(self.accept(call, order), call)})
+        job = self.accept(call, order)
+        return Answer({"data": self.record(job, call)} if self.may("read") else None)
 
     def _body(self, call: Call) -> dict[str, Any]:
         body = call.fields
         if body is None:
             raise self.refuse("invalid", 'Invalid payload. "body" must be an object.')
         known = {"prompt", "ref"} if self.world.settings.imagineapi_has_ref else {"prompt"}
-        for name in body.keys() - known:
-            raise self.refuse("invalid", f'Invalid payload. Field "{name}" doesn\'t exist.')
+        if body.keys() - known:
+            raise self.forbidden()
         if not isinstance(body.get("prompt"), str) or not body["prompt"].strip():
             message = 'Validation failed for field "prompt". Value is required.'
             raise self.refuse("invalid", message, code="FAILED_VALIDATION", field="prompt", type="required")
@@ -160,8 +166,17 @@ class ImagineAPI(Api):
         if name == "date_created":
             return iso_milliseconds(self.show(job.created_at))
         if name == "status":
-            return _status(job, now)
+            return self._status(job, now)
         return {"id": job.id, "prompt": job.prompt, "ref": job.order.ref}[name]
+
+    def _status(self, job: Job, now: float) -> str:
+        phase = job.phase(now)
+        if phase != "running":
+            return "completed" if phase == "succeeded" else "failed"
+        reached = job.fraction(now)
+        if reached >= STARTED_AT:
+            return "in-progress"
+        return "queued" if reached >= QUEUED_AT and self.world.settings.imagineapi_queued else "pending"
 
     def record(self, job: Job, call: Call) -> dict[str, Any]:
         """An image as Directus shows it: while in progress `url` is set to an unfinished picture."""
@@ -194,13 +209,3 @@ class ImagineAPI(Api):
     def filterable(self) -> tuple[str, ...]:
         has_ref = self.world.settings.imagineapi_has_ref
         return FIELDS if has_ref else tuple(name for name in FIELDS if name != "ref")
-
-
-def _status(job: Job, now: float) -> str:
-    phase = job.phase(now)
-    if phase != "running":
-        return "completed" if phase == "succeeded" else "failed"
-    reached = job.fraction(now)
-    if reached < QUEUED_AT:
-        return "pending"
-    return "queued" if reached < STARTED_AT else "in-progress"

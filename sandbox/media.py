@@ -27,11 +27,13 @@ BLOCK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MediaSpec:
-    """What decides a file's bytes: `marker` makes it the job's own, `least` is its size's lower bound."""
+    """What decides a file's bytes: `marker` makes it the job's own, `look` is what composes a picture, and
+    `least` its size's lower bound."""
 
     format: str
     prompt: str
     marker: str
+    look: str = ""
     size: tuple[int, int] = (512, 512)
     least: int | None = None
 
@@ -81,7 +83,7 @@ def _blocks(spec: MediaSpec, have: int, block: int = BLOCK) -> int:
 
 def _encoded(spec: MediaSpec, format_name: str, **options: object) -> bytes:
     buffer = BytesIO()
-    draw(spec.prompt, spec.marker, spec.size).save(buffer, format_name, **options)
+    draw(spec.prompt, spec.marker, spec.look, spec.size).save(buffer, format_name, **options)
     return buffer.getvalue()
 
 

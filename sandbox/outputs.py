@@ -49,8 +49,10 @@ def output(job: Job, index: int) -> Output:
     extension = _extension(job)
     stem = {PARTIAL: "partial", THUMBNAIL: "thumb"}.get(index, f"output-{index}")
     marker = f"{job.provider} {job.id}" + (f" #{index}" if index else "")
-    least = None if index in (PARTIAL, THUMBNAIL) else job.media_bytes
-    spec = MediaSpec(extension, job.prompt, marker, _size(job, index), least)
+    small = index in (PARTIAL, THUMBNAIL)
+    look = f"{job.id} {0 if small else index}"
+    least = None if small else job.media_bytes
+    spec = MediaSpec(extension, job.prompt, marker, look, _size(job, index), least)
     return Output(index, f"{stem}.{extension}", spec)
 
 

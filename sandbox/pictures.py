@@ -1,9 +1,10 @@
-"""Pictures that look different for different prompts, and carry the prompt so that a person can tell."""
+"""Pictures in the prompt's colours, each file composed in its own way, with the prompt written on them."""
 
 from __future__ import annotations
 
 import hashlib
 import textwrap
+import unicodedata
 from colorsys import hls_to_rgb
 from functools import lru_cache
 
@@ -15,25 +16,42 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 RGB = tuple[int, int, int]
 
 
-def draw(prompt: str, label: str, size: tuple[int, int]) -> Image.Image:
-    """A gradient in the prompt's own colours with the prompt and the label written on it."""
-    picture = _background(hashlib.sha256(prompt.encode("utf-8", "replace")).digest(), size)
+_SPELLED = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"}
+    | {"ð": "d", "þ": "th", "\N{EN DASH}": "-", "\N{EM DASH}": "-"}
+)
+
+
+def draw(prompt: str, label: str, look: str, size: tuple[int, int]) -> Image.Image:
+    """A gradient with the prompt and the label written on it: `look` composes it anew, deterministically."""
+    picture = _background(_digest(prompt), _digest(look), size)
     pen = ImageDraw.Draw(picture)
     width, height = size
     points = max(8, min(width, height) // 16)
-    lines = textwrap.wrap(prompt[:400], width=max(8, int(width / points * 1.7))) or ["(no prompt)"]
+    written = drawable(prompt[:400])
+    lines = textwrap.wrap(written, width=max(8, int(width / points * 1.7))) or ["(no prompt)"]
     _write(pen, (points, points), "\n".join(lines[:8]), points)
     _write(pen, (points, height - 2 * points), label[:80], max(7, points * 2 // 3))
     return picture
 
 
-def _background(digest: bytes, size: tuple[int, int]) -> Image.Image:
-    hue = digest[0] / 256
+def drawable(text: str) -> str:
+    """The text in the letters that the font has: it has none with accents, and few beside ASCII."""
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def _background(prompt: bytes, look: bytes, size: tuple[int, int]) -> Image.Image:
+    hue = prompt[0] / 256 + look[0] / 1500
     dark, middle, light = _shade(hue, 0.22), _shade(hue + 0.08, 0.45), _shade(hue + 0.2, 0.72)
-    field = _ramp(digest[1] % 8).resize(size, Image.Resampling.BILINEAR)
+    field = _ramp(look[1] % 8).resize(size, Image.Resampling.BILINEAR)
     picture = ImageOps.colorize(field, dark, light, middle)
     glow = _disc().resize(size, Image.Resampling.BILINEAR)
-    picture.paste(_shade(hue + 0.45, 0.6), mask=_shift(glow, digest[2], digest[3]))
+    picture.paste(_shade(hue + 0.45, 0.6), mask=_shift(glow, look[2], look[3]))
     return picture
 
 

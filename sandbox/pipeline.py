@@ -13,7 +13,7 @@ from aiohttp import web
 from prefect_imagine.sandbox.accounts import ANONYMOUS, Account
 from prefect_imagine.sandbox.api import Answer, Api, Call, Refusal, Route
 from prefect_imagine.sandbox.faults import Fired
-from prefect_imagine.sandbox.ratelimit import Verdict, limit_headers, retry_after
+from prefect_imagine.sandbox.ratelimit import limit_headers, retry_after
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,6 +66,8 @@ class _Passage:
         body = await _read_body(self._request)
         account = self._authenticated(body)
         self._limit(account)
+        if not self._api.may(self._route.operation):
+            raise self._api.forbidden()
         call = Call(self._request, account, self._now, body)
         fired = self._world.faults.fire(self._api.provider, self._route.operation, self._prompt(call))
         if fired:
@@ -81,32 +83,15 @@ class _Passage:
         try:
             return self._api.authenticate(self._request, body, self._now)
         except Refusal:
-            rule = self._world.settings.rate_limits[self._api.provider]
             stranger = accounts.by_name(self._api.provider, ANONYMOUS)
-            self._show_limit(stranger.limiter(rule).look(self._now))
+            self.headers |= shown_limit(self._api, stranger, self._now)
             raise
 
     def _limit(self, account: Account) -> None:
-        rule = self._world.settings.rate_limits[self._api.provider]
-        if rule.limit is None:
-            return
-        limiter = account.limiter(rule)
-        verdict = limiter.look(self._now) if self._route.open else limiter.take(self._now)
-        self._show_limit(verdict)
-        if not verdict.allowed:
-            wait = retry_after(verdict, self._now)
-            raise self._too_many(f"Too many requests. Try again in {wait} seconds", wait)
-
-    def _show_limit(self, verdict: Verdict) -> None:
-        settings = self._world.settings
-        rule = settings.rate_limits[self._api.provider]
-        self.headers |= limit_headers(rule, verdict, self._now, settings.clock_offset_seconds)
-
-    def _too_many(self, message: str, wait: str | None) -> Refusal:
-        refusal = self._api.refuse("rate_limited", message)
-        if wait is not None and self._api.tells_retry_after:
-            refusal.headers["Retry-After"] = wait
-        return refusal
+        if self._route.open:
+            self.headers |= shown_limit(self._api, account, self._now)
+        else:
+            self.headers |= take_from_limit(self._api, account, self._now)
 
     def _prompt(self, call: Call) -> str | None:
         """The prompt this request is about, for rules that match one."""
@@ -175,6 +160,27 @@ class _Passage:
         return web.Response(
             status=status, body=data, headers=self.headers, content_type="application/json", charset="utf-8"
         )
+
+
+def shown_limit(api: Api, account: Account, now: float) -> dict[str, str]:
+    """The headers that tell an account's rate limit without taking from it."""
+    settings = api.world.settings
+    rule = settings.rate_limits[api.provider]
+    return limit_headers(rule, account.limiter(rule).look(now), now, settings.clock_offset_seconds)
+
+
+def take_from_limit(api: Api, account: Account, now: float) -> dict[str, str]:
+    """Count one request of an account, and the headers that tell what is left; `Refusal` beyond the limit."""
+    settings = api.world.settings
+    rule = settings.rate_limits[api.provider]
+    verdict = account.limiter(rule).take(now)
+    headers = limit_headers(rule, verdict, now, settings.clock_offset_seconds)
+    if verdict.allowed:
+        return headers
+    wait = retry_after(verdict, now)
+    refusal = api.refuse("rate_limited", f"Too many requests. Try again in {wait} seconds")
+    refusal.headers |= headers | ({"Retry-After": wait} if api.tells_retry_after else {})
+    raise refusal
 
 
 def abort(request: web.Request) -> web.Response:

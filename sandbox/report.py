@@ -23,6 +23,7 @@ class Report:
         books, now = self._world.books, self._world.clock.now()
         report: dict[str, Any] = {
             "charged": books.charged(now),
+            "accounts": self._accounts(now),
             "by_prompt": {name: dict(counts) for name, counts in books.by_prompt.items()},
             "requests": {name: self._requests(name) for name in PROVIDERS},
             "credential_leaks": books.credential_leaks,
@@ -40,6 +41,15 @@ class Report:
         accepted = self._world.books.accepted
         by_provider = {provider: accepted[provider] for provider in PROVIDERS}
         return {"jobs": sum(by_provider.values()), "by_provider": by_provider}
+
+    def _accounts(self, now: float) -> dict[str, dict[str, dict[str, int]]]:
+        """How many jobs each account has had made, and what they cost, by provider and the account's name."""
+        found: dict[str, dict[str, dict[str, int]]] = {provider: {} for provider in PROVIDERS}
+        for job in list(self._world.books.jobs):
+            line = found[job.provider].setdefault(job.account, {"jobs": 0, "charged": 0})
+            line["jobs"] += 1
+            line["charged"] += job.credits(now)
+        return found
 
     def _requests(self, provider: str) -> dict[str, int]:
         counted = self._world.books.requests[provider]

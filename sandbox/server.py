@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from prefect_imagine.sandbox.accounts import EMAIL, KEYS, PASSWORD
+from prefect_imagine.sandbox.accounts import PASSWORD, email_of, key_of
 from prefect_imagine.sandbox.app import Applications
 from prefect_imagine.sandbox.books import Books
 from prefect_imagine.sandbox.faults import Faults
@@ -39,12 +39,17 @@ class RunningSandbox:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that point the command line and the blocks at this sandbox."""
+        return self.environment_of("")
+
+    def environment_of(self, account: str) -> dict[str, str]:
+        """The same for a further account, of any name: other keys at the same addresses. It shares neither
+        balance nor rate limit nor history with others, and has books of its own."""
         return {
-            "IMAGINELAB_EMAIL": EMAIL,
+            "IMAGINELAB_EMAIL": email_of(account),
             "IMAGINELAB_PASSWORD": PASSWORD,
-            "BLOCKADELABS_API_KEY": KEYS[BLOCKADELABS],
-            "IMAGINEAPI_TOKEN": KEYS[IMAGINEAPI],
-            "AIVISUALSTUDIO_API_KEY": KEYS[AIVISUALSTUDIO],
+            "BLOCKADELABS_API_KEY": key_of(BLOCKADELABS, account),
+            "IMAGINEAPI_TOKEN": key_of(IMAGINEAPI, account),
+            "AIVISUALSTUDIO_API_KEY": key_of(AIVISUALSTUDIO, account),
             **{f"{name.upper()}_BASE_URL": url for name, url in self.base_urls.items()},
         }
 
@@ -167,7 +172,7 @@ def running_sandbox(
 
 
 def main(port: int = 0, settings: SandboxSettings | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, after printing the `export` lines that point everything here."""
+    """Serve until SIGINT or SIGTERM, after printing an environment file that points everything here."""
     asyncio.run(_serve_until_signal(port, settings))
 
 
@@ -177,7 +182,17 @@ async def _serve_until_signal(port: int, settings: SandboxSettings | None) -> No
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with Sandbox(settings).serve(port=port) as running:
-        for name, value in running.environment.items():
-            print(f"export {name}={value}")
-        print(f"# books: {running.url}/_sandbox/books", flush=True)
+        print(_environment_file(running), flush=True)
         await stop.wait()
+
+
+def _environment_file(running: RunningSandbox) -> str:
+    """Lines that a shell, systemd's `EnvironmentFile=` and docker's `--env-file` all read."""
+    return "\n".join(
+        [
+            "# from a file: `set -a; . FILE; set +a` in a shell, EnvironmentFile=FILE for systemd",
+            *(f"{name}={value}" for name, value in running.environment.items()),
+            "# further accounts: -NAME behind a key, you+NAME@example.com for ImagineLab",
+            f"# books: {running.url}/_sandbox/books",
+        ]
+    )

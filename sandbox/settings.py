@@ -15,6 +15,7 @@ PROVIDERS: tuple[str, ...] = (IMAGINELAB, BLOCKADELABS, IMAGINEAPI, AIVISUALSTUD
 KINDS = ("image", "video", "voice", "music", "infographic", "text")
 
 LimitKind = Literal["fixed", "sliding", "bucket"]
+Access = Literal["full", "no_lists", "no_reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,20 @@ class SandboxSettings:
     `latency` is the shortest and longest time a job of a kind takes; `credits` what an account opens with
     (None: no end); `pending_caps` how many unfinished jobs an account may have (None: no cap), and
     `pending_retry_after` what a create beyond it is told to wait (0: nothing is told).
+    `access` is what a provider's keys may do: everything (`full`), all but list (`no_lists`), or neither list
+    nor read a record (`no_reads`), where ImagineAPI, as Directus does, answers a create with 204 and no body.
     `refund_failed` says whether a failed or cancelled job gives its credits back.
     `media_bytes` is the least size of a media file, `image_pixels` the longer side of a picture.
     `clock_offset_seconds` shifts the clock the provider shows; `history_lag_seconds` is how long a new job
     stays out of list answers; `server_delay_seconds` is added to every API answer.
+    `media_limited` makes media under the API's own origin, ImagineAPI's, take from the key's rate limit.
     `blockade_envelope`: `response` as on the pages; `request` on reads by id with a bare create, as public
     clients know it; or `bare`. `history_mode` and `imaginelab_outputs` are the shapes ImagineLab leaves open.
-    `imagineapi_has_ref=False` is the self-hosted schema; `imagineapi_upscales` how many upscaled pictures a
-    job has (0: only `url`); `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
+    `imagineapi_has_ref=False` is a schema in which `ref` is out of reach; `imagineapi_upscales` how many
+    upscaled pictures a job has (0: only `url`); `imagineapi_queued` shows a `queued` job, a word that the
+    page does not know; `imagineapi_assets_need_token` keeps files for their owner; `query_limit_max` is
+    Directus' QUERY_LIMIT_MAX, the most rows that a list may be asked for (None: any number).
+    `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
     """
 
     seed: int = 0
@@ -87,12 +94,17 @@ class SandboxSettings:
     clock_offset_seconds: float = 0.0
     token_seconds: float = 3600.0
     media_bytes: int | None = None
+    media_limited: bool = False
     image_pixels: int = 512
     history_mode: Literal["bare", "items", "unpaged", "capped", "missing"] = "bare"
     imaginelab_outputs: Literal["objects", "strings"] = "objects"
+    access: Mapping[str, Access] = field(default_factory=dict[str, Access])
     blockade_envelope: Literal["response", "request", "bare"] = "response"
     imagineapi_has_ref: bool = True
     imagineapi_upscales: int = 4
+    imagineapi_queued: bool = False
+    imagineapi_assets_need_token: bool = False
+    query_limit_max: int | None = None
     aivisualstudio_wraps_single: bool = False
 
     def __post_init__(self) -> None:
@@ -101,6 +113,7 @@ class SandboxSettings:
         object.__setattr__(self, "rate_limits", _limits(_rate_limits(), self.rate_limits))
         object.__setattr__(self, "credits", {**_credits(), **_known(self.credits)})
         object.__setattr__(self, "pending_caps", dict(_known(self.pending_caps)))
+        object.__setattr__(self, "access", {**dict.fromkeys(PROVIDERS, "full"), **_known(self.access)})
         _check_values(self)
 
     def changed(self, **changes: Any) -> SandboxSettings:
@@ -108,7 +121,7 @@ class SandboxSettings:
         names = {one.name for one in fields(self)}
         if unknown := set(changes) - names:
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-        for name in ("latency", "credits", "pending_caps"):
+        for name in ("latency", "credits", "pending_caps", "access"):
             if name in changes:
                 changes[name] = {**getattr(self, name), **changes[name]}
         if "rate_limits" in changes:
@@ -168,3 +181,7 @@ def _check_values(settings: SandboxSettings) -> None:
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}")
+    if settings.query_limit_max is not None and settings.query_limit_max < 1:
+        raise ValueError("query_limit_max must be at least 1")
+    if not set(settings.access.values()) <= {"full", "no_lists", "no_reads"}:
+        raise ValueError("access must be one of full, no_lists, no_reads")

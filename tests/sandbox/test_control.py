@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -106,6 +106,18 @@ def test_environment_names_every_provider(sandbox: RunningSandbox) -> None:
     assert sandbox.environment["IMAGINEAPI_BASE_URL"] == f"http://127.0.0.1:{sandbox.port}/imagineapi"
 
 
+def test_a_further_account_has_keys_of_its_own(sandbox: RunningSandbox) -> None:
+    first, second = sandbox.environment, sandbox.environment_of("second")
+    assert {name for name in first if first[name] != second[name]} == {
+        "IMAGINELAB_EMAIL",
+        "BLOCKADELABS_API_KEY",
+        "IMAGINEAPI_TOKEN",
+        "AIVISUALSTUDIO_API_KEY",
+    }
+    assert second["IMAGINELAB_EMAIL"] == "you+second@example.com"
+    assert second["IMAGINEAPI_TOKEN"] == "imagineapi-sandbox-second"
+
+
 def test_nothing_is_left_behind() -> None:
     before = threading.active_count()
     with running_sandbox() as running, httpx.Client(trust_env=False) as client:
@@ -129,16 +141,33 @@ def test_serving_in_an_event_loop() -> None:
     assert asyncio.run(count()) == 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_main_prints_exports_and_ends_on_sigterm() -> None:
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """What the program prints before it serves; it ends on SIGTERM."""
     command = [sys.executable, "-c", "from prefect_imagine.sandbox import main; main()"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(10)]
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("# books: http://127.0.0.1:"):
+                break
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert lines[0] == "export IMAGINELAB_EMAIL=you@example.com\n"
-    assert lines[-1].startswith("# books: http://127.0.0.1:")
+    return lines
+
+
+def test_what_is_printed_is_an_environment_file(printed: list[str], sandbox: RunningSandbox) -> None:
+    settings = [line.rstrip().split("=", 1) for line in printed if not line.startswith("#")]
+    assert [name for name, _ in settings] == list(sandbox.environment)
+    assert ["IMAGINELAB_EMAIL", "you@example.com"] in settings
+
+
+def test_what_is_printed_can_be_sourced(printed: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "imagine.env"
+    file.write_text("".join(printed))
+    command = ["sh", "-ec", f"set -a; . {file}; set +a; printenv IMAGINEAPI_TOKEN"]
+    assert subprocess.check_output(command, text=True) == "imagineapi-sandbox\n"
 
 
 def test_public_names_are_listed() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from prefect_imagine.sandbox import FAULTS, FaultRule, RunningSandbox
 
-from .callers import CREATES, KEYS, Callers
+from .callers import CREATES, Callers
 
 
 @pytest.mark.parametrize("provider", CREATES)
@@ -144,8 +144,7 @@ def file(request: pytest.FixtureRequest, callers: Callers, sandbox: RunningSandb
     provider = str(request.param)
     job = callers.made(provider)
     sandbox.advance(11)
-    headers = KEYS[provider] if provider == "imagineapi" else {}
-    with httpx.Client(headers=headers, trust_env=False) as client:
+    with httpx.Client(trust_env=False) as client:
         yield MediaFile(client, callers.media_url(provider, job))
 
 
@@ -198,18 +197,16 @@ def test_media_sound_but_odd(sandbox: RunningSandbox, file: MediaFile) -> None:
 
 @pytest.mark.parametrize("provider", CREATES)
 def test_expired_addresses_are_refreshed_by_reading(
-    callers: Callers, sandbox: RunningSandbox, provider: str
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client, provider: str
 ) -> None:
     job = callers.made(provider)
     sandbox.advance(11)
     old = callers.media_url(provider, job)
     sandbox.faults.add(FaultRule("expired_url", times=1))
-    client = callers.client("imagineapi") if provider == "imagineapi" else httpx.Client(trust_env=False)
-    assert [client.get(old).status_code for _ in range(2)] == [403, 403]
+    assert [http.get(old).status_code for _ in range(2)] == [403, 403]
     new = callers.media_url(provider, job)
     assert new != old
-    assert client.get(new).is_success
-    client.close()
+    assert http.get(new).is_success
 
 
 def test_rules_choose_their_requests(callers: Callers, sandbox: RunningSandbox) -> None:

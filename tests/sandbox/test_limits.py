@@ -9,7 +9,7 @@ import pytest
 
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
 
-from .callers import CREATES, LISTS, Callers
+from .callers import CREATES, LISTS, READS, Callers
 
 LIMIT = "X-RateLimit-Limit"
 REMAINING = "X-RateLimit-Remaining"
@@ -69,11 +69,34 @@ def test_a_429_is_in_the_providers_own_words(
 
 
 @pytest.mark.parametrize("provider", CREATES)
-def test_accounts_share_nothing(callers: Callers, provider: str) -> None:
+def test_accounts_share_nothing(callers: Callers, sandbox: RunningSandbox, provider: str) -> None:
+    sandbox.configure(credits={provider: 11}, rate_limits={provider: RateLimit(4)})
     job = callers.made(provider)
-    callers.made(provider, suffix="-other")
-    assert len(callers.listed(provider)) == 1
+    other = callers.made(provider, suffix="-other")
     assert [str(one["id"]) for one in callers.listed(provider)] == [job]
+    assert [str(one["id"]) for one in callers.listed(provider, "-other")] == [other]
+    stranger = callers.client(provider, "-other").get(READS[provider].format(job))
+    assert stranger.status_code in (403, 404)
+    assert callers.client(provider).get(LISTS[provider]).is_success
+    assert callers.create(provider).is_success
+    assert callers.create(provider).status_code == 429
+    assert callers.create(provider, suffix="-other").is_success
+
+
+def test_each_account_has_its_own_balance_and_books(callers: Callers, sandbox: RunningSandbox) -> None:
+    sandbox.configure(credits={"imaginelab": 10})
+    for suffix in ("", "", "-other"):
+        callers.made("imaginelab", suffix=suffix)
+    assert callers.create("imaginelab").status_code == 402
+    wallet = callers.client("imaginelab", "-other").get("/credits/wallet").json()
+    assert wallet["balance"] == 5
+    report = sandbox.report()
+    assert report["accounts"]["imaginelab"] == {
+        "you@example.com": {"jobs": 2, "charged": 10},
+        "you+other@example.com": {"jobs": 1, "charged": 5},
+    }
+    assert report["charged"]["imaginelab"] == 15
+    assert [job["account"] for job in report["jobs"]][1:] == ["you@example.com", "you+other@example.com"]
 
 
 def test_the_providers_clock_is_its_own(callers: Callers, sandbox: RunningSandbox) -> None:

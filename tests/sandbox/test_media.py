@@ -7,12 +7,14 @@ import io
 import json
 import struct
 import wave
+from itertools import combinations
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageFont, ImageStat
 
 from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox.pictures import drawable
 
 from .callers import CREATES, Callers
 
@@ -97,6 +99,45 @@ def test_any_prompt_can_be_drawn(
     report = sandbox.report()
     assert report["jobs"][0]["prompt"] == f"p {prompt}"
     assert report["jobs"][0]["outputs"][0]["bytes"] > 0
+
+
+def top(file: httpx.Response) -> Image.Image:
+    """The part of a picture where no label is written, small."""
+    with Image.open(io.BytesIO(file.content)) as picture:
+        width, height = picture.size
+        return picture.convert("RGB").crop((0, 0, width, height * 2 // 3)).resize((8, 8))
+
+
+def unlike(one: Image.Image, other: Image.Image) -> float:
+    """How far apart two pictures are on average, of 255."""
+    return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
+
+
+def test_a_prompt_asked_for_twice_gives_two_pictures(
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client
+) -> None:
+    sandbox.configure(image_pixels=256)
+    jobs = [callers.made("blockadelabs", "one prompt") for _ in range(2)]
+    sandbox.advance(11)
+    records = [callers.read("blockadelabs", job) for job in jobs]
+    one, other = (top(http.get(record["file_url"])) for record in records)
+    assert unlike(one, other) > 10
+    assert unlike(one, top(http.get(records[0]["thumb_url"]))) < unlike(one, other) / 2
+
+
+def test_one_job_s_pictures_differ_too(callers: Callers, sandbox: RunningSandbox, http: httpx.Client) -> None:
+    job = callers.made("imagineapi", "one prompt")
+    sandbox.advance(11)
+    pictures = [top(http.get(url)) for url in callers.read("imagineapi", job)["upscaled_urls"]]
+    assert all(unlike(one, other) > 10 for one, other in combinations(pictures, 2))
+
+
+def test_letters_with_accents_are_written_without() -> None:
+    text = "Ein Café à la Łódź: smørrebrød, œufs, ñandú, straße — 5 %"
+    assert drawable(text) == "Ein Cafe a la Lodz: smorrebrod, oeufs, nandu, strasse - 5 %"
+    font = ImageFont.load_default(24)
+    missing = bytes(font.getmask("\ue000"))
+    assert not [letter for letter in drawable(text) if bytes(font.getmask(letter)) == missing]
 
 
 def test_files_exist_only_when_done(callers: Callers, sandbox: RunningSandbox, http: httpx.Client) -> None:
