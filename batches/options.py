@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from prefect_imagine.batches.state import Phase
+from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen, GenerationKind
 from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.providers.rates import Rate
+from prefect_imagine.providers.registry import check_providers
 
 
 class BatchOptions(Frozen):
@@ -77,6 +82,17 @@ class BatchOptions(Frozen):
         default_factory=lambda: Timing(),
         description="The protocol's waits. The defaults suit real providers.",
     )
+
+    @field_validator("max_credits_by_provider", "prices", "rates")
+    @classmethod
+    def _of_providers(cls, value: dict[str, Any], field: ValidationInfo) -> dict[str, Any]:
+        try:
+            check_providers(value, field.field_name or "")
+            for rate in value.values() if field.field_name == "rates" else ():
+                Rate.parse(rate)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     def limits(self, provider: str) -> bool:
         """Whether this provider's spending is limited."""

@@ -106,6 +106,7 @@ class Session:
         self._creates = create
         self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
         self.commands_seen = 0
+        self.held = False
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -146,8 +147,13 @@ class Session:
             lane.halt(reason, message)
         self.stopped.set()
 
+    def was_stopped(self, reason: StopReason) -> bool:
+        """Whether it was told to end for this reason."""
+        return any(lane.stop is not None and lane.stop.reason is reason for lane in self.lanes.values())
+
     def hold(self, held: bool) -> None:
         """Create nothing for now, while what was created is followed and stored; or go on."""
+        self.held = held
         for lane in self.lanes.values():
             lane.hold(held)
 
@@ -167,7 +173,7 @@ class Session:
         """The bill so far."""
         return make_usage(self.plan, self.journal.state, utc_now(), balances)
 
-    async def close_cancelled_books(self) -> tuple[Summary, Usage, BatchState] | None:
+    async def close_cancelled_books(self) -> tuple[Summary, Usage] | None:
         """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
         has. What it had created stands in the journal, which is not its own any more."""
         batch_id = self.plan.batch_id
@@ -178,7 +184,7 @@ class Session:
         self.stop(
             StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
         )
-        return *(await self.close_books()), self.journal.state
+        return await self.close_books()
 
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""

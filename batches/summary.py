@@ -20,12 +20,19 @@ TERMINATED = 143
 
 
 class ItemCounts(Frozen):
-    """How many of a batch's items stand where."""
+    """How many of a batch's items stand where; they add up to the total.
+
+    Attributes:
+        failed: those that the provider refused or failed, and paid ones that could not be stored for now.
+        under_way: paid for, or possibly so, and neither stored nor failed.
+        planned: not created.
+    """
 
     total: int = 0
     stored: int = 0
     failed: int = 0
     unknown: int = 0
+    under_way: int = 0
     planned: int = 0
 
 
@@ -83,6 +90,7 @@ def summarize(
         stored=usage.stored,
         failed=usage.failed,
         unknown=usage.unknown,
+        under_way=usage.under_way,
         planned=usage.planned,
     )
     return Summary(

@@ -11,7 +11,7 @@ from prefect_imagine.batches.lease import is_held
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.opening import Accounts, Opened, open_batch
 from prefect_imagine.batches.options import BatchOptions, Timing
-from prefect_imagine.batches.plan import read_plan
+from prefect_imagine.batches.plan import check_batch_id, read_plan
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.results import standing
 from prefect_imagine.batches.root import batches_under
@@ -70,10 +70,19 @@ async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[
             return await session.close_books()
 
 
-def running_under(store: Store) -> list[str]:
-    """The ids of the batches under a root that some process has not let go of, be it seen to live or not.
-    Raises `StoreError`."""
-    return [batch_id for batch_id in batches_under(store) if is_held(store, batch_id)]
+def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> list[str]:
+    """The batch that is named; or every one under the root that some process has not let go of, be it seen to
+    live or not.
+
+    Raises:
+        ConfigurationError: neither is asked for, or both.
+        StoreError: the store is gone.
+    """
+    if (batch_id is None) is not every:
+        raise ConfigurationError("name the batch to cancel, or ask for all of them, and not for both")
+    if batch_id is not None:
+        return [check_batch_id(batch_id)]
+    return [each for each in batches_under(store) if is_held(store, each)]
 
 
 async def reconcile(

@@ -83,6 +83,7 @@ class Usage(Frozen):
     stored: int
     failed: int
     unknown: int
+    under_way: int = 0
     planned: int
     charged: Credits
     estimated: Credits
@@ -140,6 +141,7 @@ def make_usage(
         return tuple(line(name, chosen) for name, chosen in groups.items())
 
     everything = line("", plan.items)
+    under_way = sum(is_under_way(state[item.index]) for item in plan.items)
     return Usage(
         batch_id=plan.batch_id,
         as_of=as_of,
@@ -147,7 +149,8 @@ def make_usage(
         stored=everything.stored,
         failed=everything.failed,
         unknown=everything.unknown,
-        planned=everything.items - everything.stored - everything.failed - everything.unknown,
+        under_way=under_way,
+        planned=everything.items - everything.stored - everything.failed - everything.unknown - under_way,
         charged=everything.charged,
         estimated=everything.estimated,
         possible=everything.possible,
@@ -188,6 +191,11 @@ def add_tallies(name: str, parts: Sequence[Tally]) -> Tally:
     counts = {each: sum(getattr(part, each) for part in parts) for each in COUNTS}
     sums = {each: add_credits(getattr(part, each) for part in parts) for each in AMOUNTS}
     return Tally(name=name, **counts, **sums)
+
+
+def is_under_way(state: ItemState) -> bool:
+    """Whether an item is paid for, or may be, and may yet be stored."""
+    return outcome(state) == "planned" and state.phase is not Phase.PLANNED
 
 
 def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned"]:

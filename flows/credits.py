@@ -9,8 +9,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_imagine.errors import ImagineError
-from prefect_imagine.flows.parameters import Days
+from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
 from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits, told
 from prefect_imagine.tasks.events import announce_low_credits
@@ -21,8 +22,8 @@ from prefect_imagine.tasks.schedule import planned_time
 @flow(name="credit-report", flow_run_name="credit report of {output}", persist_result=False, retries=0)
 async def credit_report(
     output: str = "./outputs",
-    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: str | None = None,
+    credentials: Credentials = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: Bucket = None,
     days: Days = 30.0,
     time_zone: str = "UTC",
     low_credits: dict[str, Credits] = {},  # noqa: B006
@@ -31,9 +32,9 @@ async def credit_report(
 
     Args:
         output: Folder or s3://bucket/prefix that batches are stored under.
-        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
-            the keys in the worker's environment are taken.
-        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
+            blocks themselves; for others the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         days: How far back to look, 14 at least. Only batches that were written to in these days are read.
         time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
@@ -41,11 +42,12 @@ async def credit_report(
     """
     with logs_in_run():
         try:
+            check_providers(low_credits, "low_credits")
             today = planned_time(time_zone)
             ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today)
             balances = await read_balances(credentials)
         except ImagineError as error:
-            return Failed(message=str(error))
+            return Failed(message=str(error), data=error)
     known = {each.provider: each.balance for each in balances if each.balance is not None}
     announce_low_credits(known, low_credits)
     await publish_credits(ledger, balances, today.date())

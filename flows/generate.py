@@ -9,29 +9,40 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.asking import asked_for
 from prefect_imagine.batches.engine import run
 from prefect_imagine.batches.failures import failure_lines
+from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, to_create
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.preflight import estimate_lines, estimate_text
 from prefect_imagine.batches.prompts import Defaults
 from prefect_imagine.batches.results import settle_books, standing
 from prefect_imagine.batches.rotation import Rotation
-from prefect_imagine.batches.session import observer, open_session
+from prefect_imagine.batches.session import Session, observer, open_session
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.summary import Summary
 from prefect_imagine.batches.usage import Usage
-from prefect_imagine.errors import BatchBusyError, ImagineError, InvalidPromptsError, NotApprovedError
-from prefect_imagine.flows.parameters import KindName, Minutes, Prompts, ProviderName
+from prefect_imagine.errors import (
+    BatchBusyError,
+    BatchIncompleteError,
+    FencedError,
+    ImagineError,
+    InvalidPromptsError,
+    NotApprovedError,
+)
+from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
 from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.approval import check_approved
 from prefect_imagine.tasks.artifacts import publish, publish_estimate, publish_problems
+from prefect_imagine.tasks.control import Control, controlled
 from prefect_imagine.tasks.events import announce_break, announce_end, announce_low_credits, announce_start
 from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.live import watched
@@ -51,19 +62,22 @@ async def generate_batch(
     provider: ProviderName | None = None,
     kind: KindName | None = None,
     model: str | None = None,
-    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: str | None = None,
+    credentials: Credentials = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: Bucket = None,
     rotation: Rotation | None = None,
     time_zone: str = "UTC",
     validate_only: bool = False,
     approve_above: Credits | None = None,
     approval_minutes: Minutes = 60.0,
     low_credits: dict[str, Credits] = {},  # noqa: B006
+    again: bool = False,
     options: BatchOptions = BatchOptions(),  # noqa: B008 frozen
 ) -> State[Any]:
     """Generate a batch of prompts, store the outputs, and report what they cost.
 
-    Running it again with the same batch id goes on where it stopped and creates nothing twice.
+    Running it again with the same batch id goes on where it stopped and creates nothing twice. Without one, a
+    run of a deployment is a batch of its own, and any other run the batch of what it asks for. Returns the
+    batch's summary: batch id, items, credits, manifest, report.
 
     Args:
         prompts: A list of prompts, or the path or s3:// address of a .csv, .jsonl, .yaml or .txt file. None:
@@ -73,9 +87,9 @@ async def generate_batch(
         provider: Provider of prompts that name none.
         kind: Kind of prompts that name none; image where nothing is said.
         model: Model or generator of prompts that name none; the provider's first where nothing is said.
-        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
-            the keys in the worker's environment are taken.
-        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
+            blocks themselves; for others the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         rotation: Take only some rows of a long list, others each time.
         time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
         validate_only: A dry run: report the estimate and every problem; create and write nothing.
@@ -84,20 +98,22 @@ async def generate_batch(
         approval_minutes: How long to wait for approval; no answer means no.
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
             {"imaginelab": 200}.
+        again: Make a new batch, and pay for it, although the same was asked for before.
         options: How the batch is to be run: its id, budget, prices, rates and what to do about failures.
     """
     with logs_in_run() as log:
         try:
             find = accounts(credentials)
+            check_providers(low_credits, "low_credits")
             with closing(await open_output(output, bucket)) as store:
                 given = handed_over.get()
                 if given is not None:
                     log.batch_id = given.plan.batch_id
                     return await _generate(store, given, options)
                 at = planned_time(time_zone)
-                defaults = Defaults(provider, kind, model)
-                log.batch_id = batch_id = batch_id_of(options, time_zone)
-                asked = await asked_for(prompts, defaults, rotation, at, find, options)
+                asked = await asked_for(prompts, Defaults(provider, kind, model), rotation, at, find, options)
+                source = prompts if isinstance(prompts, str) else None
+                log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
                 async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
                     announce_low_credits(opened.balances, low_credits)
                     if validate_only:
@@ -105,7 +121,7 @@ async def generate_batch(
                     await check_approved(opened, options, approve_above, approval_minutes)
                     return await _generate(store, await keep(store, opened), options)
         except NotApprovedError as error:
-            return Cancelled(message=f"nothing was created: {error}")
+            return Cancelled(message=f"nothing was created: {error}", data=error)
         except InvalidPromptsError as error:
             await publish_problems(error)
             return Failed(message=str(error), data=error)
@@ -123,12 +139,13 @@ async def _estimated(opened: Opened, options: BatchOptions) -> State[Any]:
 
 
 async def _generate(store: Store, opened: Opened, options: BatchOptions) -> State[Any]:
+    control = Control()
     if opened.settled:
         state = opened.state
         summary, usage = standing(opened.plan, state, store.address)
         await asyncio.to_thread(settle_books, store, opened.plan, state, usage)
     else:
-        summary, usage, state = await _run(store, opened, options)
+        summary, usage, state, control = await _run(store, opened, options)
     credits = summary.credits
     logger.info(
         "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
@@ -138,12 +155,18 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
         credits.possible,
         summary.report,
     )
-    announce_end(summary)
-    await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
+    if not control.gone:
+        announce_end(summary)
+        await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
+    if control.suspended is not None:
+        logger.warning("%s", summary.error)
+        raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
     return flow_state(summary, options.allowed_failures)
 
 
-async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Summary, Usage, BatchState]:
+async def _run(
+    store: Store, opened: Opened, options: BatchOptions
+) -> tuple[Summary, Usage, BatchState, Control]:
     plan = opened.plan
     session_of = open_session(opened, store, options, asked_by=str(flow_run.id or ""))
     try:
@@ -154,15 +177,26 @@ async def _run(store: Store, opened: Opened, options: BatchOptions) -> tuple[Sum
             )
             announce_start(plan, len(items))
             with PrefectStages(session) as stages:
-                async with watched(session):
-                    await run(session, stages)
-            summary, usage = await session.close_books()
-            return summary, usage, session.journal.state
+                async with watched(session), controlled(session) as control:
+                    summary, usage = await _books(session, stages)
+            return summary, usage, session.journal.state, control
     except BatchBusyError:
         raise  # it goes on elsewhere
     except BaseException as error:
         announce_break(plan.batch_id, error)
         raise
+
+
+async def _books(session: Session, stages: PrefectStages) -> tuple[Summary, Usage]:
+    """Run a session as far as it goes, and close its books, also where a cancellation has fenced it."""
+    try:
+        await run(session, stages)
+    except FencedError:
+        ended = await session.close_cancelled_books()
+        if ended is None:
+            raise
+        return ended
+    return await session.close_books()
 
 
 def report_link(store: Store, usage: Usage) -> str:
@@ -171,17 +205,21 @@ def report_link(store: Store, usage: Usage) -> str:
 
 
 def flow_state(summary: Summary, allowed_failures: int) -> State[Any]:
-    """Completed, or Failed with a message that counts what is missing."""
+    """Completed with the summary; or else, with a message that counts what is missing, Cancelled, or Failed
+    with an error that holds the summary."""
     items = summary.items
     counts = f"{items.stored} of {items.total} stored"
-    missing = [
-        f"{count} {name}"
-        for name, count in (("failed", items.failed), ("unknown", items.unknown), ("planned", items.planned))
-        if count
-    ]
+    kinds = (
+        ("failed", items.failed),
+        ("unknown", items.unknown),
+        ("under way", items.under_way),
+        ("planned", items.planned),
+    )
+    missing = [f"{count} {name}" for name, count in kinds if count]
     message = ", ".join([counts, *missing])
-    if summary.error:
-        return Failed(message=f"{message}: {summary.error}")
-    if items.failed + items.unknown + items.planned > allowed_failures:
-        return Failed(message=message)
-    return Completed(message=message)
+    error = BatchIncompleteError(f"{message}: {summary.error}" if summary.error else message, summary)
+    if StopReason.CANCELLED in summary.stopped_by:
+        return Cancelled(message=str(error), data=error)
+    if summary.error or items.total - items.stored > allowed_failures:
+        return Failed(message=str(error), data=error)
+    return Completed(message=message, data=summary)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from prefect.blocks.core import Block
+from pydantic import Field, WithJsonSchema
 
 from prefect_imagine.batches.prompts import Prompt
+from prefect_imagine.blocks.credentials import ProviderCredentials
 
 ProviderName = Annotated[
     Literal["imaginelab", "blockadelabs", "imagineapi", "aivisualstudio"], Field(title="provider")
@@ -18,5 +20,9 @@ Prompts = (
     | Annotated[str, Field(title="file or address")]
     | None
 )
+_NAME = WithJsonSchema({"type": "string"})
+Credentials = dict[str, Annotated[str | ProviderCredentials, _NAME]]
+"""Blocks by provider: their names, which is what the form asks for, or the blocks themselves."""
+Bucket = Annotated[str | Block, _NAME] | None
 Days = Annotated[float, Field(gt=0)]
 Minutes = Annotated[float, Field(gt=0)]

@@ -14,9 +14,9 @@ from prefect.states import Completed, Failed
 from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.batches.root import DAY, unsettled_under
 from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.upkeep import cancel, reconcile
+from prefect_imagine.batches.upkeep import batches_to_cancel, cancel, cancel_jobs, reconcile
 from prefect_imagine.errors import BatchBusyError, ImagineError
-from prefect_imagine.flows.parameters import Days
+from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import Reconciled, publish_reconciled
@@ -27,8 +27,8 @@ from prefect_imagine.tasks.waves import PrefectStages
 @flow(name="reconcile", flow_run_name="reconcile {output}", persist_result=False, retries=0)
 async def reconcile_batches(
     output: str = "./outputs",
-    credentials: dict[str, str] = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
-    bucket: str | None = None,
+    credentials: Credentials = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: Bucket = None,
     days: Days = 14.0,
 ) -> State[Any]:
     """Look again at the open, unknown and unfinished items of recent batches; adopt and store what is found.
@@ -37,9 +37,9 @@ async def reconcile_batches(
 
     Args:
         output: Folder or s3://bucket/prefix that batches are stored under.
-        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
-            the keys in the worker's environment are taken.
-        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
+            blocks themselves; for others the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         days: Look at batches that were written to in the last so many days.
     """
     with logs_in_run():
@@ -48,7 +48,7 @@ async def reconcile_batches(
                 batches = await asyncio.to_thread(_unsettled, store, days)
                 looked_at = [await _reconciled(store, each, accounts(credentials)) for each in batches]
         except ImagineError as error:
-            return Failed(message=str(error))
+            return Failed(message=str(error), data=error)
     await publish_reconciled(looked_at)
     return _state(looked_at)
 
@@ -71,7 +71,7 @@ def _standing(summary: Summary) -> str:
     items = summary.items
     return (
         f"{items.stored} of {items.total} stored, {items.failed} failed, {items.unknown} unknown, "
-        f"{items.planned} unfinished"
+        f"{items.under_way} under way, {items.planned} planned"
     )
 
 
@@ -85,27 +85,35 @@ def _state(looked_at: Sequence[Reconciled]) -> State[Any]:
 
 @flow(name="cancel-batch", flow_run_name="cancel {batch_id}", persist_result=False, retries=0)
 async def cancel_batch(
-    batch_id: str,
+    batch_id: str | None = None,
     output: str = "./outputs",
-    credentials: dict[str, str] = {},  # noqa: B006
-    bucket: str | None = None,
+    credentials: Credentials = {},  # noqa: B006
+    bucket: Bucket = None,
     cancel_in_flight: bool = False,
+    all_batches: bool = False,
 ) -> State[Any]:
     """Stop a batch, wherever it runs: its process is fenced off and ends. It can be resumed any time.
+
+    Needs no provider and no key, but for cancelling jobs under way.
 
     Args:
         batch_id: The batch to stop.
         output: Folder or s3://bucket/prefix that batches are stored under.
-        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}; for others
-            the keys in the worker's environment are taken.
-        bucket: Name of an S3Bucket block to store in; the output is then the folder within it.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
+            blocks themselves; for others the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         cancel_in_flight: Also cancel its jobs under way, one by one, at providers that can.
+        all_batches: Stop every batch under the output that is being run.
     """
     with logs_in_run():
         try:
+            find = accounts(credentials)
             with closing(await open_output(output, bucket)) as store:
-                find = accounts(credentials)
-                summary, _ = await cancel(store, batch_id, find, in_flight=cancel_in_flight)
+                wanted = await asyncio.to_thread(batches_to_cancel, store, batch_id, every=all_batches)
+                stopped = [await cancel(store, each) for each in wanted]
+                if cancel_in_flight:
+                    stopped = [await cancel_jobs(store, each, find) for each in wanted]
         except ImagineError as error:
-            return Failed(message=str(error))
-    return Completed(message=_standing(summary))
+            return Failed(message=str(error), data=error)
+    told = [f"{summary.batch_id}: {_standing(summary)}" for summary, _ in stopped]
+    return Completed(message="; ".join(told) or "no batch is being run")

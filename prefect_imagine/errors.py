@@ -23,6 +23,7 @@ ImagineError
 ├── BudgetExceededError           the next create would pass max_credits
 ├── NotApprovedError              a person was asked, and did not say yes
 ├── StoreError                    the bucket or folder failed
+├── BatchIncompleteError          a run of a batch ended before everything was stored (summary)
 ├── BatchBusyError                another process runs this batch
 └── FencedError                   another process has taken this batch over
 """
@@ -33,6 +34,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefect_imagine.batches.summary import Summary
     from prefect_imagine.providers.models import Generation
 
 
@@ -244,6 +246,18 @@ class StoreError(ImagineError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class BatchIncompleteError(ImagineError):
+    """A run of a batch has ended, with its books written, before everything was stored.
+
+    Attributes:
+        summary: what the batch has come to: items, credits, manifest, report, and what stopped the run.
+    """
+
+    def __init__(self, message: str, summary: Summary) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class BatchBusyError(ImagineError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab
 from prefect_imagine.providers.auth import Auth, HeaderAuth, fits_header
+from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.connections import Timeouts
 from prefect_imagine.providers.http import Api
 from prefect_imagine.providers.imaginelab import LoginAuth
@@ -84,6 +85,17 @@ def account_from_environment(provider: str, environment: Mapping[str, str] = os.
         password=SecretStr(password) if password else None,
         base_url=base_url,
     )
+
+
+def check_providers(names: Iterable[str], what: str) -> None:
+    """Check the keys of a mapping by provider: a misspelt one would lift a limit, or pay with another key.
+
+    Raises:
+        ConfigurationError: one is no provider; the message says which it may be meant for.
+    """
+    for name in names:
+        if name not in PROVIDERS:
+            raise ConfigurationError(f"{what}: there is no provider {name!r}; {nearest(name, PROVIDERS)}")
 
 
 def key_help(provider: str) -> str:

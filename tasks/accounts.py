@@ -11,24 +11,25 @@ from prefect.settings import PREFECT_API_URL
 from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.blocks.credentials import BLOCKS, ProviderCredentials
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.providers.registry import Account, account_from_environment, check_providers
 from prefect_imagine.stores import Store, open_store
 from prefect_imagine.tasks.server import server_errors
 
 
-def accounts(credentials: Mapping[str, str]) -> Accounts:
-    """Finds accounts: by the block named for the provider, else from the environment."""
+def accounts(credentials: Mapping[str, str | ProviderCredentials]) -> Accounts:
+    """Finds accounts: by the block that is given or named for the provider, else from the environment.
+
+    Raises `ConfigurationError` for a name that is no provider's: the environment's key would pay instead.
+    """
+    check_providers(credentials, "credentials")
 
     async def find(providers: Sequence[str]) -> Mapping[str, Account]:
         found: dict[str, Account] = {}
         missing: list[str] = []
         for provider in providers:
             try:
-                found[provider] = (
-                    (await load_block(provider, credentials[provider])).account()
-                    if provider in credentials
-                    else account_from_environment(provider)
-                )
+                block = await _block(provider, credentials.get(provider))
+                found[provider] = account_from_environment(provider) if block is None else block.account()
             except ConfigurationError as error:
                 missing.append(str(error))
         if missing:
@@ -38,6 +39,15 @@ def accounts(credentials: Mapping[str, str]) -> Accounts:
     return find
 
 
+async def _block(provider: str, given: str | ProviderCredentials | None) -> ProviderCredentials | None:
+    if given is None:
+        return None
+    block = await load_block(provider, given) if isinstance(given, str) else given
+    if block.provider != provider:
+        raise ConfigurationError(f"credentials: {provider} is given a block of {block.provider}")
+    return block
+
+
 async def load_block(provider: str, name: str) -> ProviderCredentials:
     """The credentials block of a provider by its name. Raises `ConfigurationError`."""
     block = await _loaded(BLOCKS[provider], name, f"{provider}: there is no credentials block")
@@ -45,14 +55,18 @@ async def load_block(provider: str, name: str) -> ProviderCredentials:
     return block
 
 
-async def open_output(output: str, bucket: str | None = None) -> Store:
-    """The store at an address, or in the bucket of a prefect-aws `S3Bucket` block. Raises
-    `ConfigurationError`."""
+async def open_output(output: str, bucket: str | Block | None = None) -> Store:
+    """The store at an address, or in the bucket of a prefect-aws `S3Bucket` block or of the one of that name.
+    Raises `ConfigurationError`."""
     if bucket is None:
         return open_store(output)
     from prefect_aws import S3Bucket  # half a second that only its users pay
 
-    block = await _loaded(S3Bucket, bucket, "there is no S3Bucket block")
+    block = bucket
+    if isinstance(bucket, str):
+        block = await _loaded(S3Bucket, bucket, "there is no S3Bucket block")
+    if not isinstance(block, S3Bucket):
+        raise ConfigurationError(f"bucket: a {type(block).__name__} is no S3Bucket block")
     prefix = "/".join(part.strip("/") for part in (block.bucket_folder, output) if part.strip("./"))
     client = block.credentials.get_s3_client()
     return open_store(f"s3://{block.bucket_name}/{prefix}".rstrip("/"), client=client)

@@ -10,10 +10,12 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from prefect import task
+from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.batches.ledger import Ledger
 from prefect_imagine.batches.root import standings_under
+from prefect_imagine.blocks.credentials import ProviderCredentials
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Balance
 from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
@@ -42,7 +44,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="read-ledger", **_OPTIONS)
-async def read_ledger(output: str, bucket: str | None, days: float, now: datetime) -> Ledger:
+async def read_ledger(output: str, bucket: str | Block | None, days: float, now: datetime) -> Ledger:
     """What the batches under a root cost in the last whole days, by the calendar of a local time. Raises
     `ConfigurationError` or `StoreError`."""
     assert now.tzinfo is not None
@@ -59,7 +61,7 @@ async def read_ledger(output: str, bucket: str | None, days: float, now: datetim
 
 
 @task(name="read-balances", **_OPTIONS)
-async def read_balances(credentials: Mapping[str, str]) -> list[AccountBalance]:
+async def read_balances(credentials: Mapping[str, str | ProviderCredentials]) -> list[AccountBalance]:
     """The balances of the accounts with a block of credentials, or a key in the environment."""
     find = accounts(credentials)
     read = []

@@ -44,7 +44,7 @@ async def watched(session: Session) -> AsyncIterator[None]:
             await watching
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
-                await live.look()
+                await live.look(last=True)
 
 
 class _Live:
@@ -62,18 +62,18 @@ class _Live:
             await self.look()
             await asyncio.sleep(EVERY_SECONDS)
 
-    async def look(self) -> None:
+    async def look(self, *, last: bool = False) -> None:
         try:
             self._tell_failures()
-            await self._show(self._session.progress())
+            await self._show(self._session.progress(), last=last)
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
             if not self._complained:
                 logger.warning("batch %s: progress cannot be shown: %s", self._batch_id, error)
             self._complained = True
 
-    async def _show(self, now: Progress) -> None:
+    async def _show(self, now: Progress, *, last: bool) -> None:
         percent = 100.0 * _done(now) / max(1, now.total)
-        text = describe(self._batch_id, now, self._per_minute(now))
+        text = describe(self._batch_id, now, self._per_minute(now), ended=last)
         if self._artifact is None:
             self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
         else:
@@ -105,8 +105,9 @@ def _done(now: Progress) -> int:
     return now.stored + now.failed + now.unknown
 
 
-def describe(batch_id: str, now: Progress, per_minute: float) -> str:
-    """A run's progress as Markdown: counts, rate, credits, and the time left at this rate."""
+def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = False) -> str:
+    """A run's progress as Markdown: counts, rate, credits, and the time left at this rate, unless the run has
+    ended."""
     left = now.total - _done(now)
     counts = {"under way": now.flying, "failed": now.failed, "unknown": now.unknown, "left": left}
     told = [f"{count} {name}" for name, count in counts.items() if count]
@@ -114,6 +115,8 @@ def describe(batch_id: str, now: Progress, per_minute: float) -> str:
         f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in told)}",
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
-    if per_minute > 0 and left:
+    if ended:
+        lines.append("This run has ended.")
+    elif per_minute > 0 and left:
         lines.append(f"{per_minute:.1f} a minute, about {duration_text(round(60 * left / per_minute))} left")
     return "\n\n".join(lines)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from prefect.runtime import flow_run
 
+from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.prompts import Asked
 from prefect_imagine.batches.templates import fill_id
 from prefect_imagine.errors import ConfigurationError
 
@@ -29,10 +32,18 @@ def planned_time(time_zone: str) -> datetime:
     return planned.astimezone(zone_of(time_zone))
 
 
-def batch_id_of(options: BatchOptions, time_zone: str) -> str:
-    """The batch of the present flow run: as named, with `{date}` filled in, or the run's own id. Raises
-    `ConfigurationError`."""
-    return fill_id(options.batch_id, planned_time(time_zone)) if options.batch_id else str(flow_run.id)
+def batch_id_of(
+    options: BatchOptions, time_zone: str, source: str | None, asked: Sequence[Asked] | None, *, again: bool
+) -> str:
+    """The batch of the present flow run: as named, with `{date}` filled in; else a deployed run's own id, or
+    what the run asks for. Raises `ConfigurationError`."""
+    if options.batch_id:
+        return fill_id(options.batch_id, planned_time(time_zone))
+    if flow_run.deployment_id:
+        return str(flow_run.id)
+    if asked is None:
+        raise ConfigurationError("there are no prompts: give some, or the batch_id of a batch to go on with")
+    return default_batch_id(source, asked, again=again)
 
 
 def run_name() -> str:
@@ -40,6 +51,7 @@ def run_name() -> str:
     given = flow_run.parameters
     try:
         options = BatchOptions.model_validate(given.get("options") or {})
-        return f"generate {batch_id_of(options, given.get('time_zone') or 'UTC')}"
+        named = fill_id(options.batch_id or "", planned_time(given.get("time_zone") or "UTC"))
+        return f"generate {named or flow_run.id}"
     except ConfigurationError:  # which the flow itself tells
         return f"generate {flow_run.id}"

@@ -14,8 +14,10 @@ from uuid import uuid4
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.states import Completed, Failed
 
+from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.session import Session
 from prefect_imagine.errors import ImagineError
 
@@ -52,17 +54,22 @@ class PrefectStages:
 
     async def create(self, provider: str, items: list[int]) -> None:
         """A wave of creates as a task run."""
-        await create_wave(self._batch, provider, items, self._title(items))
-        self._run.check()
+        await self._executed(create_wave(self._batch, provider, items, self._title(items)))
 
     async def poll(self, provider: str) -> None:
         """One long task run that follows all of a provider's jobs."""
-        await poll_provider(self._batch, provider)
-        self._run.check()
+        await self._executed(poll_provider(self._batch, provider))
 
     async def store_outputs(self, provider: str, items: list[int]) -> None:
         """A wave of stores as a task run."""
-        await store_wave(self._batch, provider, items, self._title(items))
+        await self._executed(store_wave(self._batch, provider, items, self._title(items)))
+
+    async def _executed(self, task_run: Awaitable[object]) -> None:
+        try:
+            await task_run
+        except Pause:
+            # Prefect begins no task of a suspended run, and would leave the run in the middle of it.
+            self._run.session.stop(StopReason.SUSPENDED, "the flow run was suspended")
         self._run.check()
 
     def _title(self, items: list[int]) -> str:

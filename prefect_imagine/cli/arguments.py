@@ -130,7 +130,7 @@ def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> Non
 
 
 def _batch(parser: argparse.ArgumentParser, *, json: bool = True, required: bool = True) -> None:
-    without = "" if required else "; all under --output, where none is given"
+    without = "" if required else "; without one, all under --output"
     parser.add_argument(
         "batch",
         metavar="BATCH",
@@ -160,7 +160,8 @@ def _report(parser: argparse.ArgumentParser) -> None:
 
 
 def _cancel(parser: argparse.ArgumentParser) -> None:
-    _batch(parser)
+    _batch(parser, required=False)
+    parser.add_argument("--all", action="store_true", help="every batch under --output that is being run")
     _credentials(parser)
     parser.add_argument("--in-flight", action="store_true", help="also cancel jobs under way, where possible")
 
@@ -230,7 +231,8 @@ def _setup_automations(parser: argparse.ArgumentParser) -> None:
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--s3", action="store_true", help="store in a real S3 server, started for the demo")
-    _output(parser)
+    # A bill over the batches that cost money must not count play money.
+    _output(parser, "./outputs-demo")
     _json(parser)
 
 
@@ -238,8 +240,8 @@ def _sandbox(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=values.port, default=8765, help="default: 8765; 0 takes a free one")
 
 
-def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", default="./outputs", metavar="DIR|s3://…", help="default: ./outputs")
+def _output(parser: argparse.ArgumentParser, default: str = "./outputs") -> None:
+    parser.add_argument("--output", default=default, metavar="DIR|s3://…", help=f"default: {default}")
 
 
 def _credentials(parser: argparse.ArgumentParser) -> None:

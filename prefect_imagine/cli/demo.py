@@ -19,7 +19,6 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.stores import open_store
 
 BUCKET = "imagine-demo"
-REAL_OUTPUTS, OWN_OUTPUTS = "./outputs", "./outputs-demo"
 OWN_KEYS = """
 With your own keys:
   export AIVISUALSTUDIO_API_KEY=…   (BLOCKADELABS_API_KEY, IMAGINEAPI_TOKEN, IMAGINELAB_EMAIL and _PASSWORD)
@@ -31,8 +30,7 @@ def demo(arguments: argparse.Namespace) -> Summary:
     """The main job over the example prompts, against the sandbox."""
     from prefect_imagine.sandbox import running_sandbox
 
-    # A bill over the batches that cost money must not count play money.
-    root = absolute(OWN_OUTPUTS if arguments.output == REAL_OUTPUTS else arguments.output)
+    root = absolute(arguments.output)
     if arguments.s3 and "://" in root:
         raise ConfigurationError("--s3 starts a server of its own, and --output is a folder for its copy")
     with running_sandbox() as providers:

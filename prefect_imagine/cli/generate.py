@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
-import uuid
-from pathlib import Path
 
 import httpx
 
 from prefect_imagine.batches.formats import Problems
+from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems, to_create
 from prefect_imagine.batches.options import BatchOptions, Timing
-from prefect_imagine.batches.plan import BatchItem, asked_hash, check_batch_id
+from prefect_imagine.batches.plan import BatchItem, check_batch_id
 from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
 from prefect_imagine.batches.results import settle_books, standing
@@ -31,6 +29,7 @@ from prefect_imagine.batches.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.ending import show_end
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.relatives import tell_of_relatives
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
@@ -48,7 +47,8 @@ def generate(arguments: argparse.Namespace) -> Summary:
     if problems.found:
         accounts = accounts_for(dict(arguments.credentials))
         asyncio.run(raise_problems(asked, accounts, options_of(arguments), problems))
-    batch_id = arguments.batch_id or default_batch_id(arguments, asked)
+    source = "stdin" if arguments.prompts == "-" else arguments.prompts
+    batch_id = arguments.batch_id or default_batch_id(source, asked, again=arguments.again)
     return _to_its_end(arguments, absolute(arguments.output), check_batch_id(batch_id), asked)
 
 
@@ -69,15 +69,6 @@ def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]
         )
     data = read_stream(sys.stdin.buffer, "standard input")
     return read_prompts(data, arguments.format, defaults, variables(utc_now()), problems)
-
-
-def default_batch_id(arguments: argparse.Namespace, asked: list[Asked]) -> str:
-    """File name and a hash of what is asked, so that the obvious re-run resumes."""
-    stem = "stdin" if arguments.prompts == "-" else Path(arguments.prompts).stem
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "batch"
-    hashed = asked_hash(each.fingerprint for each in asked)[:12]
-    again = f"-{uuid.uuid4().hex[:6]}" if arguments.again else ""
-    return f"{name[:60]}-{hashed}{again}"
 
 
 def options_of(arguments: argparse.Namespace, batch_id: str | None = None) -> BatchOptions:
@@ -140,7 +131,10 @@ async def _run(
                 opened = await keep(store, opened)
                 summary, usage = await _run_flow(arguments, opened, root, options, watcher)
         if usage is not None:
-            output.show_usage(usage, summary, to_stderr=arguments.json)
+            plan, state = opened.plan, opened.state
+            if watcher.session is not None:
+                plan, state = watcher.session.plan, watcher.session.journal.state
+            show_end(plan, state, summary, usage, root, to_stderr=arguments.json)
         return summary
     finally:
         store.close()
@@ -186,22 +180,33 @@ async def _run_flow(
     handed_over.set(opened)
     failure: Exception | None = None
     try:
-        from prefect_imagine.flows import generate_batch
+        state = await _flow_run(arguments, root, options)
+        failure = watcher.failure or (None if watcher.summary else _as_error(state))
+    except Exception as error:
+        # With its books closed it has ended, although Prefect may know nothing of its flow run any more.
+        failure = None if watcher.summary else error
+    if failure is not None:
+        return _broken(opened, root, failure, watcher), None
+    assert watcher.summary is not None, "a flow run that did not fail has closed its books"
+    return watcher.summary, watcher.usage
 
-        state = await generate_batch(
+
+async def _flow_run(arguments: argparse.Namespace, root: str, options: BatchOptions) -> object:
+    """The state that the flow run ends with."""
+    from prefect.exceptions import Pause
+
+    from prefect_imagine.flows import generate_batch
+
+    try:
+        return await generate_batch(
             prompts=None,
             output=root,
             credentials=dict(arguments.credentials),
             options=options,
             return_state=True,
         )
-        failure = watcher.failure or (None if watcher.summary else _as_error(state))
-    except Exception as error:
-        failure = error
-    if failure is not None:
-        return _broken(opened, root, failure, watcher), None
-    assert watcher.summary is not None, "a flow run that did not fail has closed its books"
-    return watcher.summary, watcher.usage
+    except Pause as suspension:
+        return suspension.state  # a person has suspended the flow run
 
 
 def _as_error(state: object) -> Exception:

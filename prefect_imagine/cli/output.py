@@ -85,7 +85,12 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
     shown = console(to_stderr=to_stderr)
     _print(shown, f"Batch {usage.batch_id}", table)
     items = summary.items
-    counts = {"failed": items.failed, "unknown": items.unknown, "unfinished": items.planned}
+    counts = {
+        "failed": items.failed,
+        "unknown": items.unknown,
+        "under way": items.under_way,
+        "planned": items.planned,
+    }
     missing = "".join(f", {count} {name}" for name, count in counts.items() if count)
     lines = [f"{items.stored} of {items.total} stored{missing}"]
     if usage.unpriced_items:

@@ -16,7 +16,6 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prefect_imagine.batches.durations import duration_text
-from prefect_imagine.batches.failures import failure_lines
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.overview import Follower, Overview
 from prefect_imagine.batches.reading import read_journal
@@ -27,10 +26,14 @@ from prefect_imagine.batches.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.batch import found_plan
+from prefect_imagine.cli.ending import show_failures, what_next
 from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.stores import Store, open_store
 
 READERS = 8
+BEGIN_SECONDS = 20.0
+"""How long a batch that nobody runs is watched for somebody to begin."""
 
 
 def status(arguments: argparse.Namespace) -> Summary | int:
@@ -46,7 +49,7 @@ def status(arguments: argparse.Namespace) -> Summary | int:
             raise ConfigurationError(str(error)) from error
         summary, usage = standing(follower.plan, follower.state, store.address)
         output.show_usage(usage, summary, to_stderr=arguments.json)
-        _show(follower, seen, to_stderr=arguments.json)
+        _show(follower, seen, root, to_stderr=arguments.json)
         return summary
 
 
@@ -67,10 +70,15 @@ def _watch(follower: Follower, arguments: argparse.Namespace) -> Overview:
 
 
 def _looks(follower: Follower, seconds: float) -> Iterator[Overview]:
+    begun = boot_seconds()
+    run_before = False
     while True:
         seen = follower.look()
         yield seen
-        if seen.runner is None or not seen.counts.unfinished:
+        run_before = run_before or seen.runner is not None
+        # A run that was started just now may still be loading.
+        over = run_before or boot_seconds() - begun > BEGIN_SECONDS
+        if not seen.counts.unfinished or (seen.runner is None and over):
             return
         time.sleep(seconds)
 
@@ -81,15 +89,14 @@ def _view(batch_id: str, seen: Overview) -> Group:
     return Group(Text(f"Batch {batch_id}", style="bold"), Text(_who(seen)), bar, Text(_progress(seen)))
 
 
-def _show(follower: Follower, seen: Overview, *, to_stderr: bool) -> None:
+def _show(follower: Follower, seen: Overview, root: str, *, to_stderr: bool) -> None:
     """What the bill does not tell: who runs the batch, what is under way, and why items failed."""
     if seen.runner is not None or seen.counts.unfinished:
         output.line("; ".join([_who(seen), *_work(seen)]), to_stderr=to_stderr)
-    failures = failure_lines(follower.plan, follower.state)
-    if failures:
-        cells = ((line.provider, line.reason, line.message, line.items) for line in failures)
-        columns = ("provider", "reason", "message")
-        output.rows("Not stored, and why", columns, cells, right=("items",), to_stderr=to_stderr)
+    show_failures(follower.plan, follower.state, to_stderr=to_stderr)
+    if seen.runner is None:
+        for line in what_next(follower.plan, follower.state, root):
+            output.line(line, to_stderr=to_stderr)
 
 
 def _who(seen: Overview) -> str:
