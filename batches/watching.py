@@ -66,7 +66,7 @@ class Watcher:
     async def _wait(self) -> None:
         lane = self._lane
         now = boot_seconds()
-        in_tail = not lane.creating or lane.full()
+        in_tail = not lane.creating or lane.full() or lane.held
         wait = lane.cadence.wait(
             lane.flying.values(),
             creating=not in_tail,

@@ -71,6 +71,7 @@ def cancel(arguments: argparse.Namespace) -> Summary | int:
 
 def _cancel(store: Store, batch_id: str, arguments: argparse.Namespace) -> Summary:
     """Fence first: it needs no provider and no key, and they may be what is in trouble."""
+    found_plan(store, batch_id)
     summary, usage = asyncio.run(upkeep.cancel(store, batch_id))
     jobs = summary.items.under_way
     if arguments.in_flight:

@@ -37,7 +37,7 @@ def what_next(plan: Plan, state: BatchState, root: str) -> list[str]:
     planned = [item for item in plan.items if state[item.index].phase is Phase.PLANNED]
     paid = sum(_is_paid_and_unfinished(state[item.index]) for item in plan.items)
     where = f"{shlex.quote(plan.batch_id)} --output {shlex.quote(root)}"
-    stores = f"looks for {paid} that are, or may be, paid for" if paid else ""
+    stores = f"stores {paid} that are, or may be, paid for" if paid else ""
     said = []
     if planned:
         creates = f"creates {estimate_text(estimate_lines(planned))}"

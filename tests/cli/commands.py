@@ -130,7 +130,7 @@ def read_terminal(descriptor: int) -> bytes:
 
 CONTRACT: Mapping[str, object] = {
     "batch_id": str,
-    "items": {"total", "stored", "failed", "unknown", "planned"},
+    "items": {"total", "stored", "failed", "unknown", "under_way", "planned"},
     "credits": {"charged", "estimated"},
     "unpriced_items": int,
     "requests": {"create", "poll", "fetch", "history", "other"},

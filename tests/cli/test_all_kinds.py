@@ -59,7 +59,14 @@ def run(request: pytest.FixtureRequest, shell: Shell, providers: RunningSandbox)
 def test_everything_is_stored_and_said(run: Run) -> None:
     assert run.ended.code == 0, run.ended.stderr
     found = assert_contract(run.ended)
-    assert found["items"] == {"total": 24, "stored": 24, "failed": 0, "unknown": 0, "planned": 0}
+    assert found["items"] == {
+        "total": 24,
+        "stored": 24,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 0,
+    }
     assert found["error"] is None
     assert found["requests"]["create"] == 24 == len(run.books["jobs"])
     assert found["manifest"] == f"{run.root}/{run.batch_id}/manifest.jsonl"

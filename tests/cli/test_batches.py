@@ -49,7 +49,7 @@ def test_status_tells_from_the_store_alone(stopped: Stopped, shell: Shell, provi
     ended = shell.run("status", stopped.batch_id, "--json", **dict.fromkeys(providers.environment))
     assert ended.code == 1
     assert assert_contract(ended)["items"] == stopped.ended.last["items"]
-    assert "0 of 4 stored, 4 unfinished" in ended.stderr
+    assert "0 of 4 stored, 4 under way" in ended.stderr
     assert requests(providers) == before
 
 
@@ -100,9 +100,12 @@ def test_cancel_stops_a_running_batch_which_can_be_resumed(shell: Shell, provide
     assert cancelled.code == 0, cancelled.stderr
     assert_contract(cancelled)
     providers.advance(7200)  # what it sees next, it may not write down any more
-    fenced = shell.end(running)
-    assert fenced.code == 4, fenced.stderr
-    assert assert_contract(fenced)["error"]
+    ended = shell.end(running)
+    assert ended.code == 130, ended.stderr
+    told = assert_contract(ended)
+    assert "cancelled from" in told["error"]
+    assert told["requests"]["create"] == len(LINES)
+    assert (told["items"]["under_way"], told["items"]["planned"]) == (len(LINES), 0)
 
     resumed = shell.run("resume", shell.folder / "outputs" / found["batch_id"], "--json")
     assert (resumed.code, resumed.last["items"]["stored"]) == (0, 4), resumed.stderr

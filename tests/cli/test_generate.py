@@ -153,7 +153,14 @@ def test_a_dry_run_estimates_and_creates_nothing(
 ) -> None:
     assert estimate.code == 0, estimate.stderr
     found = assert_contract(estimate)
-    assert found["items"] == {"total": 4, "stored": 0, "failed": 0, "unknown": 0, "planned": 4}
+    assert found["items"] == {
+        "total": 4,
+        "stored": 0,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 4,
+    }
     assert (found["credits"], found["unpriced_items"]) == ({"charged": 0, "estimated": 15}, 1)
     assert providers.report()["jobs"] == []
     assert not (bare_shell.folder / "outputs").exists()

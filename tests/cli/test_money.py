@@ -35,7 +35,14 @@ def test_a_failed_item_fails_alone_and_is_retried_when_told_to(
     first = shell.run(*words)
     assert first.code == 1, first.stderr
     found = assert_contract(first)
-    assert found["items"] == {"total": 6, "stored": 5, "failed": 1, "unknown": 0, "planned": 0}
+    assert found["items"] == {
+        "total": 6,
+        "stored": 5,
+        "failed": 1,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 0,
+    }
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 25
     assert "5 of 6 stored, 1 failed" in first.stderr
 
@@ -57,7 +64,14 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(shell: Shell, providers: Runn
     assert first.code == 3, first.stderr
     found = assert_contract(first)
     assert "max_credits" in found["error"]
-    assert found["items"] == {"total": 6, "stored": 2, "failed": 0, "unknown": 0, "planned": 4}
+    assert found["items"] == {
+        "total": 6,
+        "stored": 2,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 4,
+    }
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 10
     assert "2 of 6 stored, 4 unfinished" in first.stderr
 
@@ -90,7 +104,14 @@ def test_an_empty_account_stops_creating_and_stores_what_flies(
         providers.configure(credits={"imaginelab": 100_000})
     assert first.code == 3, first.stderr
     found = assert_contract(first)
-    assert found["items"] == {"total": 6, "stored": 2, "failed": 0, "unknown": 0, "planned": 4}
+    assert found["items"] == {
+        "total": 6,
+        "stored": 2,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 4,
+    }
     assert found["error"]
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 10
 

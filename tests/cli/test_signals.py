@@ -47,7 +47,14 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
     stopped = shell.end(process)
     assert stopped.code == code, stopped.stderr
     found = assert_contract(stopped)
-    assert found["items"] == {"total": 9, "stored": 0, "failed": 0, "unknown": 0, "planned": 9}
+    assert found["items"] == {
+        "total": 9,
+        "stored": 0,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 9,
+    }
     assert found["error"]
     assert "stopping: nothing more is created" in stopped.stderr
 

@@ -211,8 +211,11 @@ class TestUpkeep:
         await until(lambda: sum(keys.books.accepted.values()) >= 5)
         state = await cancel_batch("batch", str(tmp_path), return_state=True)
         assert state.is_completed(), state
-        fenced = await running
-        assert fenced.is_failed()
+        cancelled = await running
+        assert cancelled.is_cancelled(), cancelled
+        assert "cancelled from" in (cancelled.message or "")
+        found = await artifacts_of(prefect_server, (await flow_run_of(cancelled)).id)
+        assert sum(row["items"] for row in found["imagine-usage"]) == 60
         keys.configure(rate_limits={"imaginelab": {**limit, "limit": 10**6}})
         accepted = sum(keys.books.accepted.values())
         assert accepted < 60
