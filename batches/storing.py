@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+import httpx
+
 from prefect_imagine.batches.failpoints import reach
 from prefect_imagine.batches.lane import Lane
 from prefect_imagine.batches.offload import Offload
@@ -15,15 +17,18 @@ from prefect_imagine.batches.records import Failed, Stored
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import OutputError, ProviderError, StoreError
 from prefect_imagine.providers.backoff import backoff
-from prefect_imagine.providers.clock import Deadline, utc_now
+from prefect_imagine.providers.clock import Deadline, boot_seconds, utc_now
 from prefect_imagine.providers.models import Output
+from prefect_imagine.providers.pacing import Urgency
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
+from prefect_imagine.stores.reach import origin
 from prefect_imagine.stores.thumbnails import THUMBNAIL_TYPE, PictureCopy
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
 FETCHES = 3
+LONGEST_RETRY_AFTER = 300.0
 # What a fresh address may cure. Some CDNs answer an expired one with a page.
 RENEWED_BY_FETCH = ("expired", "missing", "not_media", "refused_url")
 PATIENT_WITH_MISSING = 2
@@ -38,6 +43,8 @@ class Storer:
         self._store = store
         self._downloader = downloader
         self._offload = offload
+        self._api_origin = origin(httpx.URL(lane.client.base_url))
+        self._media_count = False
         headers = lane.client.media_headers()
         self._policy = DownloadPolicy(
             api_origin=lane.client.base_url,
@@ -81,25 +88,51 @@ class Storer:
         stem = f"{self._lane.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
         stem = stem if count == 1 else f"{stem}-{number + 1}"
         patience = Deadline(self._lane.timing.patience)
-        attempt = 0
+        attempt = throttled = 0
         same_address = False
         while True:
             attempt += 1
+            wait = None
             try:
-                return await self._offload.transfer(self._move, item, stem, output)
+                return await self._moved(item, stem, output)
             except StoreError as error:
                 if not error.retryable or patience.passed or self._lane.stopped:
                     raise
                 logger.info("item %s: waiting for the store: %s", item.title, error)
             except OutputError as error:
-                if attempt >= ATTEMPTS or self._lane.stopped:
+                throttled += error.rate_limited and not patience.passed
+                if attempt - throttled >= ATTEMPTS or self._lane.stopped:
                     raise
                 logger.info("item %s: storing it again: %s", item.title, error)
                 early = error.reason == "missing" and attempt <= PATIENT_WITH_MISSING
                 if error.reason in RENEWED_BY_FETCH and not early and not same_address:
                     renewed = await self._renewed(item, number, output)
                     same_address, output = renewed.url == output.url, renewed
-            await asyncio.sleep(backoff(min(attempt, 4)))
+                wait = error.retry_after
+            await asyncio.sleep(min(LONGEST_RETRY_AFTER, wait or backoff(min(attempt, 4))))
+
+    async def _moved(self, item: BatchItem, stem: str, output: Output) -> Output:
+        """Move an output. On servers that count them among the API's requests, downloads from the API's own
+        origin take their turn with those."""
+        pacer = self._lane.client.pacer
+        own = output.url is not None and origin(httpx.URL(output.url)) == self._api_origin
+        permit = await pacer.acquire(Urgency.READ) if own and self._media_count else None
+        begun = boot_seconds()
+        try:
+            moved = await self._offload.transfer(self._move, item, stem, output)
+        except OutputError as error:
+            if own and error.rate_limited:
+                self._media_count = True
+                pacer.throttled(begun, error.retry_after)
+            raise
+        else:
+            if permit is not None:
+                pacer.answered(permit, 200, {})
+                permit = None
+            return moved
+        finally:
+            if permit is not None:
+                pacer.unused(permit)
 
     async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:
         """The output at a fresh address: by fetching the record, never by creating again."""

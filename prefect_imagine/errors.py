@@ -220,12 +220,16 @@ class OutputError(ImagineError):
         reason: one of `empty`, `truncated`, `not_media`, `too_large`, `expired`, `missing`, `refused_url`,
             `unavailable`.
         retry_after: seconds to wait before asking again, where the server says so.
+        rate_limited: the server was asked too often.
     """
 
-    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, reason: str, retry_after: float | None = None, rate_limited: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+        self.rate_limited = rate_limited
 
 
 class BudgetExceededError(ImagineError):

@@ -128,7 +128,7 @@ class Api:
                         response, failure = await self._send(
                             "POST", path, "create", headers, sending, permit, json=json, timeout=timeout
                         )
-        except (httpx.HTTPError, ProviderError, TimeoutError, ValueError, _TooLateError) as error:
+        except (httpx.HTTPError, ProviderError, TimeoutError, ValueError, TypeError, _TooLateError) as error:
             raise self._create_failed(error, sending.sent) from error
         return await self._accepted(response, failure, headers, parse)
 
@@ -239,7 +239,7 @@ class Api:
             return self._ambiguous(f"a create got no answer ({reason})", None)
         if isinstance(error, ProviderError):
             return error
-        if isinstance(error, ValueError):  # such as half a surrogate pair, or not a number
+        if isinstance(error, ValueError | TypeError):  # such as half a surrogate pair, or not a number
             return InvalidRequestError(f"{self.provider}: this is no JSON: {reason}", provider=self.provider)
         return ConnectionFailedError(
             f"{self.provider}: the create was not sent: {reason}", provider=self.provider

@@ -224,10 +224,10 @@ class ImagineAPIClient(BaseClient):
         )
 
     def _may_reject_ref(self, error: ProviderError) -> bool:
-        """Whether a 403 that names no field may be about `ref`: so Directus 10 answers where its role may not
-        create that field. Once per token: a create without it tells."""
+        """Whether a 403 to a create with `ref`, which names no field, may be about it: so Directus 10 answers
+        where a role may not create that field. A create without it tells."""
         forbidden = isinstance(error, AuthenticationError) and _is_forbidden(error)
-        return forbidden and self._takes_ref is None
+        return forbidden and self._takes_ref is not True
 
     def _generation(self, body: Any) -> Generation:
         record = wire.record_of(PROVIDER, body, "data")

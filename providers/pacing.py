@@ -243,6 +243,19 @@ class Pacer:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
         self._change(lambda pace: rates.forgiven(pace, boot_seconds()))
 
+    def throttled(self, sent_at: float, retry_after: float | None) -> None:
+        """A request of this key that took no permit, such as one for media, was refused for the rate.
+
+        Args:
+            sent_at: boot clock of the moment when it was sent.
+            retry_after: seconds to wait, where the server says so.
+        """
+        told = RateHeaders(retry_after=retry_after)
+        now = boot_seconds()
+        self._change(
+            lambda pace: rates.refused(replace(pace, in_flight=pace.in_flight + 1), now, told, sent_at)
+        )
+
     def unused(self, permit: Permit) -> None:
         """Nothing came back for a permit, or it was not used."""
         self._change(rates.lost)

@@ -162,7 +162,8 @@ def _check_status(response: httpx.Response, name: str, foreign: str) -> None:
     gone = 400 <= status < 500 and status not in _PASSING
     reason = "missing" if status == 404 else "expired" if gone else "unavailable"
     message = f"{name}: HTTP {status}" + (foreign if status in (401, 403) else "")
-    raise OutputError(message, reason=reason, retry_after=_retry_after(response.headers))
+    wait = _retry_after(response.headers)
+    raise OutputError(message, reason=reason, retry_after=wait, rate_limited=status == 429)
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

@@ -56,14 +56,20 @@ async def create_generations(
         results = await asyncio.gather(
             *(_create(clients[request.provider], request) for request in ready), return_exceptions=True
         )
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, ImagineError):
-            raise result
     created = [result if isinstance(result, Generation) else None for result in results]
-    errors = [result for result in results if isinstance(result, ImagineError)]
+    errors = [_as_error(result) for result in results if isinstance(result, BaseException)]
     if errors:
-        raise CreateGenerationsError(created, errors)
+        raise CreateGenerationsError(created, errors) from errors[0]
     return [each for each in created if each is not None]
+
+
+def _as_error(error: BaseException) -> ImagineError:
+    """What went wrong with one create; what nobody foresaw must not hide what the others paid for."""
+    if isinstance(error, ImagineError):
+        return error
+    unexpected = ImagineError(f"unexpected {type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
 
 
 async def _models(client: ProviderClient) -> Collection[ModelInfo]:

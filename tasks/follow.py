@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 from prefect import task
@@ -10,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.batches.cadence import Cadence, Flight
 from prefect_imagine.errors import GenerationFailedError, GenerationTimeoutError, OutputError
+from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.clock import Deadline, boot_seconds
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, Output
 from prefect_imagine.providers.protocol import ProviderClient
@@ -19,6 +21,7 @@ from prefect_imagine.tasks.clients import Credentials, open_clients
 from prefect_imagine.tasks.retries import READS
 
 ATTEMPTS = 4
+LONGEST_WAIT = 60.0
 
 
 @task(name="poll-generations", **READS)
@@ -132,9 +135,10 @@ def _move(store: Store, downloader: Downloader, policy: DownloadPolicy, stem: st
             else:
                 with downloader.open(output.url, policy) as source:
                     stored = store.put_output(stem, source, {})
-        except OutputError:
+        except OutputError as error:
             if attempt == ATTEMPTS:
                 raise
+            time.sleep(min(LONGEST_WAIT, error.retry_after or backoff(attempt)))
         else:
             return Output(
                 media_type=stored.media_type, key=stored.key, bytes=stored.bytes, sha256=stored.sha256

@@ -28,7 +28,7 @@ class RunLog(logging.Handler):
             return
         line = record.getMessage()
         line = line if self.batch_id in line else f"batch {self.batch_id}: {line}"
-        self._target.log(record.levelno, "%s", line)
+        self._target.log(record.levelno, "%s", line, exc_info=record.exc_info)
 
 
 _present: ContextVar[RunLog | None] = ContextVar("prefect_imagine_run_log", default=None)

@@ -17,18 +17,19 @@ package = logging.getLogger("prefect_imagine")
 class _Lines(logging.Handler):
     """Keeps what comes by from the loggers below a name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, traces: bool = False) -> None:
         super().__init__()
+        self._traces = traces
         self.addFilter(logging.Filter(name))
         self.told: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(record.getMessage())
+        self.told.append(self.format(record) if self._traces else record.getMessage())
 
 
 @contextmanager
-def _heard(logger: logging.Logger, below: str) -> Iterator[list[str]]:
-    lines, level = _Lines(below), logger.level
+def _heard(logger: logging.Logger, below: str, *, traces: bool = False) -> Iterator[list[str]]:
+    lines, level = _Lines(below, traces=traces), logger.level
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     yield lines.told
@@ -63,3 +64,18 @@ async def test_flow_runs_that_overlap_leave_the_logger_as_it_was(prefect_server:
     assert [line for line in told if " line" in line] == ["batch one: first line", "batch two: second line"]
     assert printed == [], "the runs' loggers print it already"
     assert (package.level, package.propagate, package.handlers) == before
+
+
+async def test_an_unexpected_error_brings_its_traceback(prefect_server: str) -> None:
+    @flow
+    async def failing() -> None:
+        with logs_in_run():
+            try:
+                raise LookupError("nobody foresaw this")
+            except LookupError:
+                logging.getLogger("prefect_imagine.batches").exception("item 5")
+
+    runs = logging.getLogger("prefect.flow_runs")
+    with _heard(runs, "prefect.flow_runs", traces=True) as told:
+        await failing()
+    assert any("nobody foresaw this" in line and "Traceback" in line for line in told)

@@ -77,6 +77,19 @@ async def test_a_lost_answer_is_told_and_not_sent_again(keys: RunningSandbox) ->
     assert len(keys.report(sums=False)["jobs"]) == 2
 
 
+async def test_what_nobody_foresaw_of_one_create_does_not_hide_what_others_paid_for(
+    keys: RunningSandbox,
+) -> None:
+    deep: list[object] = []
+    for _ in range(10_000):
+        deep = [deep]
+    odd = GenerationRequest(provider="imaginelab", prompt="odd", settings={"deep": deep})
+    with pytest.raises(CreateGenerationsError, match="unexpected RecursionError") as caught:
+        await create_generations.fn([_request("imaginelab", "kept"), odd])
+    assert caught.value.created[0] is not None
+    assert len(keys.report(sums=False)["jobs"]) == 1
+
+
 async def test_a_request_that_would_be_refused_is_not_sent(keys: RunningSandbox) -> None:
     with pytest.raises(ConfigurationError, match="did you mean"):
         await create_generations([_request("aivisualstudio", model="prunaai/z-image-turba")])
