@@ -30,6 +30,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
+from prefect_imagine.cli.private_server import some_prefect_server
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.relatives import tell_of_relatives
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
@@ -198,13 +199,14 @@ async def _flow_run(arguments: argparse.Namespace, root: str, options: BatchOpti
     from prefect_imagine.flows import generate_batch
 
     try:
-        return await generate_batch(
-            prompts=None,
-            output=root,
-            credentials=dict(arguments.credentials),
-            options=options,
-            return_state=True,
-        )
+        async with some_prefect_server():
+            return await generate_batch(
+                prompts=None,
+                output=root,
+                credentials=dict(arguments.credentials),
+                options=options,
+                return_state=True,
+            )
     except Pause as suspension:
         return suspension.state  # a person has suspended the flow run
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from prefect_imagine.cli import private_server
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.pacing import SharedLimit, Urgency
 from prefect_imagine.providers.registry import Account
@@ -67,4 +68,5 @@ class LateSharedLimit:
 
         from prefect_imagine.tasks.limits import shared_limit
 
-        return shared_limit(self._account) if PREFECT_API_URL.value() else None
+        url = PREFECT_API_URL.value()
+        return shared_limit(self._account) if url and url not in private_server.urls else None

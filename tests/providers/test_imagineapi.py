@@ -76,7 +76,7 @@ async def test_a_429_says_how_long_to_wait(api: ScriptedApi, open_client: OpenCl
 async def test_a_schema_without_ref(sandbox: RunningSandbox, open_client: OpenClient) -> None:
     sandbox.configure(imagineapi_has_ref=False)
     client = open_client("imagineapi", sandbox)
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         await client.create(asked("imagineapi"), correlator="3:1")
     assert caught.value.retryable
     assert sandbox.books.jobs == []
