@@ -21,4 +21,5 @@ USER 1000
 # Says no once the worker has not asked the Prefect server for work for thirty times its interval.
 HEALTHCHECK --interval=60s --timeout=10s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=8)"]
-ENTRYPOINT ["prefect", "worker", "start", "--pool", "imagine", "--type", "process", "--with-healthcheck"]
+ENTRYPOINT ["prefect", "worker", "start", "--type", "process", "--with-healthcheck", "--pool"]
+CMD ["imagine"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prefect_imagine.batches.options import BatchOptions, Timing
     from prefect_imagine.batches.prompts import Prompt
     from prefect_imagine.batches.rotation import Rotation
+    from prefect_imagine.batches.summary import Summary
     from prefect_imagine.blocks import (
         AIVisualStudioCredentials,
         BlockadeLabsCredentials,
@@ -52,6 +53,7 @@ _HOMES = {
     "PriceList": "providers.prices",
     "Prompt": "batches.prompts",
     "Rotation": "batches.rotation",
+    "Summary": "batches.summary",
     "Timing": "batches.options",
     "cancel_generations": "tasks",
     "create_generations": "tasks",
@@ -78,6 +80,7 @@ __all__ = [
     "PriceList",
     "Prompt",
     "Rotation",
+    "Summary",
     "Timing",
     "cancel_generations",
     "create_generations",

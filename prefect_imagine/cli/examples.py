@@ -5,7 +5,7 @@ from __future__ import annotations
 EXIT_CODES = """exit codes:
   0 all stored                        4 busy, or taken over
   1 some failed or unknown            5 infrastructure lost
-  2 bad input, nothing was spent      130, 143 interrupted, terminated
+  2 bad input, nothing was spent      130, 143 stopped, terminated
   3 stopped by budget or credits      from 3 on, the same command goes on"""
 
 _EXAMPLES = {
@@ -38,6 +38,7 @@ _EXAMPLES = {
     "cancel": (
         "cancel prompts-3f2a91c04d5e",
         "cancel prompts-3f2a91c04d5e --in-flight",
+        "cancel --all --output s3://bucket/art",
     ),
     "reconcile": (
         "reconcile prompts-3f2a91c04d5e",

@@ -8,11 +8,13 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prefect_imagine.batches.lane import StopReason
+from prefect_imagine.batches.session import Progress as Far
 from prefect_imagine.batches.session import Session
 from prefect_imagine.batches.summary import INTERRUPTED, TERMINATED, Summary
 from prefect_imagine.batches.usage import Usage
@@ -20,6 +22,7 @@ from prefect_imagine.cli.output import errors, say
 from prefect_imagine.errors import ImagineError
 
 REFRESH_SECONDS = 0.5
+TELL_SECONDS = 10.0
 SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
 STOPPED = {StopReason.INTERRUPTED: INTERRUPTED, StopReason.TERMINATED: TERMINATED}
 """Exit codes of runs that a signal ended."""
@@ -33,6 +36,10 @@ def stopped_text(reason: StopReason, batch_id: str, root: str) -> str:
 def how_to_go_on(batch_id: str, root: str) -> str:
     """The command that resumes a batch."""
     return f"go on with: prefect-imagine resume {shlex.quote(batch_id)} --output {shlex.quote(root)}"
+
+
+def _note(now: Far) -> str:
+    return f"{now.flying} under way, {now.failed + now.unknown} failed, {now.credits} credits"
 
 
 class TerminalObserver:
@@ -52,8 +59,8 @@ class TerminalObserver:
         self.listen()  # Prefect has put its own SIGTERM handler in place, which would tear the loop down
         if self.stop is not None:
             session.stop(self.stop, "stopped before it began")
-        if sys.stderr.isatty():
-            self._bar = asyncio.ensure_future(self._show(session))
+        show = self._show if sys.stderr.isatty() else self._tell
+        self._bar = asyncio.ensure_future(show(session))
 
     def closed(self, summary: Summary, usage: Usage) -> None:
         """Keep the end."""
@@ -98,6 +105,17 @@ class TerminalObserver:
         elif main is not None:
             main.cancel()
 
+    async def _tell(self, session: Session) -> None:
+        """A line now and then, for a log."""
+        told = ""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            now = session.progress()
+            line = f"{now.stored} of {now.total} stored, {_note(now)}"
+            if line != told:
+                say(f"{datetime.now():%H:%M:%S} {line}")
+            told = line
+
     async def _show(self, session: Session) -> None:
         columns = (
             TextColumn("{task.description}"),
@@ -111,9 +129,7 @@ class TerminalObserver:
             try:
                 while True:
                     now = session.progress()
-                    lost = now.failed + now.unknown
-                    note = f"{now.flying} under way, {lost} failed, {now.credits} credits"
-                    bar.update(shown, completed=now.stored, note=note)
+                    bar.update(shown, completed=now.stored, note=_note(now))
                     await asyncio.sleep(REFRESH_SECONDS)
             finally:
                 bar.update(shown, completed=session.progress().stored)

@@ -99,10 +99,20 @@ def test_it_runs_as_nobody_special_and_holds_no_secret() -> None:
 
 
 def test_it_is_a_worker_of_the_pool_that_is_deployed_to() -> None:
-    (entrypoint,) = _arguments(WORKER, "ENTRYPOINT")
+    (entrypoint,), (pool,) = _arguments(WORKER, "ENTRYPOINT"), _arguments(WORKER, "CMD")
     deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (pool,) = {each["work_pool"]["name"] for each in deployed["deployments"]}
-    assert json.loads(entrypoint)[:5] == ["prefect", "worker", "start", "--pool", pool]
+    pools = {each["name"]: each["work_pool"]["name"] for each in deployed["deployments"]}
+    started = [*json.loads(entrypoint), *json.loads(pool)]
+    assert (started[:3], started[-2:]) == (
+        ["prefect", "worker", "start"],
+        ["--pool", pools["generate-batch"]],
+    )
+
+
+def test_what_stops_a_batch_does_not_wait_behind_it() -> None:
+    deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    pools = {each["name"]: each["work_pool"]["name"] for each in deployed["deployments"]}
+    assert pools.pop("cancel-batch") not in pools.values()
 
 
 def test_runs_work_where_their_worker_was_started() -> None:
