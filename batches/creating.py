@@ -69,8 +69,8 @@ class Creator:
 
     def _enters(self, item: BatchItem) -> bool:
         """Take a place among the creates, if the provider takes one job more than those that have one."""
-        unproven = self._lane.client.lists_refused and not self._lane.accepted
-        one_by_one = (self._refusals or unproven) and self._entered
+        unproven = self._lane.client.lists_refused and not self._lane.readable
+        one_by_one = (self._refusals and self._entered) or (unproven and (self._entered or self._lane.flying))
         if one_by_one or self._lane.waiting or self._lane.full(self._entered) or not self._lane.enter(item):
             return False
         self._entered.add(item.index)
@@ -169,6 +169,9 @@ class Creator:
             )
             reach("after_created")
             lane.flying[generation.id] = lane.flight(item)
+            if lane.client.lists_refused and not lane.readable:
+                lane.cadence.look_at_once = True  # whether it can be read decides if another is created
+                lane.hurry()
 
     async def _not_created(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
         lane = self._lane

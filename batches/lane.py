@@ -91,6 +91,7 @@ class Lane:
         ready: items to store, in the order of their completion.
         cap: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
+        readable: whether a job of this key has been read.
         accepted: how many creates this run has seen accepted.
         unread: items whose create was answered as a success, but with no job that could be read.
         last_sent: boot clock of the last moment when a create of a class was begun or ended.
@@ -134,6 +135,7 @@ class Lane:
         self.order: dict[str, int] = {}
         self._known_since: dict[str, float] = {}
         self.history_usable = True
+        self.readable = False
         self.accepted = 0
         self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
         self.unread: set[int] = set()
@@ -243,7 +245,8 @@ class Lane:
     def halt(self, reason: StopReason, message: str) -> None:
         """Create nothing more in this run. That somebody asked for it outweighs all other reasons, and that
         the provider is gone those that leave something to follow."""
-        outweighs = reason in _ASKED or (reason is StopReason.GONE and not self.stopped)
+        asked = reason in _ASKED and not self.stopped
+        outweighs = asked or (reason is StopReason.GONE and not self.stopped)
         if self.stop is None or outweighs:
             logger.warning("%s: no more creates: %s", self.provider, message)
             self.stop = Stop(reason, message)

@@ -117,7 +117,8 @@ class Session:
     async def create(self, provider: str, items: list[int]) -> list[int]:
         """Create these items, at most once each; returns those that did not get under way."""
         await self._here(provider).create(items)
-        return [index for index in items if self.journal.state[index].phase in (Phase.FAILED, Phase.UNKNOWN)]
+        vain = (Phase.PLANNED, Phase.FAILED, Phase.UNKNOWN)
+        return [index for index in items if self.journal.state[index].phase in vain]
 
     async def poll(self, provider: str) -> None:
         """Follow a provider's jobs until all have landed."""
@@ -220,7 +221,8 @@ class Session:
 
     async def _balance_changes(self) -> tuple[BalanceChange, ...]:
         changes = []
-        lines = self.usage().by_provider if self._balances else ()
+        # A run that was told to end waits for no provider.
+        lines = self.usage().by_provider if self._balances and not self.stopped.is_set() else ()
         for line in lines:
             before = self._balances.get(line.name)
             if before is None:

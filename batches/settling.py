@@ -89,8 +89,9 @@ class Settler:
         classes: dict[EchoClass, list[OpenAttempt]] = {}
         for attempt in attempts:
             classes.setdefault(attempt.echo, []).append(attempt)
-        # The rows of a single prompt may be asked for; those of many are read once for all.
-        alone = lane.client.capabilities.correlator and len(classes) == 1
+        # The rows of a single prompt show most jobs, with one request; later looks read the list.
+        first = all(each.looks == 0 for each in attempts)
+        alone = lane.client.capabilities.correlator and len(classes) == 1 and first
         try:
             reading = await self._read(attempts, self._prompt_of(attempts[0]) if alone else None)
             await self._settle_groups(list(classes.values()), reading)

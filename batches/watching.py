@@ -26,6 +26,7 @@ from prefect_imagine.providers.models import Generation, GenerationStatus
 logger = logging.getLogger(__name__)
 
 MISSES = 5
+VANISHED = "vanished"
 OVERDUE_SECONDS = 60.0
 """Between looks at jobs that the run does not wait for any more."""
 UNTOLD = 3
@@ -117,6 +118,9 @@ class Watcher:
         followed = {**self._overdue_again(), **lane.flying}
         seen = await lane.client.poll(list(followed))
         lane.reads_pass = True
+        if seen and not lane.readable:
+            lane.readable = True
+            lane.tell()
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._finished(followed[row.id].item, row) for row in landed]
         for row in landed:
@@ -127,6 +131,9 @@ class Watcher:
         await lane.record(*entries)
         for entry in entries:
             self._let_go(entry)
+        unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in entries)
+        if unseen and lane.client.lists_refused and not lane.readable:
+            lane.halt(StopReason.UNREADABLE, f"{lane.provider}: this key may not read what it creates")
         lane.tell()
 
     def _overdue_again(self) -> dict[str, Flight]:
@@ -163,7 +170,7 @@ class Watcher:
         for job, flight in under_way.items():
             if job not in seen and self._misses[job] >= MISSES:
                 message = f"{lane.provider} does not know generation {job} any more"
-                entries.append(Failed(item=flight.item, at=utc_now(), reason="vanished", message=message))
+                entries.append(Failed(item=flight.item, at=utc_now(), reason=VANISHED, message=message))
             elif flight.overdue(lane.timing.longest(flight.kind)):
                 message = f"generation {job} has not ended; a later run looks again"
                 entries.append(Failed(item=flight.item, at=utc_now(), reason="timeout", message=message))

@@ -48,6 +48,7 @@ from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import batch_id_of, planned_time, run_name
+from prefect_imagine.tasks.termination import ending_in_order
 from prefect_imagine.tasks.waves import PrefectStages
 
 logger = logging.getLogger(__name__)
@@ -176,10 +177,14 @@ async def _run(
                 "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
             )
             announce_start(plan, len(items))
-            with PrefectStages(session) as stages:
+            with PrefectStages(session) as stages, ending_in_order(session) as termination:
                 async with watched(session), controlled(session) as control:
                     summary, usage = await _books(session, stages)
-            return summary, usage, session.journal.state, control
+            if termination.asked:
+                logger.warning("%s", summary.error)
+            ended = summary, usage, session.journal.state, control
+        termination.deliver()
+        return ended
     except BatchBusyError:
         raise  # it goes on elsewhere
     except BaseException as error:

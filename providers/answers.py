@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -75,7 +76,20 @@ class FailureReader:
         if detail is None and response.status_code >= 300:
             words = _words(response, body)
             detail = ErrorDetail(words) if words else None
+        if detail is not None and response.status_code in (400, 422) and _names_fields(body):
+            return replace(detail, names_fields=True)
         return detail
+
+
+def _names_fields(body: Any) -> bool:
+    """Whether an error body lists what is wrong with which field, in one of the ways of web frameworks."""
+    listed = wire.first(body, "detail", "errors", "issues") if isinstance(body, dict) else None
+    if isinstance(listed, list):
+        places = ("loc", "path", "param", "field", "property")
+        return any(isinstance(each, dict) and any(each.get(name) for name in places) for each in listed)
+    if isinstance(listed, dict):
+        return any(isinstance(each, list) for each in listed.values())
+    return False
 
 
 def _words(response: httpx.Response, body: Any) -> str | None:

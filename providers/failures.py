@@ -32,7 +32,7 @@ class ErrorDetail:
     def words(self) -> str:
         """Everything that it says, the words of its code included."""
         code = re.sub(r"[_-]+", " ", self.code or "")
-        return f"{code} {self.message}".strip()
+        return f"{code}\n{self.message}".strip()
 
 
 class ErrorReader(Protocol):
@@ -42,74 +42,101 @@ class ErrorReader(Protocol):
         """The message and code of an error body, or `None` if this is not one."""
 
 
-# What an error's words blame. Those that blame the API outweigh all others: an answer that says "invalid
-# response from upstream" says nothing of the request, and one that says "already created" proves nothing.
+# What an error's words blame. Those that blame the API, or tell that something has happened already, outweigh
+# all others: "invalid response from upstream" says nothing of the request, "already created" proves nothing.
 _ABOUT_A_FAILURE = re.compile(
-    r"\b(internal|server|upstream|backend|gateway|proxy|database|crash\w*|exception|fatal|unavailable"
-    r"|time[ds]?[ -]?out|timeouts?|deadline|overloaded|busy|temporar\w+|retr(?:y|ies)|respon(?:se|d|ding)"
-    r"|processing|something went wrong|unexpected(?! (?:field|key|keyword|parameter|property|argument))"
-    r"|already|duplicate\w*|accepted|created|queued|submitted|started)\b",
+    r"\b(internal|servers?|services?|upstream|backend|gateway|proxy|provider|database|storage|disk|connection"
+    r"|crash\w*|exception|fatal|unavailable|down|time[ds]?[ -]?out|timeouts?|deadline|overloaded|busy"
+    r"|temporar\w+|retr(?:y|ies)|respon(?:se|d|ding)|returned|results?|outputs?|got|processing|polling"
+    r"|(?:en)?queued?|workers?|gpu|cuda|webhooks?|jobs?|tasks?|bot|objects?|functions?|undefined|index"
+    r"|stack|syntax|relation|transaction|something went wrong|failed to (?!parse|validate|decode)"
+    r"|unexpected(?! (?:field|key|keyword|parameter|property|argument|token))"
+    r"|already|duplicate\w*|(?<!not )accepted|created|submitted|started|charged|deducted"
+    r"|from (?:the )?model|generation (?:is|was|not|has))\b",
     re.IGNORECASE,
 )
-_ABOUT_A_REQUEST = re.compile(
-    r"\b(invalid|required?s?|missing|must|should be|too (?:long|short|large|small|many)|at (?:least|most)"
-    r"|exceeds|maximum|minimum|out of range|unsupported|not supported|not (?:allowed|permitted)"
-    r"|not (?:a )?valid|validation|malformed|bad request|unprocessable|unknown|unrecogni[sz]ed"
-    r"|expected|unexpected|does(?: not|n.t) (?:exist|support|accept|allow)|no such|not found"
-    r"|empty|blank|cannot be|(?:is|are) not)\b",
+_OF_A_REQUEST = re.compile(
+    r"\b(request|prompts?|models?|generators?|seeds?|(?:aspect[ _-]?)?ratios?|parameters?|params?|fields?"
+    r"|body|payload|json|durations?|settings?|projects?|values?|arguments?|propert(?:y|ies)|input"
+    r"|negative[ _]\w+|styles?|kinds?|types?|formats?|sizes?|widths?|heights?|voices?|languages?"
+    r"|first_frame_image|generation_type)\b",
     re.IGNORECASE,
 )
+_COMPLAINT = re.compile(
+    r"\b(invalid|required?s?|missing|must|should|may not|too \w+|at (?:least|most)|exceeds?|maximum|minimum"
+    r"|out of (?:range|bounds)|(?:un|not |n.t )supported|not \w+|isn.t|can.t|cannot|valid|validation"
+    r"|malformed|unprocessable|unknown|unrecogni[sz]ed|unexpected|does(?: not|n.t)|empty|blank"
+    r"|no (?:such|longer|prompt|model)|provide|enter|illegal|wrong|incorrect|bad|disabled|deprecated|retired"
+    r"|rejected|parse|parsing|expected|greater than|less than|longer than|shorter than)\b",
+    re.IGNORECASE,
+)
+_GENERAL_COMPLAINT = re.compile(
+    r"^[\W_]*(bad request|invalid request|validation (?:failed|error)|unprocessable (?:entity|content))",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Of a key, a rate and credits an API speaks as its caller's; those of others are said to be theirs.
 _ABOUT_A_KEY = re.compile(
-    r"\b(api[ _-]?key|(?:access |bearer )?token|unauthori[sz]ed|unauthenticated|forbidden|permission)\b",
-    re.IGNORECASE,
+    r"^[\W_]*(?:(?:the|your|an?|invalid|missing|wrong|expired|unknown|no|incorrect|bad)\s+)*"
+    r"(api[ _-]?key|(?:access |bearer |auth\w* )?token|unauthori[sz]ed|unauthenticated|forbidden"
+    r"|not authenticated|you do(?: not|n.t) have (?:permission|access)|account)\b",
+    re.IGNORECASE | re.MULTILINE,
 )
-_ABOUT_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
-_ABOUT_CREDITS = re.compile(r"credit|quota|balance|insufficient funds", re.IGNORECASE)
-_LACKING = re.compile(
-    r"\b(insufficient|enough|no (?:more |remaining )?(?:credit|quota|balance)|out of|ran out|run out"
-    r"|lack\w*|exceed\w*|exhausted|used up|depleted|reached|too low|empty|required?s?|needs?|buy|purchase"
-    r"|top[ -]?up)\b",
-    re.IGNORECASE,
+_ABOUT_A_RATE = re.compile(
+    r"^[\W_]*(?:(?:the|your|api|request|you(?: have|.ve)?|exceeded|reached|hit)\s+)*"
+    r"(rate[ _-]?limit\w*|too many requests)\b",
+    re.IGNORECASE | re.MULTILINE,
 )
-# A status that says by itself that nothing was accepted is only contradicted by words as plain as these.
-_BROKEN = re.compile(
-    r"\b(internal|upstream|gateway|time[ds]?[ -]?out|timeouts?|exception|unexpected error"
-    r"|something went wrong|already (?:created|accepted|queued|submitted))\b",
-    re.IGNORECASE,
+_SPEAKS_OF_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
+_SPEAKS_OF_CREDITS = re.compile(r"credit|quota|balance|insufficient funds", re.IGNORECASE)
+_ABOUT_CREDITS = re.compile(
+    r"(insufficient|not enough|enough|no|zero|out of|ran out of|run out of|all your)\s+(?:\w+\s+)?"
+    r"(credits?|funds|balance|quota)\b"
+    r"|\b(?:credits?|balance|funds)\b[^\n]{0,30}"
+    r"\b(?:insufficient|exhausted|used up|too low|depleted|required)\b"
+    r"|^\W*(?:your |the )?(?:\w+ )?quota\b[^\n]{0,20}\b(?:exceeded|reached|exhausted|used up)",
+    re.IGNORECASE | re.MULTILINE,
 )
+_QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`]{1,80}\1")
+_HAPPENED = re.compile(r"\balready (?:created|accepted|queued|submitted)\b", re.IGNORECASE)
 OF_ITSELF = frozenset((401, 402, 403, 404, 405, 411, 413, 414, 415, 429, 431))
 """Statuses that mean the request, the key, the limit or the credits, whatever the body says."""
 
-_MODERATION = ("moderat", "content policy", "content_policy", "nsfw", "banned prompt", "safety", "prohibited")
+_MODERATION = re.compile(
+    r"moderat|content[ _]policy|content (?:filter|guideline)|terms of (?:service|use)|nsfw"
+    r"|banned (?:prompt|word)|safety|prohibited|flagged|inappropriate|disallowed content"
+    r"|sensitive content|prompt (?:is |was )?blocked",
+    re.IGNORECASE,
+)
 
 
 def is_moderation(message: str) -> bool:
     """Whether a message speaks of refused content."""
-    lowered = message.lower()
-    return any(word in lowered for word in _MODERATION)
+    return _MODERATION.search(message) is not None
 
 
 def _by_words(words: str) -> type[ProviderError]:
     """The error that nothing but its words, its code among them, tell."""
-    if _ABOUT_A_FAILURE.search(words):
+    said = _QUOTED.sub(" it ", words)  # what is quoted was sent, and may be any word
+    if _ABOUT_A_FAILURE.search(said):
         return ServerError
-    if _ABOUT_CREDITS.search(words) and _LACKING.search(words):
+    if _ABOUT_CREDITS.search(said):
         return InsufficientCreditsError
-    if _ABOUT_A_RATE.search(words):
+    if _ABOUT_A_RATE.search(said):
         return RateLimitedError
     if is_moderation(words):
         return ModerationError
-    if _ABOUT_A_REQUEST.search(words):
-        return AuthenticationError if _ABOUT_A_KEY.search(words) else InvalidRequestError
-    return AuthenticationError if _ABOUT_A_KEY.search(words) else UnexpectedResponseError
+    if _ABOUT_A_KEY.search(said):
+        return AuthenticationError
+    of_request = _OF_A_REQUEST.search(said) and _COMPLAINT.search(said)
+    return InvalidRequestError if of_request or _GENERAL_COMPLAINT.search(said) else UnexpectedResponseError
 
 
 def _forbidden(words: str) -> type[ProviderError]:
-    if _ABOUT_A_RATE.search(words):
+    if _SPEAKS_OF_A_RATE.search(words):
         return RateLimitedError
     if is_moderation(words):
         return ModerationError
-    return InsufficientCreditsError if _ABOUT_CREDITS.search(words) else AuthenticationError
+    return InsufficientCreditsError if _SPEAKS_OF_CREDITS.search(words) else AuthenticationError
 
 
 def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
@@ -159,7 +186,8 @@ def proves_refusal(
     if known:
         return True
     if status in OF_ITSELF:
-        return status == 429 or detail is None or _BROKEN.search(detail.words) is None
+        contradicted = _HAPPENED if status == 429 else _ABOUT_A_FAILURE
+        return detail is None or contradicted.search(_QUOTED.sub(" it ", detail.words)) is None
     if detail is None:
         return False
     return detail.names_fields or not issubclass(

@@ -82,7 +82,7 @@ async def _watch(session: Session, control: Control, run_id: UUID) -> None:
                     state = await _state(client, run_id)
             except ObjectNotFound:
                 control.gone = True
-                session.stop(StopReason.CANCELLED, f"the flow run was deleted; {_go_on(session)}")
+                session.stop(StopReason.CANCELLED, f"the flow run was deleted; {how_to_go_on(session)}")
             except Exception as error:  # a server that is away stops no paid batch
                 logger.debug("the flow run's state could not be read: %s", error)
             else:
@@ -98,9 +98,9 @@ def _obey(session: Session, control: Control, state: State | None) -> None:
         return
     if state.type is StateType.PAUSED and state.state_details.pause_reschedule:
         control.suspended = state
-        session.stop(StopReason.SUSPENDED, f"the flow run was suspended; {_go_on(session)}")
+        session.stop(StopReason.SUSPENDED, f"the flow run was suspended; {how_to_go_on(session)}")
     elif state.type in _STOPPED:
-        session.stop(StopReason.CANCELLED, f"the flow run was set to {state.name}; {_go_on(session)}")
+        session.stop(StopReason.CANCELLED, f"the flow run was set to {state.name}; {how_to_go_on(session)}")
     else:
         _hold(session, state.type is StateType.PAUSED)
 

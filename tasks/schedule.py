@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from prefect_imagine.batches.naming import default_batch_id
@@ -39,11 +40,17 @@ def batch_id_of(
     what the run asks for. Raises `ConfigurationError`."""
     if options.batch_id:
         return fill_id(options.batch_id, planned_time(time_zone))
-    if flow_run.deployment_id:
+    if _is_deployed():
         return str(flow_run.id)
     if asked is None:
         raise ConfigurationError("there are no prompts: give some, or the batch_id of a batch to go on with")
     return default_batch_id(source, asked, again=again)
+
+
+def _is_deployed() -> bool:
+    """Whether the present flow run is one of a deployment, and not one within another flow's run."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
 
 
 def run_name() -> str:

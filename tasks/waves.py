@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.session import Session
 from prefect_imagine.errors import ImagineError
+from prefect_imagine.tasks.control import how_to_go_on
 
 
 @dataclass
@@ -54,6 +55,8 @@ class PrefectStages:
 
     async def create(self, provider: str, items: list[int]) -> None:
         """A wave of creates as a task run."""
+        if self._run.session.stopped.is_set():
+            return  # it would create nothing, and only tell Prefect so
         await self._executed(create_wave(self._batch, provider, items, self._title(items)))
 
     async def poll(self, provider: str) -> None:
@@ -69,7 +72,8 @@ class PrefectStages:
             await task_run
         except Pause:
             # Prefect begins no task of a suspended run, and would leave the run in the middle of it.
-            self._run.session.stop(StopReason.SUSPENDED, "the flow run was suspended")
+            session = self._run.session
+            session.stop(StopReason.SUSPENDED, f"the flow run was suspended; {how_to_go_on(session)}")
         self._run.check()
 
     def _title(self, items: list[int]) -> str:

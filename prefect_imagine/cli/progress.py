@@ -59,6 +59,7 @@ class TerminalObserver:
         self.listen()  # Prefect has put its own SIGTERM handler in place, which would tear the loop down
         if self.stop is not None:
             session.stop(self.stop, "stopped before it began")
+        say(f"batch {session.plan.batch_id}: {len(session.plan.items)} items, to {session.store.address}")
         show = self._show if sys.stderr.isatty() else self._tell
         self._bar = asyncio.ensure_future(show(session))
 

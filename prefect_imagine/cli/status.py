@@ -32,7 +32,7 @@ from prefect_imagine.providers.clock import boot_seconds
 from prefect_imagine.stores import Store, open_store
 
 READERS = 8
-BEGIN_SECONDS = 20.0
+BEGIN_SECONDS = 45.0
 """How long a batch that nobody runs is watched for somebody to begin."""
 
 

@@ -151,7 +151,7 @@ def test_items_are_counted_where_they_stand_and_sum_up() -> None:
         *(intent(4), created(4, 5, "k"), Failed(item=4, at=AT, reason="truncated", message="")),
         *(intent(5), created(5, 5, "l")),
     )
-    assert (usage.stored, usage.failed, usage.unknown, usage.planned) == (1, 2, 1, 2)
+    assert (usage.stored, usage.failed, usage.unknown, usage.under_way, usage.planned) == (1, 2, 1, 1, 1)
     assert usage.items == 6
 
 
@@ -227,7 +227,7 @@ def test_the_summary_takes_its_numbers_from_the_bill() -> None:
         [make_item(1), make_item(2, price=None)], intent(1), created(1, 5, "j"), stored(1), intent(2)
     )
     summary = summarize(usage, "s3://b/p", RequestCounts(create=2), ())
-    assert (summary.items.total, summary.items.stored, summary.items.planned) == (2, 1, 1)
+    assert (summary.items.total, summary.items.stored, summary.items.under_way) == (2, 1, 1)
     assert (summary.credits.charged, summary.credits.estimated, summary.unpriced_items) == (5, 0, 1)
     assert (summary.manifest, summary.report) == ("s3://b/p/b/manifest.jsonl", "s3://b/p/b/report.html")
     assert (summary.error, summary.exit_code) == (None, 1)

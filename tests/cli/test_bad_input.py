@@ -55,7 +55,10 @@ def prompts(bare_shell: Shell) -> Path:
         (["generate", "a.csv", "--rate", "imagineapi:x=60/10s"], "must be PROVIDER=VALUE"),
         (["generate", "a.csv", "--credentials", "imagineapi:x=block"], "must be PROVIDER=VALUE"),
         (["generate", "a.csv", "--timing", "deadline=-1"], "must be name=seconds"),
-        (["generate", "a.csv", "--timing", "tea=5"], "names of deadline, create, settle, margin, patience"),
+        (
+            ["generate", "a.csv", "--timing", "tea=5"],
+            "names of deadline, create, settle, margin, longest_job",
+        ),
         (["generate", "a.csv", "--batch-id", "b", "--again"], "not allowed with argument --batch-id"),
         (["generate", "fox.jsonl", "--batch-id", "../b"], "'../b' cannot be a batch id"),
         (["generate", "none.csv"], "none.csv cannot be read: No such file or directory"),

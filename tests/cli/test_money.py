@@ -73,7 +73,7 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(shell: Shell, providers: Runn
         "planned": 4,
     }
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 10
-    assert "2 of 6 stored, 4 unfinished" in first.stderr
+    assert "2 of 6 stored, 4 planned" in first.stderr
 
     rest = shell.run(*words, "30")
     assert rest.code == 0, rest.stderr

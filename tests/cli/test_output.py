@@ -87,7 +87,7 @@ def test_a_pipe_gets_whole_rows(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, line(items=10, stored=7, charged=1))
     assert "flux-1.1-pro-ultra-with-raw-mode" in lines[3]
     assert "7 of 10" in lines[3]
-    assert "3 of 7 stored, 2 failed, 1 unknown, 1 unfinished" in lines
+    assert "3 of 7 stored, 2 failed, 1 unknown, 1 planned" in lines
 
 
 def test_paths_and_reasons_are_never_broken(capsys: pytest.CaptureFixture[str]) -> None:

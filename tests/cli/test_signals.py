@@ -52,8 +52,8 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
         "stored": 0,
         "failed": 0,
         "unknown": 0,
-        "under_way": 0,
-        "planned": 9,
+        "under_way": 9,
+        "planned": 0,
     }
     assert found["error"]
     assert "stopping: nothing more is created" in stopped.stderr

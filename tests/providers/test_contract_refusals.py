@@ -51,6 +51,26 @@ OPEN = [
     "Your request was accepted but could not be queued",
     "5 credits were charged",
     "The moderation service timed out",
+    "Replicate rate limit exceeded",
+    "OpenAI API key invalid",
+    "token expired while polling",
+    "Unknown error",
+    "An unknown error occurred",
+    "Service is not available",
+    "Model output is not valid",
+    "'NoneType' object is not subscriptable",
+    "list index out of range",
+    "relation jobs does not exist",
+    "storage quota exceeded",
+    "Worker is not reachable",
+    "Invalid JSON from model",
+    "Provider returned invalid JSON",
+    "Model returned an empty image",
+    "Job not found",
+    "Generation not found",
+    "The generation is not ready",
+    "NSFW result; credits were charged",
+    "Failed to notify webhook: invalid URL",
     "Conflict",
     "Failed",
     "Error",
@@ -70,6 +90,17 @@ REFUSED: list[tuple[str, type[ImagineError]]] = [
     ("prompt: value is not a valid string", InvalidRequestError),
     ("Unexpected field: foo", InvalidRequestError),
     ("Bad request", InvalidRequestError),
+    ("Please provide a prompt", InvalidRequestError),
+    ("No prompt provided", InvalidRequestError),
+    ("The prompt may not be greater than 600 characters.", InvalidRequestError),
+    ("Model foo is disabled", InvalidRequestError),
+    ("Duration too high", InvalidRequestError),
+    ("Failed to parse request body", InvalidRequestError),
+    ("Unknown model 'server-v2'", InvalidRequestError),
+    ("Parameter 'started' is invalid", InvalidRequestError),
+    ("The duration parameter is not accepted by this model", InvalidRequestError),
+    ("Your prompt was flagged", ModerationError),
+    ("No credits left", InsufficientCreditsError),
     ("Validation failed", InvalidRequestError),
     ("Prompt cannot be empty", InvalidRequestError),
     ("Prompt violates the content policy", ModerationError),
@@ -123,7 +154,16 @@ async def test_silence_and_what_is_not_the_apis_own_refuse_nothing(
         await open_client(provider, api.url).create(asked(provider))
 
 
-@pytest.mark.parametrize("words", ["upstream request timed out", "Internal error", "Already created"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "upstream request timed out",
+        "Internal error",
+        "Already created",
+        "Backend crashed",
+        "database is down",
+    ],
+)
 async def test_a_status_that_its_words_contradict_refuses_nothing(
     api: ScriptedApi, open_client: OpenClient, provider: str, words: str
 ) -> None:
