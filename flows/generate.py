@@ -73,7 +73,7 @@ async def generate_batch(
     low_credits: dict[str, Credits] = {},  # noqa: B006
     again: bool = False,
     options: BatchOptions = BatchOptions(),  # noqa: B008 frozen
-) -> State[Any]:
+) -> Any:
     """Generate a batch of prompts, store the outputs, and report what they cost.
 
     Running it again with the same batch id goes on where it stopped and creates nothing twice. Without one, a

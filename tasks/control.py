@@ -113,7 +113,8 @@ def _hold(session: Session, paused: bool) -> None:
     session.hold(paused)
 
 
-def _go_on(session: Session) -> str:
+def how_to_go_on(session: Session) -> str:
+    """What is under way, and how its batch goes on, in words."""
     counts = session.progress()
     return (
         f"{counts.flying} jobs are under way; resume the run, or run batch {session.plan.batch_id!r} again, "

@@ -57,7 +57,7 @@ def prompts(bare_shell: Shell) -> Path:
         (["generate", "a.csv", "--timing", "deadline=-1"], "must be name=seconds"),
         (
             ["generate", "a.csv", "--timing", "tea=5"],
-            "names of deadline, create, settle, margin, longest_job",
+            "names of deadline, create, settle, margin",
         ),
         (["generate", "a.csv", "--batch-id", "b", "--again"], "not allowed with argument --batch-id"),
         (["generate", "fox.jsonl", "--batch-id", "../b"], "'../b' cannot be a batch id"),
