@@ -188,8 +188,12 @@ class BaseClient:
 
     async def poll_one_by_one(self, ids: Iterable[str]) -> dict[str, Generation]:
         """Look at each by its id; those that are not known are left out."""
-        found = await asyncio.gather(*(self._look(each) for each in ids))
-        return {generation.id: generation for generation in found if generation is not None}
+        # All end before one error is raised: none may go on behind the caller's back.
+        found = await asyncio.gather(*(self._look(each) for each in ids), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return {each.id: each for each in found if isinstance(each, Generation)}
 
     async def poll_newest_pages(self, ids: Collection[str]) -> dict[str, Generation]:
         """Look at many by the newest pages of the list, and by id at those the pages do not show.

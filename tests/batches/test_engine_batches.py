@@ -324,13 +324,15 @@ class TestNeighbours:
         runs.check()
 
     async def test_a_run_that_is_taken_over_ends_as_fenced(self, runs: Runs) -> None:
-        runs.sandbox.configure(server_delay_seconds=0.05)
+        runs.sandbox.configure(latency={"image": (3600.0, 3600.0)})
         rows = numbered("imaginelab", 120)
         first = asyncio.ensure_future(runs.run(rows))
         await until(lambda: sum(runs.sandbox.books.accepted.values()) >= 30)
         async with runs.session(rows, force=True) as session:
             with pytest.raises(FencedError):
                 await first
+            runs.sandbox.configure(latency={"image": (0.1, 0.1)})
+            runs.sandbox.advance(7200)
             await run(session)
             await session.close_books()
         runs.check()
