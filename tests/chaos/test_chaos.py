@@ -80,7 +80,6 @@ def bench(tmp_path: Path, sandbox: RunningSandbox) -> Iterator[Bench]:
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-@pytest.mark.timeout(600)  # eleven starts of the command line beside other tests
 def test_ten_kills_over_all_four_providers(
     prefect_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from prefect_imagine.sandbox import RunningSandbox
 
-END_SECONDS = 90.0
+END_SECONDS = 240.0
 # What a person's shell holds that must not reach a test's processes.
 _NOT_OURS = ("AWS_", "PREFECT_", "IMAGINE", "BLOCKADELABS_", "AIVISUALSTUDIO_", "COLUMNS", "FORCE_COLOR")
 

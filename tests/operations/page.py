@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCK_SECONDS = 90.0
+BLOCK_SECONDS = 300.0
 
 
 def shell_blocks(text: str, replacements: Mapping[str, str]) -> list[str]:
