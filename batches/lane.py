@@ -268,6 +268,11 @@ class Lane:
         return self.stop is not None and self.stop.reason in _ASKED
 
     @property
+    def creates(self) -> bool:
+        """Whether this run may still create something."""
+        return self._creates and self.stop is None
+
+    @property
     def creating(self) -> bool:
         """Whether creates are to come or under way."""
         return bool(self.in_air) or (self.stop is None and bool(self.todo or self.open or self.pending_waves))
@@ -344,6 +349,11 @@ class Lane:
         self.open.pop(index, None)
         if self._creates:
             self.todo.append(index)
+        self.tell()
+
+    def leave_open(self, index: int) -> None:
+        """This run cannot find out what became of an item's create: a later one may."""
+        self.open.pop(index, None)
         self.tell()
 
     def tell(self) -> None:

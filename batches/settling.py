@@ -23,6 +23,7 @@ from prefect_imagine.batches.judging import Evidence, judge
 from prefect_imagine.batches.lane import Lane, StopReason
 from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
+from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -48,12 +49,19 @@ UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, Unsuppo
 
 @dataclass(frozen=True)
 class _Reading:
-    """One read of the history. `begun`: boot clock; `covered`: whether it shows all jobs of its window."""
+    """One read of the history.
+
+    Attributes:
+        begun: boot clock.
+        covered: whether it shows all jobs of its window.
+        witnessed: whether it had to show jobs of our own: a history that had not may be one that shows none.
+    """
 
     begun: float
     rows: tuple[Generation, ...]
     window: Window
     covered: bool
+    witnessed: bool
 
 
 class Settler:
@@ -63,6 +71,7 @@ class Settler:
         self._lane = lane
         self._offload = offload
         self._last_read = -math.inf
+        self._probe: int | None = None  # the item that was released although no job of ours had shown yet
 
     @property
     def next_read(self) -> float:
@@ -126,7 +135,8 @@ class Settler:
             window, covered = await self._offload.once(weighed)
             if covered:
                 break
-        return _Reading(begun, tuple(row for page in pages for row in page.generations), window, covered)
+        rows = tuple(row for page in pages for row in page.generations)
+        return _Reading(begun, rows, window, covered, witnessed=bool(known.due or known.earlier))
 
     def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
         """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
@@ -181,9 +191,28 @@ class Settler:
         lane.open[attempt.item] = looked
         not_seen = finding.verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
-            await self._absent(attempt)
+            await self._not_there(attempt, reading)
         elif late and looked_long and not (not_seen and reading.covered):
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
+
+    async def _not_there(self, attempt: OpenAttempt, reading: _Reading) -> None:
+        """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only one
+        item at a time is created again upon that: its new job is what the history then has to show."""
+        lane = self._lane
+        if not reading.witnessed and not self._may_probe(attempt.item):
+            if not lane.creates:
+                lane.leave_open(attempt.item)
+            return
+        if not reading.witnessed:
+            self._probe = attempt.item
+        await self._absent(attempt)
+
+    def _may_probe(self, item: int) -> bool:
+        lane = self._lane
+        if not lane.creates:
+            return False
+        probed = self._probe
+        return probed is None or probed == item or lane.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
 
     async def _absent(self, attempt: OpenAttempt) -> None:
         lane = self._lane

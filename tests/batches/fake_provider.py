@@ -88,10 +88,14 @@ class Fate:
 
 @dataclass
 class FakeProvider:
-    """The provider's side: its jobs, and what it is going to do with the next creates."""
+    """The provider's side: its jobs, and what it is going to do with the next creates.
+
+    `shown_after`: seconds after which its history shows a job.
+    """
 
     time: Time | None = None
     lasts: float = 1.0
+    shown_after: float = 0.0
     page: int = 100
     jobs: list[Job] = field(default_factory=list)
     fates: deque[Fate] = field(default_factory=deque)
@@ -114,7 +118,8 @@ class FakeProvider:
 
     def listed(self) -> list[Job]:
         """What the history shows now, newest first."""
-        shown = [job for job in self.jobs if job.visible_at <= self.now() and job.at <= self.now()]
+        now = self.now()
+        shown = [job for job in self.jobs if job.visible_at + self.shown_after <= now and job.at <= now]
         return sorted(shown, key=lambda job: job.at, reverse=True)
 
     def record(self, job: Job, *, correlates: bool) -> Generation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +13,13 @@ from prefect_imagine.batches import echoes
 from prefect_imagine.batches.attempts import Finding, OpenAttempt, window_of
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.judging import Evidence, judge
+from prefect_imagine.batches.lane import StopReason
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.records import Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.providers.clock import utc_now
 from prefect_imagine.providers.models import Generation, GenerationStatus
-from tests.batches.fake_provider import BEGAN, LOST, LOST_BEFORE, plan_of
+from tests.batches.fake_provider import BEGAN, LOST, LOST_BEFORE, REFUSED, plan_of
 from tests.batches.one_process import TIMING, Process
 from tests.batches.worlds import World, world
 
@@ -34,9 +36,11 @@ def shaped(batch: str, *ratios: str) -> Plan:
     return replace(plan, items=tuple(items))
 
 
-async def looked_for(world: World, process: Process) -> None:
+async def looked_for(world: World, process: Process, reads: int = 100) -> None:
     """Read the history whenever it is time to, until nothing is open any more."""
-    while process.lane.open:
+    for _ in range(reads):
+        if not process.lane.open:
+            return
         world.time.now = max(world.time.now, process.next_read)
         await process.look_back()
 
@@ -44,28 +48,92 @@ async def looked_for(world: World, process: Process) -> None:
 @pytest.mark.parametrize("correlates", [False, True])
 @pytest.mark.parametrize("count", [1, 16])
 async def test_lost_creates_cost_few_reads_however_many(world: World, count: int, correlates: bool) -> None:
-    plan = plan_of(*(f"picture {number}" for number in range(count)))
+    plan = plan_of("shows that the history shows ours", *(f"picture {number}" for number in range(count)))
     process = await world.process(plan, correlates=correlates)
+    await process.create(1)
     world.server.fates.extend([LOST_BEFORE] * count)
-    await process.create(*range(1, count + 1))
+    await process.create(*range(2, count + 2))
     begun = world.time.now
     await looked_for(world, process)
-    assert set(process.phases) == {Phase.PLANNED}
+    assert process.phases == [Phase.CREATED, *[Phase.PLANNED] * count]
     assert world.time.now - begun == pytest.approx(TIMING.absent_after)
     assert process.client.requests["history"] <= 5
 
 
 async def test_creates_lost_one_after_the_other_share_their_reads(world: World) -> None:
-    process = await world.process(plan_of(*(f"picture {number}" for number in range(60))))
+    process = await world.process(plan_of("shown", *(f"picture {number}" for number in range(60))))
+    await process.create(1)
     world.server.fates.extend([LOST_BEFORE] * 60)
-    for index in range(1, 61):
+    for index in range(2, 62):
         await process.create(index)
         world.time.now += 1
         if world.time.now >= process.next_read:
             await process.look_back()
     await looked_for(world, process)
-    assert set(process.phases) == {Phase.PLANNED}
+    assert process.phases == [Phase.CREATED, *[Phase.PLANNED] * 60]
     assert process.client.requests["history"] <= 30
+
+
+async def test_while_no_job_of_ours_has_shown_one_create_is_sent_again_to_see_whether_it_does(
+    world: World,
+) -> None:
+    process = await world.process(plan_of("a", "b", "c"))
+    world.server.fates.extend([LOST_BEFORE] * 3)
+    await process.create(1, 2, 3)
+    await looked_for(world, process, reads=10)
+    assert sorted(process.phases) == [Phase.OPEN, Phase.OPEN, Phase.PLANNED]
+    await process.create(*process.creatable())
+    await looked_for(world, process)
+    assert sorted(process.phases) == [Phase.CREATED, Phase.PLANNED, Phase.PLANNED]
+    await process.create(*process.creatable())
+    assert world.server.accepted() == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("shows", ["what has ended", "nothing"])
+async def test_a_history_that_hides_what_is_under_way_costs_one_job_at_most(world: World, shows: str) -> None:
+    world.server.lasts = 600.0
+    world.server.shown_after = 600.0 if shows == "what has ended" else math.inf
+    process = await world.process(plan_of(*"abcdef"))
+    world.server.fates.extend([LOST] * 6)
+    await process.create(*range(1, 7))
+    await looked_for(world, process, reads=10)
+    await process.create(*process.creatable())
+    await looked_for(world, process)
+    assert sorted(process.phases) == [Phase.CREATED, *[Phase.UNKNOWN] * 5]
+    assert len(world.server.jobs) == 7
+
+
+async def test_a_probe_that_is_lost_too_is_the_one_that_is_sent_again(world: World) -> None:
+    process = await world.process(plan_of("a", "b"))
+    world.server.fates.extend([LOST_BEFORE] * 4)
+    await process.create(1, 2)
+    for _ in range(2):
+        await looked_for(world, process, reads=10)
+        [probe] = process.creatable()
+        assert probe == 1
+        await process.create(probe)
+    await looked_for(world, process, reads=10)
+    assert process.phases == [Phase.PLANNED, Phase.OPEN]
+
+
+async def test_a_probe_that_is_refused_makes_room_for_the_next(world: World) -> None:
+    process = await world.process(plan_of("a", "b"))
+    world.server.fates.extend([LOST_BEFORE, LOST_BEFORE, REFUSED])
+    await process.create(1, 2)
+    await looked_for(world, process, reads=10)
+    await process.create(*process.creatable())
+    await looked_for(world, process)
+    assert process.phases == [Phase.FAILED, Phase.PLANNED]
+
+
+async def test_a_run_that_creates_nothing_more_leaves_open_what_nothing_proves(world: World) -> None:
+    process = await world.process(plan_of("a", "b"))
+    world.server.fates.extend([LOST_BEFORE, LOST_BEFORE])
+    await process.create(1, 2)
+    process.lane.halt(StopReason.BUDGET, "the budget is spent")
+    await looked_for(world, process)
+    assert process.phases == [Phase.OPEN, Phase.OPEN]
+    assert process.lane.finished
 
 
 async def test_a_create_that_arrived_is_found_at_once(world: World) -> None:
