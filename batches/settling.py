@@ -196,8 +196,8 @@ class Settler:
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
 
     async def _not_there(self, attempt: OpenAttempt, reading: _Reading) -> None:
-        """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only one
-        item at a time is created again upon that: its new job is what the history then has to show."""
+        """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
+        one item at a time is created again upon that: its new job is what the history then has to show."""
         lane = self._lane
         if not reading.witnessed and not self._may_probe(attempt.item):
             if not lane.creates:

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 def settings(home: Path, api_url: str) -> dict[str, str]:

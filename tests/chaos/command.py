@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 300.0
+PATIENCE = 500.0
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
 TIMING = "deadline=2,create=3,settle=1"
 """Proves absence after 6 seconds instead of 90."""

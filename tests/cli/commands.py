@@ -172,7 +172,7 @@ def requests(sandbox: RunningSandbox) -> int:
     return sum(count for by_operation in counted.values() for count in by_operation.values())
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = END_SECONDS) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

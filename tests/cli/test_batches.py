@@ -36,9 +36,11 @@ class Stopped:
 def stopped(shell: Shell, providers: RunningSandbox) -> Iterator[Stopped]:
     providers.configure(latency=dict.fromkeys(KINDS, (3600.0, 3600.0)))
     process = shell.start("generate", shell.write("four.jsonl", "\n".join(map(json.dumps, LINES))), "--json")
-    until(lambda: len(providers.books.jobs) == len(LINES))
-    os.kill(process.pid, signal.SIGINT)
-    ended = shell.end(process)
+    try:
+        until(lambda: len(providers.books.jobs) == len(LINES))
+    finally:
+        os.kill(process.pid, signal.SIGINT)
+        ended = shell.end(process)
     assert ended.code == 130, ended.stderr
     yield Stopped(ended, shell.folder / "outputs" / ended.last["batch_id"])
     providers.configure(latency=LATENCY)

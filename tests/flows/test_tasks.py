@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from prefect_imagine import (
@@ -34,6 +36,7 @@ from prefect_imagine.errors import (
 )
 from prefect_imagine.providers.models import GenerationStatus
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
+from tests.flows.prefect_api import until
 
 MISTAKEN: Any = ["a kite"]
 OTHER = AIVisualStudioCredentials(api_key=SecretStr("a key"))
@@ -158,10 +161,17 @@ async def test_what_will_not_pass_is_not_tried_again(keys: RunningSandbox) -> No
 
     async def run_count(failed: State[Any]) -> int:
         assert failed.is_failed()
-        assert failed.state_details.task_run_id is not None
-        async with get_client() as client:
-            run = await client.read_task_run(failed.state_details.task_run_id)
-        return run.run_count
+        run = failed.state_details.task_run_id
+        assert run is not None
+
+        async def look() -> int | None:
+            async with get_client() as client:
+                with suppress(ObjectNotFound):  # the server records task runs some time after they have ended
+                    found = await client.read_task_run(run)
+                    return found.run_count if found.state and found.state.is_final() else None
+            return None
+
+        return await until(look, f"task run {run} to be recorded")
 
     makes: list[Any] = [
         lambda: poll_generations(created, timeout_seconds=0.5, return_state=True),
