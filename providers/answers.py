@@ -19,6 +19,7 @@ from prefect_imagine.providers.rates import RateHeaders
 from prefect_imagine.redaction import redacted
 
 UNREADABLE = object()
+_NO_FIELDS = frozenset(("error", "errors", "message", "messages", "detail", "details", "non_field_errors"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -73,23 +74,35 @@ class FailureReader:
         """What the body of an error answer says, in whatever shape; `None` for a success and for silence."""
         body = json_of(response)
         detail = self._read_error(response.status_code, body) if body is not UNREADABLE else None
-        if detail is None and response.status_code >= 300:
-            words = _words(response, body)
-            detail = ErrorDetail(words) if words else None
-        if detail is not None and response.status_code in (400, 422) and _names_fields(body):
-            return replace(detail, names_fields=True)
-        return detail
+        if response.status_code < 300:
+            return detail
+        complaints = _complaints(body) if response.status_code in (400, 422) else ()
+        words = detail.message if detail is not None else "; ".join(complaints) or _words(response, body)
+        if not words:
+            return None
+        said = detail or ErrorDetail(words)
+        return replace(said, names_fields=True) if complaints else said
 
 
-def _names_fields(body: Any) -> bool:
-    """Whether an error body lists what is wrong with which field, in one of the ways of web frameworks."""
-    listed = wire.first(body, "detail", "errors", "issues") if isinstance(body, dict) else None
+def _complaints(body: Any) -> tuple[str, ...]:
+    """What an error body says is wrong with which field, in one of the ways of web frameworks."""
+    if not isinstance(body, dict):
+        return ()
+    listed = wire.first(body, "detail", "errors", "issues")
     if isinstance(listed, list):
-        places = ("loc", "path", "param", "field", "property")
-        return any(isinstance(each, dict) and any(each.get(name) for name in places) for each in listed)
+        records = [each for each in listed if isinstance(each, dict)]
+        places = (wire.first(each, "loc", "path", "param", "field", "property") for each in records)
+        said = (wire.first(each, "msg", "message") for each in records)
+        return tuple(f"{place}: {text}" for place, text in zip(places, said, strict=True) if place)
     if isinstance(listed, dict):
-        return any(isinstance(each, list) for each in listed.values())
-    return False
+        return _by_field(listed)
+    nothing_else = _NO_FIELDS.isdisjoint(body) and all(map(_texts, body.values()))
+    return _by_field(body) if nothing_else else ()
+
+
+def _by_field(lists: Mapping[str, Any]) -> tuple[str, ...]:
+    """The complaints in lists of them under the names of fields."""
+    return tuple(f"{name}: {text}" for name, texts in lists.items() if _texts(texts) for text in texts)
 
 
 def _words(response: httpx.Response, body: Any) -> str | None:
@@ -98,4 +111,11 @@ def _words(response: httpx.Response, body: Any) -> str | None:
         body = wire.first(body, "message", "detail", "error", "title")
     elif body is UNREADABLE and response.headers.get("content-type", "").startswith("text/plain"):
         body = response.text
+    if _texts(body):
+        body = "; ".join(body)
     return body.strip() or None if isinstance(body, str) else None
+
+
+def _texts(value: Any) -> bool:
+    """Whether this is a list of texts, and of at least one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)

@@ -49,7 +49,7 @@ _ABOUT_A_FAILURE = re.compile(
     r"|crash\w*|exception|fatal|unavailable|down|time[ds]?[ -]?out|timeouts?|deadline|overloaded|busy"
     r"|temporar\w+|retr(?:y|ies)|respon(?:se|d|ding)|returned|results?|outputs?|got|processing|polling"
     r"|(?:en)?queued?|workers?|gpu|cuda|webhooks?|jobs?|tasks?|bot|objects?|functions?|undefined|index"
-    r"|stack|syntax|relation|transaction|something went wrong|failed to (?!parse|validate|decode)"
+    r"|stack|syntax|relation|constraint|transaction|something went wrong|failed to (?!parse|validate|decode)"
     r"|unexpected(?! (?:field|key|keyword|parameter|property|argument|token))"
     r"|already|duplicate\w*|(?<!not )accepted|created|submitted|started|charged|deducted"
     r"|from (?:the )?model|generation (?:is|was|not|has))\b",
@@ -71,19 +71,26 @@ _COMPLAINT = re.compile(
     re.IGNORECASE,
 )
 _GENERAL_COMPLAINT = re.compile(
-    r"^[\W_]*(bad request|invalid request|validation (?:failed|error)|unprocessable (?:entity|content))",
+    r"^[\W_]*(bad request|invalid request|validation (?:failed|error)|unprocessable (?:entity|content))"
+    r"|\bnot (?:available|included|allowed|enabled)\b[^\n]{0,20}"
+    r"\b(?:on|in|for|with) your (?:\w+ )?(?:plan|tier|subscription)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 # Of a key, a rate and credits an API speaks as its caller's; those of others are said to be theirs.
 _ABOUT_A_KEY = re.compile(
     r"^[\W_]*(?:(?:the|your|an?|invalid|missing|wrong|expired|unknown|no|incorrect|bad)\s+)*"
     r"(api[ _-]?key|(?:access |bearer |auth\w* )?token|unauthori[sz]ed|unauthenticated|forbidden"
-    r"|not authenticated|you do(?: not|n.t) have (?:permission|access)|account)\b",
+    r"|not authenticated|you do(?: not|n.t) have (?:permission|access)|account|subscription)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _ABOUT_A_RATE = re.compile(
     r"^[\W_]*(?:(?:the|your|api|request|you(?: have|.ve)?|exceeded|reached|hit)\s+)*"
-    r"(rate[ _-]?limit\w*|too many requests)\b",
+    r"(rate[ _-]?limit\w*|too many (?:concurrent )?requests"
+    r"|concurren(?:t|cy)(?: requests?)? limit\w*)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TELLS_TO_WAIT = re.compile(
+    r"^\W*(?:(?:the |your )?queue (?:is )?(?:currently )?full|(?:please )?slow down)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _SPEAKS_OF_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
@@ -93,7 +100,9 @@ _ABOUT_CREDITS = re.compile(
     r"(credits?|funds|balance|quota)\b"
     r"|\b(?:credits?|balance|funds)\b[^\n]{0,30}"
     r"\b(?:insufficient|exhausted|used up|too low|depleted|required)\b"
-    r"|^\W*(?:your |the )?(?:\w+ )?quota\b[^\n]{0,20}\b(?:exceeded|reached|exhausted|used up)",
+    r"|^\W*(?:your |the )?(?:\w+ )?quota\b[^\n]{0,20}\b(?:exceeded|reached|exhausted|used up)"
+    r"|^\W*you(?: have|.ve)? (?:reached|exceeded|hit|used up) (?:your|the) "
+    r"(?:daily|weekly|monthly|usage|spending|plan.?s?|free)(?: \w+)? (?:limit|quota|allowance)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`]{1,80}\1")
@@ -104,7 +113,8 @@ OF_ITSELF = frozenset((401, 402, 403, 404, 405, 411, 413, 414, 415, 429, 431))
 _MODERATION = re.compile(
     r"moderat|content[ _]policy|content (?:filter|guideline)|terms of (?:service|use)|nsfw"
     r"|banned (?:prompt|word)|safety|prohibited|flagged|inappropriate|disallowed content"
-    r"|sensitive content|prompt (?:is |was )?blocked",
+    r"|sensitive content|violat\w+ (?:our|the|community|content|usage)\b"
+    r"|(?:prompt|request|content) (?:is |was |has been )?blocked",
     re.IGNORECASE,
 )
 
@@ -117,6 +127,8 @@ def is_moderation(message: str) -> bool:
 def _by_words(words: str) -> type[ProviderError]:
     """The error that nothing but its words, its code among them, tell."""
     said = _QUOTED.sub(" it ", words)  # what is quoted was sent, and may be any word
+    if _TELLS_TO_WAIT.search(said) and not _HAPPENED.search(said):
+        return RateLimitedError
     if _ABOUT_A_FAILURE.search(said):
         return ServerError
     if _ABOUT_CREDITS.search(said):

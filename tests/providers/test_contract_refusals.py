@@ -71,6 +71,12 @@ OPEN = [
     "The generation is not ready",
     "NSFW result; credits were charged",
     "Failed to notify webhook: invalid URL",
+    "value violates the constraint jobs_pkey",
+    "The worker's queue is full",
+    "Queue is full, but the generation was already accepted",
+    "Upstream concurrency limit reached",
+    "The backend asked us to slow down",
+    "The model's subscription service failed",
     "Conflict",
     "Failed",
     "Error",
@@ -109,6 +115,21 @@ REFUSED: list[tuple[str, type[ImagineError]]] = [
     ("Quota exceeded", InsufficientCreditsError),
     ("Rate limit reached", RateLimitedError),
     ("Invalid API key", AuthenticationError),
+    ("This model is not available on your plan", InvalidRequestError),
+    ("Video is not included in your current plan", InvalidRequestError),
+    ("Your account has been suspended", AuthenticationError),
+    ("Account not verified", AuthenticationError),
+    ("Subscription expired", AuthenticationError),
+    ("You have reached your monthly limit", InsufficientCreditsError),
+    ("You've exceeded your daily generation limit", InsufficientCreditsError),
+    ("Queue is full", RateLimitedError),
+    ("The queue is currently full, try later", RateLimitedError),
+    ("Concurrency limit reached", RateLimitedError),
+    ("Too many concurrent requests", RateLimitedError),
+    ("Please slow down", RateLimitedError),
+    ("Prompt blocked", ModerationError),
+    ("Your request was blocked", ModerationError),
+    ("The prompt violates our terms", ModerationError),
 ]
 
 
@@ -183,3 +204,30 @@ async def test_a_list_of_what_is_wrong_with_which_field_refuses_in_whatever_word
     )
     with pytest.raises(InvalidRequestError):
         await open_client("imaginelab", api.url).create(asked("imaginelab"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": ["This field is required."]},
+        {"prompt": ["Too long."], "seed": ["A valid integer is required."]},
+        {"message": ["prompt must be a string"], "error": "Bad Request", "statusCode": 400},
+        {"errors": [{"type": "field", "msg": "Oops", "path": "prompt", "location": "body"}]},
+        {"issues": [{"code": "custom", "path": ["prompt"], "message": "Oops"}]},
+    ],
+)
+async def test_the_lists_of_web_frameworks_refuse_too(
+    api: ScriptedApi, open_client: OpenClient, provider: str, body: Any
+) -> None:
+    api.on(CREATES[provider], answer(body, 400))
+    with pytest.raises(InvalidRequestError):
+        await open_client(provider, api.url).create(asked(provider))
+
+
+@pytest.mark.parametrize("body", [{"errors": ["boom"]}, {"message": ["upstream timed out"]}, {"prompt": []}])
+async def test_lists_that_name_no_field_refuse_nothing(
+    api: ScriptedApi, open_client: OpenClient, provider: str, body: Any
+) -> None:
+    api.on(CREATES[provider], answer(body, 400))
+    with pytest.raises(AmbiguousCreateError):
+        await open_client(provider, api.url).create(asked(provider))
