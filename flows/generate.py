@@ -48,7 +48,7 @@ from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import batch_id_of, planned_time, run_name
-from prefect_imagine.tasks.termination import ending_in_order
+from prefect_imagine.tasks.termination import ending_in_order, terminate
 from prefect_imagine.tasks.waves import PrefectStages
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
     if control.suspended is not None:
         logger.warning("%s", summary.error)
         raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
-    return flow_state(summary, options.allowed_failures)
+    return flow_state(summary, options.allowed_failures, cancelled=control.cancelled)
 
 
 async def _run(
@@ -180,10 +180,10 @@ async def _run(
             with PrefectStages(session) as stages, ending_in_order(session) as termination:
                 async with watched(session), controlled(session) as control:
                     summary, usage = await _books(session, stages)
-            if termination.asked:
-                logger.warning("%s", summary.error)
             ended = summary, usage, session.journal.state, control
-        termination.deliver()
+        if termination.asked:
+            logger.warning("%s", summary.error)
+            await terminate(control)
         return ended
     except BatchBusyError:
         raise  # it goes on elsewhere
@@ -209,7 +209,7 @@ def report_link(store: Store, usage: Usage) -> str:
     return store.link(f"{usage.batch_id}/report.html", expires=LINK_SECONDS)
 
 
-def flow_state(summary: Summary, allowed_failures: int) -> State[Any]:
+def flow_state(summary: Summary, allowed_failures: int, *, cancelled: bool = False) -> State[Any]:
     """Completed with the summary; or else, with a message that counts what is missing, Cancelled, or Failed
     with an error that holds the summary."""
     items = summary.items
@@ -223,7 +223,7 @@ def flow_state(summary: Summary, allowed_failures: int) -> State[Any]:
     missing = [f"{count} {name}" for name, count in kinds if count]
     message = ", ".join([counts, *missing])
     error = BatchIncompleteError(f"{message}: {summary.error}" if summary.error else message, summary)
-    if StopReason.CANCELLED in summary.stopped_by:
+    if cancelled or StopReason.CANCELLED in summary.stopped_by:
         return Cancelled(message=str(error), data=error)
     if summary.error or items.total - items.stored > allowed_failures:
         return Failed(message=str(error), data=error)

@@ -22,13 +22,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
-_STOPPED = {
-    StateType.CANCELLING,
-    StateType.CANCELLED,
-    StateType.FAILED,
-    StateType.CRASHED,
-    StateType.COMPLETED,
-}
+_STOPPED = frozenset(
+    (StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED, StateType.CRASHED, StateType.COMPLETED)
+)
 
 
 @dataclass
@@ -36,10 +32,12 @@ class Control:
     """What was done to a flow run from outside.
 
     Attributes:
+        cancelled: whether it was told to terminate because somebody has cancelled it.
         suspended: the state that it was suspended with; the process has to end without another one.
         gone: whether the flow run was deleted, so that nothing can be recorded about it any more.
     """
 
+    cancelled: bool = False
     suspended: State | None = None
     gone: bool = False
 
@@ -66,7 +64,7 @@ async def _suspended(run_id: UUID) -> State:
     """The state of a run that Prefect itself has seen suspended, which it may have before we look."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS), get_client() as client:
-            state = await _state(client, run_id)
+            state = await state_of(client, run_id)
     except Exception as error:
         logger.debug("the flow run's state could not be read: %s", error)
         state = None
@@ -79,7 +77,7 @@ async def _watch(session: Session, control: Control, run_id: UUID) -> None:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    state = await _state(client, run_id)
+                    state = await state_of(client, run_id)
             except ObjectNotFound:
                 control.gone = True
                 session.stop(StopReason.CANCELLED, f"the flow run was deleted; {how_to_go_on(session)}")
@@ -89,17 +87,30 @@ async def _watch(session: Session, control: Control, run_id: UUID) -> None:
                 _obey(session, control, state)
 
 
-async def _state(client: PrefectClient, run_id: UUID) -> State | None:
+async def state_of(client: PrefectClient, run_id: UUID) -> State | None:
+    """A flow run's present state. Raises `ObjectNotFound`, and what Prefect's client raises."""
     return (await client.read_flow_run(run_id)).state
+
+
+def is_suspended(state: State | None) -> bool:
+    """Whether a flow run's process has to end without changing the run's state."""
+    return (
+        state is not None and state.type is StateType.PAUSED and state.state_details.pause_reschedule is True
+    )
+
+
+def is_stopped(state: State | None) -> bool:
+    """Whether a flow run's process has to end because somebody has ended the run."""
+    return state is not None and state.type in _STOPPED
 
 
 def _obey(session: Session, control: Control, state: State | None) -> None:
     if state is None:
         return
-    if state.type is StateType.PAUSED and state.state_details.pause_reschedule:
+    if is_suspended(state):
         control.suspended = state
         session.stop(StopReason.SUSPENDED, f"the flow run was suspended; {how_to_go_on(session)}")
-    elif state.type in _STOPPED:
+    elif is_stopped(state):
         session.stop(StopReason.CANCELLED, f"the flow run was set to {state.name}; {how_to_go_on(session)}")
     else:
         _hold(session, state.type is StateType.PAUSED)

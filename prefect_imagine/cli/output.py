@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import IO, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,7 +22,21 @@ UNFOLDED = 200
 
 FOLDED = ("model", "name", "batch", "message", "does", "credits")
 
-errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
+
+def _let_go_of(stream: IO[str]) -> None:
+    """Whoever read it has seen enough; nothing is left for the interpreter to write at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Console(Console):
+    """Where people read. That they closed their pager says nothing of how the command ended."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _let_go_of(self.file)
+
+
+errors = _Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
 
 
 def say(message: str) -> None:
@@ -41,8 +55,7 @@ def print_json(value: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(value, default=str) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has seen enough; nothing is left for the interpreter to write at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of(sys.stdout)
 
 
 def contract(summary: Summary) -> dict[str, Any]:
@@ -69,7 +82,7 @@ def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
 
 def console(*, to_stderr: bool) -> Console:
     """Where people read: stdout, or stderr where a script reads stdout."""
-    return errors if to_stderr else Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
+    return errors if to_stderr else _Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
 
 
 def line(text: str, *, to_stderr: bool = False) -> None:

@@ -145,3 +145,29 @@ def test_an_object_is_one_line_that_any_terminal_takes(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert printed.isascii()
+
+
+@pytest.mark.parametrize("to_stderr", [False, True])
+def test_a_closed_pager_does_not_change_how_a_command_ends(to_stderr: bool) -> None:
+    program = (
+        "from tests.cli.test_output import *\n"
+        "input()\n"
+        f"for _ in range(2): show_usage(usage(line()), summary(), to_stderr={to_stderr})\n"
+        "print_json({})"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        if to_stderr:
+            process.stderr.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert to_stderr or process.stderr.read() == b""
+        assert process.wait(120) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from prefect_imagine import BatchOptions, Prompt, generate_batch
 from prefect_imagine.errors import BatchIncompleteError
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
+from prefect_imagine.tasks import control
 from tests.batches.waiting import until
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
 
@@ -136,4 +139,17 @@ async def test_a_run_that_is_being_cancelled_ends_as_cancelled(watched: Watched)
     error = await ended.result(raise_on_failure=False)
     assert isinstance(error, BatchIncompleteError)
     assert error.summary.items.planned == len(MANY) - watched.accepted
+    await watched.finish()
+
+
+async def test_a_cancelled_run_that_is_told_to_terminate_ends_as_cancelled(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "LOOK_SECONDS", 3600.0)  # its worker is faster than its own look
+    await watched.set(Cancelling())
+    os.kill(os.getpid(), signal.SIGTERM)
+    ended = await watched.running
+    assert ended.is_cancelled(), ended
+    assert "told to terminate" in (ended.message or "")
+    assert open_store(str(watched.folder)).read(f"{watched.batch_id}/usage.json")
     await watched.finish()

@@ -101,6 +101,12 @@ class Site:
 
         return until(there, f"run {run} to be {' or '.join(names) or 'ended'}")
 
+    def log(self, run: str) -> str:
+        """What a flow run has logged, which may take a while to arrive."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
+        lines: list[dict[str, Any]] = self.request("POST", "/logs/filter", wanted)
+        return "\n".join(line["message"] for line in lines)
+
     def jobs(self, prompts: Iterable[str], provider: str) -> list[dict[str, Any]]:
         """What a provider's books hold for some prompts."""
         wanted = set(prompts)

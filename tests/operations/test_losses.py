@@ -10,7 +10,6 @@ import pytest
 
 from tests.operations.site import Site, until
 
-pytestmark = pytest.mark.timeout(400)
 GENERATE = "generate-batch/generate-batch"
 COUNT = 14
 BEGUN = 3
@@ -46,11 +45,16 @@ def _kill(site: Site, run: str) -> None:
     assert site.terminal.signal(signal.SIGKILL, variable=f"PREFECT__FLOW_RUN_ID={run}")
 
 
+def _terminate(site: Site, run: str) -> None:
+    assert site.terminal.signal(signal.SIGTERM, variable=f"PREFECT__FLOW_RUN_ID={run}")
+
+
 @pytest.fixture(scope="module")
 def disturbed(site: Site) -> Mapping[str, str]:
-    """Runs by their batches' names: of two at once that create, one is cancelled, and the process of the
-    other is killed. While these are dealt with, the server stands still until a third has created all."""
-    disturb = {"cancelled": _cancel, "killed": _kill}
+    """Runs by their batches' names: of three at once that create, one is cancelled, and the processes of
+    the others are killed and told to terminate. While these are dealt with, the server stands still until a
+    fourth has created all."""
+    disturb = {"cancelled": _cancel, "killed": _kill, "terminated": _terminate}
     runs = {name: _begin(site, name) for name in disturb}
     while disturb:
         name = until(lambda: next(filter(partial(_is_creating, site), disturb), None), "a run that creates")
@@ -67,19 +71,23 @@ def disturbed(site: Site) -> Mapping[str, str]:
 
 def test_a_cancelled_run_ends_and_its_batch_is_resumed(site: Site, disturbed: Mapping[str, str]) -> None:
     ended = site.in_state(disturbed["cancelled"])
-    assert ended["state_name"] == "Cancelled", ended["state"]
+    assert ended["state_name"] == "Cancelled", (ended["state"]["message"], site.log(disturbed["cancelled"]))
     assert _created(site, "cancelled") < COUNT
+    usage = site.read_json("cancelled/usage.json")
+    assert usage["stored"] + usage["under_way"] == _created(site, "cancelled")
+    assert "run batch 'cancelled' again" in site.log(disturbed["cancelled"])
     resumed = site.run(GENERATE, options={"batch_id": "cancelled", "timing": QUICK})
     assert site.in_state(resumed)["state"]["message"] == ALL_STORED
     site.assert_books_are_exact("cancelled", _prompts("cancelled"), "imaginelab")
 
 
-def test_a_killed_run_is_resumed_by_the_automation(site: Site, disturbed: Mapping[str, str]) -> None:
-    ended = site.in_state(disturbed["killed"], "Completed", "Failed")
+@pytest.mark.parametrize("name", ["killed", "terminated"])
+def test_a_lost_run_is_resumed_by_the_automation(site: Site, disturbed: Mapping[str, str], name: str) -> None:
+    ended = site.in_state(disturbed[name], "Completed", "Failed")
     assert (ended["state"]["message"], ended["run_count"]) == (ALL_STORED, 2)
-    site.assert_books_are_exact("killed", _prompts("killed"), "imaginelab")
+    site.assert_books_are_exact(name, _prompts(name), "imaginelab")
     resumes = [each["parameters"] for each in site.runs("resume-crashed/resume-crashed")]
-    assert {"flow_run_id": disturbed["killed"]} in resumes
+    assert {"flow_run_id": disturbed[name]} in resumes
 
 
 def test_a_batch_goes_on_without_the_server(site: Site, disturbed: Mapping[str, str]) -> None:
