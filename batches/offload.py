@@ -62,7 +62,7 @@ class Offload:
     async def aclose(self) -> None:
         """Let running calls end for a moment, beside the event loop, and leave the others to themselves:
         they hold neither the loop nor the process."""
-        self._stop(wait=False)
+        self.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 running = map(asyncio.wrap_future, list(self._running))
@@ -71,8 +71,9 @@ class Offload:
             logger.warning("left %d calls of the store behind that did not end", len(self._running))
 
     def close(self) -> None:
-        """Let running calls end, however long they take, and stop the threads. Not for an event loop."""
-        self._stop(wait=True)
+        """Begin no more calls. Those that run end by themselves, or with the process."""
+        for pool in (self._records, self._transfers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, pool: DaemonPool, call: Callable[[], T]) -> T:
         context = copy_context()  # by which a log line finds its run
@@ -80,7 +81,3 @@ class Offload:
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         return await asyncio.wrap_future(future)
-
-    def _stop(self, *, wait: bool) -> None:
-        for pool in (self._records, self._transfers):
-            pool.shutdown(wait, cancel_futures=True)
