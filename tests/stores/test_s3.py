@@ -193,7 +193,7 @@ def test_a_closed_port_is_told(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -
         store.close()
 
 
-@pytest.mark.timeout(15)
+@pytest.mark.timeout(120)
 def test_an_endpoint_that_takes_no_connection_is_told_soon(
     aws: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
