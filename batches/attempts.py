@@ -15,6 +15,7 @@ from prefect_imagine.providers.models import Generation, HistoryPage
 LARGEST_SKEW = timedelta(hours=15)
 # Between an intent and its job's own time there may be a slow answer.
 USUAL_DELAY = timedelta(seconds=120)
+LONGEST_DELAY = timedelta(seconds=420)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def match(
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
     doubtful = strangers.may_answer(echo, told_faithfully)
-    return findings + [_doubted(each) if doubtful else each for each in _by_count(left, candidates)]
+    return findings + [doubted(each) if doubtful else each for each in _by_count(left, candidates)]
 
 
 def within(row: Generation, window: Window) -> bool:
@@ -220,7 +221,21 @@ def within(row: Generation, window: Window) -> bool:
     return row.created_at is None or row.created_at >= window.begins
 
 
-def _doubted(finding: Finding) -> Finding:
+def reused_ids(
+    seen: Iterable[Generation], claimed: Mapping[str, datetime | None], skew: timedelta | None
+) -> set[str]:
+    """The ids among those claimed whose jobs are much younger than what is said to have asked for them."""
+    found = ((row, claimed.get(row.id)) for row in seen)
+    delay = LONGEST_DELAY + (skew or timedelta())
+    return {
+        row.id
+        for row, asked_at in found
+        if row.created_at is not None and asked_at is not None and row.created_at - asked_at > delay
+    }
+
+
+def doubted(finding: Finding) -> Finding:
+    """The same, where the history shows a job that may be this attempt's."""
     return replace(finding, verdict=Verdict.DOUBTFUL) if finding.verdict is Verdict.NOT_SEEN else finding
 
 

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from prefect_imagine.batches.attempts import Finding, OpenAttempt, Window, item_mark, match, within
+from prefect_imagine.batches.attempts import (
+    Finding,
+    OpenAttempt,
+    Window,
+    doubted,
+    item_mark,
+    match,
+    within,
+)
 from prefect_imagine.batches.echoes import EchoClass, EchoIndex, Strangers, faithful
 from prefect_imagine.providers.models import Generation
 
@@ -22,6 +30,8 @@ class Evidence:
         taken: ids that belong to this batch or to others under its root.
         unsettled: what is asked for by creates whose fate is not known, of this batch and others.
         by_mark: whether the provider echoes our marks.
+        reused: ids of others whose jobs were created so long after they were asked for that the provider may
+            have given an id once more, as one does that was set up anew.
     """
 
     rows: Sequence[Generation]
@@ -30,6 +40,7 @@ class Evidence:
     taken: AbstractSet[str]
     unsettled: AbstractSet[EchoClass]
     by_mark: bool
+    reused: AbstractSet[str] = frozenset()
 
 
 def judge(groups: Sequence[Sequence[OpenAttempt]], evidence: Evidence) -> list[list[Finding]]:
@@ -51,6 +62,8 @@ def judge(groups: Sequence[Sequence[OpenAttempt]], evidence: Evidence) -> list[l
             told_faithfully=told.get(echo[:2]),
             strangers=strangers,
         )
+        if any(row.id in evidence.reused and within(row, evidence.window) for row in alike[echo]):
+            findings = [doubted(finding) for finding in findings]
         taken |= {finding.job.id for finding in findings if finding.job is not None}
         found.append(findings)
     return found

@@ -95,6 +95,7 @@ class Lane:
         accepted: how many creates this run has seen accepted.
         unread: items whose create was answered as a success, but with no job that could be read.
         last_sent: boot clock of the last moment when a create of a class was begun or ended.
+        probe: the item that was released although the history had not shown any job of ours yet.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Lane:
         self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
         self.unread: set[int] = set()
         self.last_sent: dict[EchoClass, float] = {}
+        self.probe: int | None = None
         self.sends: set[asyncio.Task[None]] = set()
         self._classes: Counter[tuple[EchoClass, str]] = Counter()
         self._news = asyncio.Event()
@@ -292,10 +294,11 @@ class Lane:
         """Take a place among the creates of one echo class, if there may be one now.
 
         While an attempt of the class is open, or one with other settings is under way, there may not:
-        the history could not tell their jobs apart.
+        the history could not tell their jobs apart. But the probe may: those that are open wait for it, and
+        were asked for just as it is.
         """
         echo = self.echo(item)
-        if any(attempt.echo == echo for attempt in self.open.values()):
+        if item.index != self.probe and any(attempt.echo == echo for attempt in self.open.values()):
             return False
         fingerprint = item.request.fingerprint
         if any(one == echo and other != fingerprint for one, other in self._classes):

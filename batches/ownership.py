@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from prefect_imagine.batches.echoes import EchoClass
 from prefect_imagine.batches.plan import BatchItem, read_plan
@@ -21,12 +22,12 @@ class Claims:
     """What other batches hold at one provider.
 
     Attributes:
-        ids: of their known jobs.
+        ids: of their known jobs, with the provider's time at which each one's item was last asked for.
         open_classes: what their creates of open or unknown fate asked for.
         incomplete: one of them cannot be read.
     """
 
-    ids: set[str] = field(default_factory=set)
+    ids: dict[str, datetime | None] = field(default_factory=dict)
     open_classes: set[EchoClass] = field(default_factory=set)
     incomplete: bool = False
 
@@ -47,7 +48,7 @@ class Neighbours:
         for name in possible_batches(self._store):
             if name != self._batch_id:
                 found = self._readable(name, provider)
-                total.ids |= found.ids
+                total.ids.update(found.ids)
                 total.open_classes |= found.open_classes
                 total.incomplete |= found.incomplete
         return total
@@ -78,8 +79,8 @@ class Neighbours:
         state = read_journal(self._store, batch_id).state
         if plan is None:
             return Claims()
-        items = plan.of(provider)
+        items = [(item, state[item.index]) for item in plan.of(provider)]
         return Claims(
-            ids={charge.id for item in items for charge in state[item.index].charges},
-            open_classes={self._echo(item) for item in items if may_have_unknown_job(state[item.index])},
+            ids={charge.id: each.asked_at for _, each in items for charge in each.charges},
+            open_classes={self._echo(item) for item, each in items if may_have_unknown_job(each)},
         )

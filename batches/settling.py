@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from prefect_imagine.batches.attempts import (
     Finding,
@@ -15,6 +16,7 @@ from prefect_imagine.batches.attempts import (
     Window,
     behind_at_most,
     covers,
+    reused_ids,
     skew_of,
     window_of,
 )
@@ -53,6 +55,7 @@ class _Reading:
 
     Attributes:
         begun: boot clock.
+        skew: by how much the records' clock is ahead of the provider's `Date`; `None` if that is unknown.
         covered: whether it shows all jobs of its window.
         witnessed: whether it had to show jobs of our own: a history that had not may be one that shows none.
     """
@@ -60,6 +63,7 @@ class _Reading:
     begun: float
     rows: tuple[Generation, ...]
     window: Window
+    skew: timedelta | None
     covered: bool
     witnessed: bool
 
@@ -71,7 +75,6 @@ class Settler:
         self._lane = lane
         self._offload = offload
         self._last_read = -math.inf
-        self._probe: int | None = None  # the item that was released although no job of ours had shown yet
 
     @property
     def next_read(self) -> float:
@@ -122,21 +125,22 @@ class Settler:
         asked_at = lane.asked_at()
         pages: list[HistoryPage] = []
 
-        def weighed() -> tuple[Window, bool]:
+        def weighed() -> tuple[Window, timedelta | None, bool]:
             rows = [row for each in pages for row in each.generations]
             behind = behind_at_most(rows, lane.client.clock.now())
-            window = window_of(attempts, skew_of(rows, asked_at), lane.timing.margin, behind)
-            return window, covers(pages, window.doubtful_from, known)
+            skew = skew_of(rows, asked_at)
+            window = window_of(attempts, skew, lane.timing.margin, behind)
+            return window, skew, covers(pages, window.doubtful_from, known)
 
-        covered = False
+        covered, skew = False, None
         window = window_of(attempts, None, lane.timing.margin)
         async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
             pages.append(page)
-            window, covered = await self._offload.once(weighed)
+            window, skew, covered = await self._offload.once(weighed)
             if covered:
                 break
         rows = tuple(row for page in pages for row in page.generations)
-        return _Reading(begun, rows, window, covered, witnessed=bool(known.due or known.earlier))
+        return _Reading(begun, rows, window, skew, covered, witnessed=bool(known.due or known.earlier))
 
     def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
         """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
@@ -165,7 +169,8 @@ class Settler:
             rows=reading.rows,
             window=reading.window,
             own=own,
-            taken=own.keys() | claims.ids,
+            taken=own.keys() | claims.ids.keys(),
+            reused=reused_ids(reading.rows, claims.ids, reading.skew) - own.keys(),
             unsettled=lane.unsettled() | claims.open_classes,
             by_mark=by_mark,
         )
@@ -204,14 +209,14 @@ class Settler:
                 lane.leave_open(attempt.item)
             return
         if not reading.witnessed:
-            self._probe = attempt.item
+            lane.probe = attempt.item
         await self._absent(attempt)
 
     def _may_probe(self, item: int) -> bool:
         lane = self._lane
         if not lane.creates:
             return False
-        probed = self._probe
+        probed = lane.probe
         return probed is None or probed == item or lane.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
 
     async def _absent(self, attempt: OpenAttempt) -> None:

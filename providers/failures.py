@@ -51,6 +51,7 @@ _ABOUT_A_FAILURE = re.compile(
     r"|(?:en)?queued?|workers?|gpu|cuda|webhooks?|jobs?|tasks?|bot|objects?|functions?|undefined|index"
     r"|stack|syntax|relation|constraint|transaction|something went wrong|failed to (?!parse|validate|decode)"
     r"|unexpected(?! (?:field|key|keyword|parameter|property|argument|token))"
+    r"|be (?:completed|finished|fulfilled|processed|handled|executed|performed|served)"
     r"|already|duplicate\w*|(?<!not )accepted|created|submitted|started|charged|deducted"
     r"|from (?:the )?model|generation (?:is|was|not|has))\b",
     re.IGNORECASE,
@@ -107,6 +108,11 @@ _ABOUT_CREDITS = re.compile(
 )
 _QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`]{1,80}\1")
 _HAPPENED = re.compile(r"\balready (?:created|accepted|queued|submitted)\b", re.IGNORECASE)
+_FAILED_BEHIND = re.compile(
+    r"\b(?:upstream|backend|gateway|model)\b[^\n]{0,40}"
+    r"\b(?:time[ds]?[ -]?out|timeouts?|errors?|failed|crashed)\b",
+    re.IGNORECASE,
+)
 OF_ITSELF = frozenset((401, 402, 403, 404, 405, 411, 413, 414, 415, 429, 431))
 """Statuses that mean the request, the key, the limit or the credits, whatever the body says."""
 
@@ -177,6 +183,13 @@ def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
     return InvalidRequestError if silent else kind
 
 
+def _contradicts(status: int, said: str) -> bool:
+    """Whether words tell of something that happened after the create was taken, whatever the status means."""
+    if status != 429:  # of a rate, an API may say that it is busy and when to try again
+        return _ABOUT_A_FAILURE.search(said) is not None
+    return _HAPPENED.search(said) is not None or _FAILED_BEHIND.search(said) is not None
+
+
 def proves_refusal(
     status: int, detail: ErrorDetail | None, kind: type[ProviderError], *, known: bool
 ) -> bool:
@@ -198,8 +211,7 @@ def proves_refusal(
     if known:
         return True
     if status in OF_ITSELF:
-        contradicted = _HAPPENED if status == 429 else _ABOUT_A_FAILURE
-        return detail is None or contradicted.search(_QUOTED.sub(" it ", detail.words)) is None
+        return detail is None or not _contradicts(status, _QUOTED.sub(" it ", detail.words))
     if detail is None:
         return False
     return detail.names_fields or not issubclass(

@@ -105,6 +105,11 @@ class FakeProvider:
     def now(self) -> float:
         return clock.boot_seconds()
 
+    def begin_anew(self) -> None:
+        """Forget everything, and count from one again."""
+        self.jobs.clear()
+        self._numbers = itertools.count(1)
+
     def accept(self, request: GenerationRequest, mark: str, *, after: float = 0.0, lag: float = 0.0) -> Job:
         """Take an order, now or in a moment."""
         at = self.now() + after

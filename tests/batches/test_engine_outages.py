@@ -101,6 +101,16 @@ async def test_creates_that_are_never_accepted_end_the_run_while_reads_pass(runs
     runs.check()
 
 
+@pytest.mark.parametrize("fault", ["error_before", "cut_after"])
+async def test_a_batch_whose_first_creates_are_all_lost_is_stored(runs: Runs, fault: str) -> None:
+    rows = [*rows_of("imaginelab", "fox", "fox", "fox"), *rows_of("imaginelab", "hen", "hen")]
+    runs.sandbox.faults.add(FaultRule(fault, "imaginelab", "create", times=len(rows)))
+    async with asyncio.timeout(120):
+        ended = await runs.run(rows, timing=BRIEF)
+    assert ended.summary.exit_code == 0, ended.summary
+    runs.check()
+
+
 async def test_an_item_whose_creates_are_always_lost_is_given_up_where_others_pass(runs: Runs) -> None:
     runs.sandbox.faults.add(FaultRule("error_before", "imaginelab", "create", match="poison"))
     rows = [*rows_of("imaginelab", "poison"), *numbered("imaginelab", 4)]

@@ -103,6 +103,35 @@ async def test_a_history_that_hides_what_is_under_way_costs_one_job_at_most(worl
     assert len(world.server.jobs) == 7
 
 
+@pytest.mark.parametrize("count", [2, 5])
+async def test_of_identical_prompts_too_one_create_is_sent_again(world: World, count: int) -> None:
+    process = await world.process(plan_of(*["a"] * count))
+    world.server.fates.extend([LOST_BEFORE] * count)
+    await process.create(*range(1, count + 1))
+    await looked_for(world, process, reads=10)
+    [probe] = process.lane.todo
+    assert process.lane.enter(process.lane.plan.item(probe))
+    process.lane.leave(process.lane.plan.item(probe))
+    await process.create(probe)
+    await looked_for(world, process)
+    assert sorted(process.phases) == [Phase.CREATED, *[Phase.PLANNED] * (count - 1)]
+    await process.create(*process.creatable())
+    assert world.server.accepted() == {"a": count}
+
+
+async def test_an_id_that_another_batch_had_before_the_provider_began_anew_is_doubted(world: World) -> None:
+    theirs = await world.process(plan_of("a", batch_id="theirs"))
+    await theirs.create(1)
+    world.server.begin_anew()
+    world.time.now += 3600
+    mine = await world.process(plan_of("a", batch_id="mine"))
+    world.server.fates.append(LOST)
+    await mine.create(1)
+    assert [job.id for job in world.server.jobs] == ["job-1"]
+    await looked_for(world, mine)
+    assert mine.phases == [Phase.UNKNOWN]
+
+
 async def test_a_probe_that_is_lost_too_is_the_one_that_is_sent_again(world: World) -> None:
     process = await world.process(plan_of("a", "b"))
     world.server.fates.extend([LOST_BEFORE] * 4)

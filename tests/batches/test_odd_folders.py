@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import boto3
@@ -49,6 +50,11 @@ def claims_of(store: Store) -> Claims:
     return Neighbours(store, "mine", lambda item: ("", None, "", None)).claims(PROVIDER)
 
 
+def the_job() -> dict[str, datetime | None]:
+    """The id of the batch's one job, and when it was asked for."""
+    return {"job-1-1": intent().provider_at}
+
+
 def put_odd(store: Store, root: Path) -> None:
     """Files in folders by all those names; a bucket takes what its server takes."""
     if not store.address.startswith("s3://"):
@@ -67,7 +73,7 @@ def test_a_folder_that_cannot_be_a_batch_is_none(store: Store, root: Path) -> No
     assert list(batches_under(store)) == ["b"]
     assert [plan.batch_id for plan, _ in standings_under(store)] == ["b"]
     assert list(unsettled_under(store)) == ["b"]
-    assert claims_of(store) == Claims(ids={"job-1-1"})
+    assert claims_of(store) == Claims(ids=the_job())
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_a_batch_that_cannot_be_read_is_left_out_and_doubted(
     circle(root / "c" / name)
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
     assert "batch c cannot be read and is left out" in caplog.text
-    assert claims_of(folder) == Claims(ids={"job-1-1"}, incomplete=True)
+    assert claims_of(folder) == Claims(ids=the_job(), incomplete=True)
 
 
 def test_a_neighbour_that_cannot_be_read_is_told_once(
@@ -112,11 +118,11 @@ def test_files_and_links_where_folders_are_expected_are_no_batches(folder: Store
     (root / "c" / "journal").write_bytes(b"-")
     (root / "nowhere").symlink_to(root / "absent")
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
-    assert claims_of(folder) == Claims(ids={"job-1-1"})
+    assert claims_of(folder) == Claims(ids=the_job())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_this_user_may_not_read_is_left_out_and_doubted(folder: Store, root: Path) -> None:
     (root / "c").mkdir(mode=0)
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
-    assert claims_of(folder) == Claims(ids={"job-1-1"}, incomplete=True)
+    assert claims_of(folder) == Claims(ids=the_job(), incomplete=True)

@@ -73,6 +73,8 @@ OPEN = [
     "Failed to notify webhook: invalid URL",
     "value violates the constraint jobs_pkey",
     "The worker's queue is full",
+    "The request could not be completed",
+    "Your request cannot be processed",
     "Queue is full, but the generation was already accepted",
     "Upstream concurrency limit reached",
     "The backend asked us to slow down",
@@ -193,6 +195,18 @@ async def test_a_status_that_its_words_contradict_refuses_nothing(
         api.on(CREATES[provider], answer(body, status))
         with pytest.raises(AmbiguousCreateError):
             await client.create(asked(provider))
+
+
+@pytest.mark.parametrize(
+    "words", ["Already created", "upstream model error: gateway timeout", "Too many requests: backend failed"]
+)
+async def test_a_429_that_tells_of_a_failure_behind_refuses_nothing(
+    api: ScriptedApi, open_client: OpenClient, provider: str, words: str
+) -> None:
+    for body in bodies(provider, words):
+        api.on(CREATES[provider], answer(body, 429))
+        with pytest.raises(AmbiguousCreateError):
+            await open_client(provider, api.url).create(asked(provider))
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
