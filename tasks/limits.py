@@ -25,6 +25,8 @@ BLOCKS_A_WINDOW = 12
 # Prefect forgets fractions of a slot with each change: finer slots make that nothing.
 SLOTS_A_REQUEST = 100
 LONGEST_WAIT = 600.0
+# A server that is too busy to answer holds up nobody for longer.
+ANSWER_SECONDS = 30.0
 SHORTEST_ALONE = 60.0
 HTTP_LOCKED = 423
 _MEND = f"a request takes {SLOTS_A_REQUEST}: set it with `prefect-imagine limits --set`"
@@ -104,7 +106,8 @@ class PrefectSharedLimit:
         """Take a block, and the first of its requests."""
         try:
             async with asyncio.timeout(LONGEST_WAIT), get_client() as client:
-                slots = await self._made(client)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    slots = await self._made(client)
                 wait = await self._try(client, slots)
                 while wait > 0:
                     await asyncio.sleep(wait * random.uniform(1.0, 1.2))
@@ -139,7 +142,10 @@ class PrefectSharedLimit:
 
         Prefect is not asked for slots before it has them: a refusal restarts the decay of those in use.
         """
-        wanted = slots.block * SLOTS_A_REQUEST
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self._tried(client, slots.block * SLOTS_A_REQUEST)
+
+    async def _tried(self, client: PrefectClient, wanted: int) -> float:
         known = await client.read_global_concurrency_limit_by_name(self.name)
         if wanted > known.limit or known.slot_decay_per_second <= 0:
             raise LookupError(f"the limit has been lowered to {known.limit} slots; {_MEND}")

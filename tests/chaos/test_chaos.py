@@ -43,7 +43,7 @@ class Bench:
 
     def cli(self, prefect: dict[str, str], **environment: str) -> Run:
         """The real command line."""
-        rates = [f"--rate={provider}=8/1s" for provider in PROVIDERS]
+        rates = [f"--rate={provider}=24/3s" for provider in PROVIDERS]
         arguments = [
             *("generate", str(self.prompts.path), "--output", str(self.root), "--batch-id", BATCH),
             *("--timing", TIMING, "--json", *rates),

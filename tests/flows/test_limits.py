@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -73,6 +74,18 @@ async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
     for _ in range(3):
         permit = await pacer.acquire(Urgency.READ)
         pacer.answered(permit, 200, {})
+    assert caplog.text.count("not shared with other machines") == 1
+
+
+async def test_a_server_that_does_not_answer_keeps_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: address}):
+            async with asyncio.timeout(60):
+                await PrefectSharedLimit("nobody", Rate(10, 1.0)).acquire(Urgency.READ)
     assert caplog.text.count("not shared with other machines") == 1
 
 
