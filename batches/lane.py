@@ -294,13 +294,18 @@ class Lane:
         """Take a place among the creates of one echo class, if there may be one now.
 
         While an attempt of the class is open, or one with other settings is under way, there may not:
-        the history could not tell their jobs apart. But the probe may: those that are open wait for it, and
-        were asked for just as it is.
+        the history could not tell their jobs apart. But the probe may pass those that were asked for just as
+        it is: they wait for it.
         """
         echo = self.echo(item)
-        if item.index != self.probe and any(attempt.echo == echo for attempt in self.open.values()):
-            return False
         fingerprint = item.request.fingerprint
+        waiting = {
+            self.plan.item(attempt.item).request.fingerprint
+            for attempt in self.open.values()
+            if attempt.echo == echo
+        }
+        if waiting and not (item.index == self.probe and waiting == {fingerprint}):
+            return False
         if any(one == echo and other != fingerprint for one, other in self._classes):
             return False
         self._classes[echo, fingerprint] += 1

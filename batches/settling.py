@@ -163,6 +163,7 @@ class Settler:
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
         claims = await self._offload(lane.neighbours.claims, lane.provider)
         unknown = lane.unknown_requests()
+        reused = await self._offload.once(reused_ids, reading.rows, claims.ids, reading.skew)
         own = {job: lane.echo(item) for job, item in lane.owned().items()}
         by_mark = lane.client.capabilities.correlator
         evidence = Evidence(
@@ -170,7 +171,7 @@ class Settler:
             window=reading.window,
             own=own,
             taken=own.keys() | claims.ids.keys(),
-            reused=reused_ids(reading.rows, claims.ids, reading.skew) - own.keys(),
+            reused=reused - own.keys(),
             unsettled=lane.unsettled() | claims.open_classes,
             by_mark=by_mark,
         )

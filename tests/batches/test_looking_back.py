@@ -119,6 +119,14 @@ async def test_of_identical_prompts_too_one_create_is_sent_again(world: World, c
     assert world.server.accepted() == {"a": count}
 
 
+async def test_a_probe_does_not_pass_an_open_create_of_another_shape(world: World) -> None:
+    process = await world.process(shaped("b", "16:9", "1:1"))
+    world.server.fates.append(LOST_BEFORE)
+    await process.create(2)
+    process.lane.probe = 1
+    assert not process.lane.enter(process.lane.plan.item(1))
+
+
 async def test_an_id_that_another_batch_had_before_the_provider_began_anew_is_doubted(world: World) -> None:
     theirs = await world.process(plan_of("a", batch_id="theirs"))
     await theirs.create(1)
