@@ -101,8 +101,8 @@ async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
             "its rate limit is used up by others"
         )
     raise ConfigurationError(
-        f"{client.provider}: {client.base_url} cannot be reached; check the address "
-        f"({client.provider.upper()}_BASE_URL) and the network"
+        f"{client.provider} at {client.base_url} cannot be reached: no answer within {REACH_SECONDS:.0f} s; "
+        f"check the address ({client.provider.upper()}_BASE_URL) and the network"
     )
 
 

@@ -259,12 +259,12 @@ def test_addresses_that_nobody_answers_at_are_told_in_seconds(
     aws = {**s3_server.environment, "AWS_ENDPOINT_URL": NOWHERE}
     store = bare_shell.start(*words, "--output", "s3://some-bucket/x", **aws)
     server = bare_shell.start(*words, "--output", "elsewhere")
-    ended = bare_shell.end(api)
+    ended, no_store, no_server = (bare_shell.end(each) for each in (api, store, server))
+    shutil.rmtree(bare_shell.folder / "elsewhere", ignore_errors=True)  # a plan is kept: it can be resumed
     assert ended.code == 2
     assert f"imagineapi at {NOWHERE} cannot be reached" in assert_contract(ended)["error"]
-    assert_refused(bare_shell.end(store), "nothing was created", "no answer from S3", "AWS_ENDPOINT_URL")
-    assert_refused(bare_shell.end(server), "nothing was created", "PREFECT_API_URL")
-    shutil.rmtree(bare_shell.folder / "elsewhere")  # its plan is kept: it can be resumed
+    assert_refused(no_store, "nothing was created", "no answer from S3", "AWS_ENDPOINT_URL")
+    assert_refused(no_server, "nothing was created", "PREFECT_API_URL")
     assert time.monotonic() - begun < GIVE_UP_SECONDS
 
 
