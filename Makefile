@@ -8,7 +8,7 @@ PROGRESS = awk '/^Collecting/ && ++n % 25 == 0 { print "  " n " packages so far"
 	/^Installing collected/ { print "Installing " (NF - 3) " in all …" } \
 	/^FAILED$$/ { failed = 1 } { fflush() } END { exit failed }'
 TYPES := .types/prefect_imagine
-ROOMS := flows tasks blocks batches providers stores sandbox examples
+MAPPED := flows tasks blocks
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types bench chaos clean
@@ -43,7 +43,7 @@ types: install ## check types, strictly
 	@# mypy cannot follow package-dir in an editable install: it gets the layout as links.
 	@rm -rf .types && mkdir -p $(TYPES)
 	@for file in prefect_imagine/*; do ln -s ../../$$file $(TYPES)/; done
-	@for room in $(ROOMS); do ln -s ../../$$room $(TYPES)/; done
+	@for folder in $(MAPPED); do ln -s ../../$$folder $(TYPES)/; done
 	$(BIN)/mypy $(TYPES) tests benchmarks docs
 
 chaos: install ## kill the command line KILLS times (default 200) and check the books

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.runs import Job
-from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.opening import keep, open_batch
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.prompts import Asked
-from prefect_imagine.batches.results import standing
-from prefect_imagine.batches.session import open_session
-from prefect_imagine.batches.summary import Summary
+from prefect_imagine.engine.prepare import keep, open_batch
+from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.session import open_session
+from prefect_imagine.prompts.requested import Asked
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.reports.books import standing
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import open_store
 
 

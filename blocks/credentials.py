@@ -10,9 +10,9 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, HttpUrl, SecretStr
 
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import BASE_URLS, Account, key_help, open_client
 
 _HOME = "https://github.com/prefect-imagine/prefect-imagine"

@@ -25,7 +25,7 @@ from tests.flows.prefect_api import artifacts_of, run_named, until
 from tests.prefect_server import shared_server, stop_shared_server
 
 DOCS = Path(__file__).parent
-EXAMPLES = DOCS.parent / "examples"
+PROJECT = DOCS.parent
 PRICES = {name: PriceList(default=1) for name in ("blockadelabs", "imagineapi")}
 SLOW = {"image": (4.0, 16.0), "video": (12.0, 24.0), "voice": (3.0, 9.0), "music": (6.0, 14.0)}
 
@@ -42,7 +42,7 @@ class Studio:
         """Run example prompts as a batch."""
         options = BatchOptions(batch_id=batch_id, prices=PRICES)
         state: State[Any] = await generate_batch(
-            str(EXAMPLES / prompts), str(self.output), options=options, return_state=True, **parameters
+            str(PROJECT / prompts), str(self.output), options=options, return_state=True, **parameters
         )
         return state
 
@@ -77,7 +77,7 @@ async def run_form(studio: Studio) -> None:
 
 async def progress(studio: Studio) -> None:
     """A run in the middle of its batch, and then its report, light and dark."""
-    running = asyncio.create_task(studio.generate("prompts.csv", "spring-campaign"))
+    running = asyncio.create_task(studio.generate("prefect_imagine/cli/demo.csv", "spring-campaign"))
     run = await run_named("generate spring-campaign", "Running")
 
     async def half() -> bool:
@@ -108,7 +108,7 @@ async def usage(studio: Studio) -> None:
 async def approval(studio: Studio) -> None:
     """The question of a run that may cost much, answered with yes."""
     parameters = {"provider": "aivisualstudio", "approve_above": 50}
-    running = asyncio.create_task(studio.generate("nightly.csv", "landscapes", **parameters))
+    running = asyncio.create_task(studio.generate("examples/nightly.csv", "landscapes", **parameters))
     run = await run_named("generate landscapes", "Paused")
     await studio.open(f"runs/flow-run/{run.id}", "Paused")
     await studio.page.get_by_role("button", name="Open menu").click()

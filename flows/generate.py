@@ -13,20 +13,15 @@ from prefect.exceptions import Pause
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from prefect_imagine.batches.asking import asked_for
-from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.failures import failure_lines
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, to_create
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.preflight import estimate_lines, estimate_text
-from prefect_imagine.batches.prompts import Defaults
-from prefect_imagine.batches.results import settle_books, standing
-from prefect_imagine.batches.rotation import Rotation
-from prefect_imagine.batches.session import Session, observer, open_session
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.preflight import estimate_lines, estimate_text
+from prefect_imagine.engine.prepare import Opened, handed_over, keep, open_batch, to_create
+from prefect_imagine.engine.resolve import asked_for
+from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.session import Session, observer, open_session
 from prefect_imagine.errors import (
     BatchBusyError,
     BatchIncompleteError,
@@ -36,8 +31,13 @@ from prefect_imagine.errors import (
     NotApprovedError,
 )
 from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
+from prefect_imagine.prompts.requested import Defaults
+from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
+from prefect_imagine.reports.books import settle_books, standing
+from prefect_imagine.reports.failures import failure_lines
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.approval import check_approved

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from prefect.blocks.core import Block
 from pydantic import Field, WithJsonSchema
 
-from prefect_imagine.batches.prompts import Prompt
 from prefect_imagine.blocks.credentials import ProviderCredentials
+from prefect_imagine.prompts.requested import Prompt
 
 ProviderName = Annotated[
     Literal["imaginelab", "blockadelabs", "imagineapi", "aivisualstudio"], Field(title="provider")

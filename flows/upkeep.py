@@ -11,12 +11,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from prefect_imagine.batches.opening import Accounts
-from prefect_imagine.batches.root import DAY, unsettled_under
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.upkeep import batches_to_cancel, cancel, cancel_jobs, reconcile
+from prefect_imagine.batches.index import DAY, unsettled_under
+from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs, reconcile
+from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import BatchBusyError, ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import Reconciled, publish_reconciled

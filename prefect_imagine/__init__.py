@@ -1,7 +1,7 @@
 """Paid, asynchronous media generation as Prefect tasks and flows.
 
-Names are imported when they are first used: importing the package, or one of its rooms below the tasks,
-does not import Prefect.
+Names are imported when they are first used: importing the package, or one of its packages below the
+tasks, does not import Prefect.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ if sys.platform == "win32":
 
 if TYPE_CHECKING:
     from prefect_imagine.batches.options import BatchOptions, Timing
-    from prefect_imagine.batches.prompts import Prompt
-    from prefect_imagine.batches.rotation import Rotation
-    from prefect_imagine.batches.summary import Summary
     from prefect_imagine.blocks import (
         AIVisualStudioCredentials,
         BlockadeLabsCredentials,
@@ -26,8 +23,11 @@ if TYPE_CHECKING:
     )
     from prefect_imagine.errors import ImagineError
     from prefect_imagine.flows import generate_batch
+    from prefect_imagine.prompts.requested import Prompt
+    from prefect_imagine.prompts.rotation import Rotation
     from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest, Output
     from prefect_imagine.providers.prices import PriceList
+    from prefect_imagine.reports.summary import Summary
     from prefect_imagine.tasks import (
         cancel_generations,
         create_generations,
@@ -51,9 +51,9 @@ _HOMES = {
     "ImagineLabCredentials": "blocks",
     "Output": "providers.models",
     "PriceList": "providers.prices",
-    "Prompt": "batches.prompts",
-    "Rotation": "batches.rotation",
-    "Summary": "batches.summary",
+    "Prompt": "prompts.requested",
+    "Rotation": "prompts.rotation",
+    "Summary": "reports.summary",
     "Timing": "batches.options",
     "cancel_generations": "tasks",
     "create_generations": "tasks",

@@ -34,8 +34,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefect_imagine.batches.summary import Summary
     from prefect_imagine.providers.models import Generation
+    from prefect_imagine.reports.summary import Summary
 
 
 class ImagineError(Exception):

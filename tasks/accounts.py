@@ -8,8 +8,8 @@ from typing import Any
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
-from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.blocks.credentials import BLOCKS, ProviderCredentials
+from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import Account, account_from_environment, check_providers
 from prefect_imagine.stores import Store, open_store

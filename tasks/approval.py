@@ -12,10 +12,10 @@ from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from prefect_imagine.batches.opening import Opened, to_create
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.preflight import EstimateLine, estimate_lines, estimate_text
+from prefect_imagine.engine.preflight import EstimateLine, estimate_lines, estimate_text
+from prefect_imagine.engine.prepare import Opened, to_create
 from prefect_imagine.errors import ConfigurationError, NotApprovedError
 from prefect_imagine.providers.credits import add_credits
 

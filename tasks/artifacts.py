@@ -9,11 +9,11 @@ from typing import Any
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
-from prefect_imagine.batches.failures import FailureLine
-from prefect_imagine.batches.preflight import EstimateLine
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.usage import Usage, UsageLine
+from prefect_imagine.billing.usage import Usage, UsageLine
+from prefect_imagine.engine.preflight import EstimateLine
 from prefect_imagine.errors import InvalidPromptsError
+from prefect_imagine.reports.failures import FailureLine
+from prefect_imagine.reports.summary import Summary
 
 USAGE_KEY = "imagine-usage"
 FAILURES_KEY = "imagine-failures"

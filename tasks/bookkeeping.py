@@ -13,8 +13,8 @@ from prefect import task
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 
-from prefect_imagine.batches.ledger import Ledger
-from prefect_imagine.batches.root import standings_under
+from prefect_imagine.batches.index import standings_under
+from prefect_imagine.billing.ledger import Ledger
 from prefect_imagine.blocks.credentials import ProviderCredentials
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Balance

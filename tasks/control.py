@@ -15,8 +15,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Suspended
 
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.session import Session
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.engine.session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from prefect_imagine.backoff import backoff
 from prefect_imagine.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -16,7 +17,6 @@ from prefect_imagine.errors import (
     ProviderError,
     RateLimitedError,
 )
-from prefect_imagine.providers.backoff import backoff
 from prefect_imagine.providers.models import Generation, GenerationRequest, ModelInfo
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.tasks.clients import Credentials, open_clients

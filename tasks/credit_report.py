@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from prefect_imagine.batches.ledger import Ledger, LedgerLine, daily, provider_of
-from prefect_imagine.batches.usage import AMOUNTS, add_tallies
+from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
+from prefect_imagine.billing.usage import AMOUNTS, add_tallies
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.tasks.artifacts import publish_table
 from prefect_imagine.tasks.bookkeeping import AccountBalance

@@ -8,11 +8,11 @@ from typing import Any
 from prefect.events import emit_event
 
 from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.preflight import estimate_lines
 from prefect_imagine.batches.state import ItemState
-from prefect_imagine.batches.summary import Summary
+from prefect_imagine.engine.preflight import estimate_lines
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Balance
+from prefect_imagine.reports.summary import Summary
 
 STARTED = "imagine.batch.started"
 FINISHED = "imagine.batch.finished"

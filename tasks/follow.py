@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from prefect_imagine.batches.cadence import Cadence, Flight
+from prefect_imagine.backoff import backoff
+from prefect_imagine.clock import Deadline, boot_seconds
+from prefect_imagine.engine.cadence import Cadence, Flight
 from prefect_imagine.errors import GenerationFailedError, GenerationTimeoutError, OutputError
-from prefect_imagine.providers.backoff import backoff
-from prefect_imagine.providers.clock import Deadline, boot_seconds
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, Output
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store

@@ -12,9 +12,9 @@ from httpx import HTTPStatusError
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.pacing import Urgency
-from prefect_imagine.providers.rates import Rate
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits.pacing import Urgency
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.registry import Account
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from prefect_imagine.batches.durations import duration_text
-from prefect_imagine.batches.session import Progress, Session
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.engine.session import Progress, Session
+from prefect_imagine.reports.durations import duration_text
 from prefect_imagine.tasks.artifacts import PROGRESS_KEY
 from prefect_imagine.tasks.events import announce_failure
 

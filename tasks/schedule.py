@@ -11,9 +11,9 @@ from prefect.runtime import flow_run
 
 from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.prompts import Asked
-from prefect_imagine.batches.templates import fill_id
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.templates import fill_id
 
 
 def zone_of(time_zone: str) -> ZoneInfo:

@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.session import Session, observer
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.engine.session import Session, observer
 from prefect_imagine.tasks.control import Control, how_to_go_on, is_stopped, is_suspended, state_of
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 from prefect.states import Completed, Failed
 
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.session import Session
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.tasks.control import how_to_go_on
 

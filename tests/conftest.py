@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from prefect_imagine.sandbox.s3_server import S3Server, start_s3_server
+from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
 from tests.prefect_server import settings, shared_server, stop_shared_server
 
 KINDS = ("image", "video", "voice", "music", "infographic", "text")

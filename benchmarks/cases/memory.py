@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.rig import Rig, small_pictures
 from benchmarks.runs import Job
 from benchmarks.tables import Table
-from prefect_imagine.sandbox.s3_server import start_s3_server
+from prefect_imagine.sandbox.server.s3 import start_s3_server
 
 MEGABYTE = 1_000_000
 

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from prefect_imagine.batches.formats import FORMATS
 from prefect_imagine.cli import values
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.prompts.formats import FORMATS
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.registry import PROVIDERS, providers_with
 

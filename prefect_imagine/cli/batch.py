@@ -6,20 +6,20 @@ import argparse
 import asyncio
 from contextlib import closing
 
-from prefect_imagine.batches import upkeep
-from prefect_imagine.batches.manifest import make_manifest
 from prefect_imagine.batches.plan import Plan, read_plan
 from prefect_imagine.batches.reading import read_journal
-from prefect_imagine.batches.reporting import write_report
-from prefect_imagine.batches.results import standing
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.upkeep import batches_to_cancel
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
+from prefect_imagine.engine import maintenance
+from prefect_imagine.engine.maintenance import batches_to_cancel
 from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.reports.books import standing
+from prefect_imagine.reports.manifest import make_manifest
+from prefect_imagine.reports.report_writer import write_report
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store, open_store
 
 
@@ -72,11 +72,11 @@ def cancel(arguments: argparse.Namespace) -> Summary | int:
 def _cancel(store: Store, batch_id: str, arguments: argparse.Namespace) -> Summary:
     """Fence first: it needs no provider and no key, and they may be what is in trouble."""
     found_plan(store, batch_id)
-    summary, usage = asyncio.run(upkeep.cancel(store, batch_id))
+    summary, usage = asyncio.run(maintenance.cancel(store, batch_id))
     jobs = summary.items.under_way
     if arguments.in_flight:
         accounts = accounts_for(dict(arguments.credentials))
-        summary, usage = asyncio.run(upkeep.cancel_jobs(store, batch_id, accounts))
+        summary, usage = asyncio.run(maintenance.cancel_jobs(store, batch_id, accounts))
         output.say(f"{jobs - summary.items.under_way} of {jobs} jobs under way were cancelled")
     _show_end(store, summary, usage, to_stderr=arguments.json)
     unfinished = summary.items.planned + summary.items.under_way
@@ -91,7 +91,7 @@ def reconcile(arguments: argparse.Namespace) -> Summary:
     accounts = accounts_for(dict(arguments.credentials))
     with closing(open_store(root)) as store:
         before, _ = standing(found_plan(store, batch_id), read_journal(store, batch_id).state, store.address)
-        summary, usage = asyncio.run(upkeep.reconcile(store, batch_id, accounts))
+        summary, usage = asyncio.run(maintenance.reconcile(store, batch_id, accounts))
         _show_end(store, summary, usage, to_stderr=arguments.json)
     if before.items == summary.items:
         output.say("nothing has changed: nothing was open, under way or unknown that could be found")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prefect_imagine.batches.opening import Accounts
 from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import Account, account_from_environment
 

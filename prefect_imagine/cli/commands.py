@@ -6,10 +6,10 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from prefect_imagine.batches.summary import BAD_INPUT, BUSY, INFRASTRUCTURE, INTERRUPTED, Summary
 from prefect_imagine.cli import accounts, automations, batch, demo, generate, limits, output, status
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
+from prefect_imagine.reports.summary import BAD_INPUT, BUSY, INFRASTRUCTURE, INTERRUPTED, Summary
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prefect_imagine.batches.summary import Summary
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.cli.generate import generate
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import open_store
 
 BUCKET = "imagine-demo"
@@ -42,7 +42,7 @@ def demo(arguments: argparse.Namespace) -> Summary:
 
 
 def _generate(arguments: argparse.Namespace, address: str) -> Summary:
-    with as_file(files("prefect_imagine.examples") / "prompts.csv") as prompts:
+    with as_file(files("prefect_imagine.cli") / "demo.csv") as prompts:
         words = ["generate", str(prompts), "--output", address, "--again"]
         prices = ["--price", "blockadelabs=1", "--price", "imagineapi=1"]
         return generate(parse([*words, *prices, *(["--json"] if arguments.json else [])]))
@@ -57,7 +57,7 @@ def _to_s3(arguments: argparse.Namespace, root: str) -> Summary:
 
 @contextmanager
 def _s3_server() -> Iterator[None]:
-    from prefect_imagine.sandbox.s3_server import S3ServerMissingError, start_s3_server
+    from prefect_imagine.sandbox.server.s3 import S3ServerMissingError, start_s3_server
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="imagine-demo-")))

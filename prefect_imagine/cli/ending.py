@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from prefect_imagine.batches.failures import failure_lines
 from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.preflight import estimate_lines, estimate_text
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
+from prefect_imagine.engine.preflight import estimate_lines, estimate_text
+from prefect_imagine.reports.failures import failure_lines
+from prefect_imagine.reports.summary import Summary
 
 
 def show_end(

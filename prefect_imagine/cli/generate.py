@@ -8,24 +8,10 @@ import sys
 
 import httpx
 
-from prefect_imagine.batches.formats import Problems
 from prefect_imagine.batches.naming import default_batch_id
-from prefect_imagine.batches.opening import Opened, handed_over, keep, open_batch, raise_problems, to_create
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import BatchItem, check_batch_id
-from prefect_imagine.batches.preflight import estimate_lines
-from prefect_imagine.batches.prompts import Asked, Defaults, read_prompts
-from prefect_imagine.batches.results import settle_books, standing
-from prefect_imagine.batches.session import observer
-from prefect_imagine.batches.source import asked_in, read_stream
-from prefect_imagine.batches.summary import (
-    BAD_INPUT,
-    BUSY,
-    INFRASTRUCTURE,
-    Summary,
-)
-from prefect_imagine.batches.templates import variables
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
@@ -34,10 +20,24 @@ from prefect_imagine.cli.private_server import some_prefect_server
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.relatives import tell_of_relatives
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.preflight import estimate_lines
+from prefect_imagine.engine.prepare import Opened, handed_over, keep, open_batch, raise_problems, to_create
+from prefect_imagine.engine.session import observer
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
-from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.prompts.formats import Problems
+from prefect_imagine.prompts.requested import Asked, Defaults, read_prompts
+from prefect_imagine.prompts.source import asked_in, read_stream
+from prefect_imagine.prompts.templates import variables
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.reports.books import settle_books, standing
+from prefect_imagine.reports.summary import (
+    BAD_INPUT,
+    BUSY,
+    INFRASTRUCTURE,
+    Summary,
+)
 from prefect_imagine.stores import Store, open_store
 
 

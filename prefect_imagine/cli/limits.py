@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from prefect_imagine.cli import output
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.pacing import machine_pace
-from prefect_imagine.providers.rates import Pace, Rate
+from prefect_imagine.providers.limits.pacing import machine_pace
+from prefect_imagine.providers.limits.rates import Pace, Rate
 from prefect_imagine.providers.registry import PROVIDERS, Account
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from prefect_imagine.clock import Deadline
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.clock import Deadline
 
 LOOK_SECONDS = 0.1
 DRAIN_SECONDS = 3.0

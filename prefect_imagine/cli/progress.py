@@ -13,13 +13,13 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from prefect_imagine.batches.lane import StopReason
-from prefect_imagine.batches.session import Progress as Far
-from prefect_imagine.batches.session import Session
-from prefect_imagine.batches.summary import INTERRUPTED, TERMINATED, Summary
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli.output import errors, say
+from prefect_imagine.engine.session import Progress as Far
+from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
+from prefect_imagine.reports.summary import INTERRUPTED, TERMINATED, Summary
 
 REFRESH_SECONDS = 0.5
 TELL_SECONDS = 10.0

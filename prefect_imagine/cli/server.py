@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect_imagine.cli import private_server
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.pacing import SharedLimit, Urgency
+from prefect_imagine.providers.limits.pacing import SharedLimit, Urgency
 from prefect_imagine.providers.registry import Account
 
 

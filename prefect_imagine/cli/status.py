@@ -15,20 +15,20 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from prefect_imagine.batches.durations import duration_text
+from prefect_imagine.batches.index import batches_under
 from prefect_imagine.batches.lease import Runner, who_runs
-from prefect_imagine.batches.overview import Follower, Overview
 from prefect_imagine.batches.reading import read_journal
-from prefect_imagine.batches.results import standing
-from prefect_imagine.batches.root import batches_under
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.batch import found_plan
 from prefect_imagine.cli.ending import show_failures, what_next
+from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.providers.clock import boot_seconds
+from prefect_imagine.reports.books import standing
+from prefect_imagine.reports.durations import duration_text
+from prefect_imagine.reports.overview import Follower, Overview
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store, open_store
 
 READERS = 8

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from prefect_imagine.batches.options import Timing
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.providers.rates import Rate
 from prefect_imagine.providers.registry import PROVIDERS
 
 

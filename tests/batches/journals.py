@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from prefect_imagine.batches.blocking import Offload
 from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.records import (
     Claim,
     Created,

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from prefect_imagine.batches.offload import Offload
+from prefect_imagine.batches.blocking import Offload
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import FencedError, StoreError

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches import lease as lease_module
+from prefect_imagine.batches.blocking import Offload
 from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord
-from prefect_imagine.batches.offload import Offload
-from prefect_imagine.batches.owner import Owner, boot_id
+from prefect_imagine.batches.process_identity import Owner, boot_id
 from prefect_imagine.errors import BatchBusyError, StoreError
 from prefect_imagine.stores import Store, open_store
 from tests.batches.memory_store import InterferedStore, MemoryStore
-from tests.batches.waiting import until
+from tests.engine.waiting import until
 
 KEY = "b/lease.json"
 
@@ -238,7 +238,7 @@ async def test_a_write_that_met_itself_is_a_success(offload: Offload) -> None:
 CHILD = """
 import sys
 from prefect_imagine.batches.lease import LeaseRecord
-from prefect_imagine.batches.owner import Owner
+from prefect_imagine.batches.process_identity import Owner
 from prefect_imagine.stores import open_store
 
 record = LeaseRecord(owner=Owner.me())

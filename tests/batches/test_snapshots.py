@@ -9,8 +9,8 @@ import threading
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from prefect_imagine.batches.blocking import Offload
 from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.offload import Offload
 from prefect_imagine.batches.reading import Entry, Past, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import (
     Absent,

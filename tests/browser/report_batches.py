@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect_imagine.batches.manifest import ManifestItem
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.batches.usage import ItemCost, Usage, balance_change
+from prefect_imagine.billing.usage import ItemCost, Usage, balance_change
 from prefect_imagine.providers.models import GenerationKind, Output
-from prefect_imagine.sandbox.media import MediaSpec, render
-from tests.batches.report_items import BEGUN, make_item, rendered, usage_of
+from prefect_imagine.reports.manifest import ManifestItem
+from prefect_imagine.sandbox.media.files import MediaSpec, render
+from tests.reports.report_items import BEGUN, make_item, rendered, usage_of
 from tests.stores import media_files
 
 HOSTILE = (

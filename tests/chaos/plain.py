@@ -10,16 +10,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from prefect_imagine.batches.engine import run
-from prefect_imagine.batches.opening import keep, open_batch
 from prefect_imagine.batches.options import BatchOptions, Timing
-from prefect_imagine.batches.prompts import Defaults
-from prefect_imagine.batches.session import open_session
-from prefect_imagine.batches.source import asked_in
-from prefect_imagine.batches.summary import BUSY
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.prepare import keep, open_batch
+from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, FencedError
-from prefect_imagine.providers.clock import utc_now
+from prefect_imagine.prompts.requested import Defaults
+from prefect_imagine.prompts.source import asked_in
+from prefect_imagine.reports.summary import BUSY
 from prefect_imagine.stores import open_store
 
 TIMING = Timing(deadline=1, create=1.5, settle=0.5)

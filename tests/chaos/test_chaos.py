@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_imagine.batches.failpoints import NAMES
+from prefect_imagine.failpoints import NAMES
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.chaos.books import audit

@@ -5,8 +5,8 @@ It pays twice. The test of the chaos tests holds that they find that.
 
 from __future__ import annotations
 
-from prefect_imagine.batches.settling import Settler
 from prefect_imagine.cli import main
+from prefect_imagine.engine.reconciler import Settler
 
 
 async def careless(settler: Settler) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from prefect_imagine.sandbox.s3_server import S3Server
-from prefect_imagine.sandbox.settings import AIVISUALSTUDIO, RateLimit
+from prefect_imagine.sandbox.core.settings import AIVISUALSTUDIO, RateLimit
+from prefect_imagine.sandbox.server.s3 import S3Server
 from tests.cli.commands import Shell
 from tests.conftest import KINDS
 

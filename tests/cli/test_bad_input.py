@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from tests.cli.commands import Shell, assert_contract, assert_refused
 
 PROMPTS = '{"prompt": "a fox"}\n'

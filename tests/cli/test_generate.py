@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from tests.cli.commands import Ended, Shell, assert_contract, requests
 
 FORMATS = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.faults import FaultRule
+from prefect_imagine.sandbox.core.faults import FaultRule
 from tests.cli.commands import Shell, assert_contract
 
 LINES = [{"prompt": f"picture {number}"} for number in range(6)]

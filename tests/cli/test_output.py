@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from prefect_imagine.batches.summary import CreditCounts, ItemCounts, RequestCounts, Summary
-from prefect_imagine.batches.usage import Usage, UsageLine
+from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.cli.output import contract, nothing_done, print_json, show_usage
+from prefect_imagine.reports.summary import CreditCounts, ItemCounts, RequestCounts, Summary
 from tests.cli.commands import read_terminal
 
 LONGEST = "aivisualstudio/infographic/black-forest-labs/flux-1.1-pro-ultra-with-raw-mode"
@@ -119,8 +119,8 @@ def on_a_terminal(bill: Usage) -> list[str]:
     """What a process prints where stdout is a terminal of 80 columns."""
     code = """
 import sys
-from prefect_imagine.batches.summary import Summary
-from prefect_imagine.batches.usage import Usage
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli.output import show_usage
 bill, end = sys.argv[1:]
 show_usage(Usage.model_validate_json(bill), Summary.model_validate_json(end), to_stderr=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.faults import FaultRule
+from prefect_imagine.sandbox.core.faults import FaultRule
 from tests.cli.commands import (
     Ended,
     Shell,

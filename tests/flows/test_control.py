@@ -23,8 +23,8 @@ from prefect_imagine.errors import BatchIncompleteError
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
 from prefect_imagine.tasks import control
-from tests.batches.waiting import until
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
+from tests.engine.waiting import until
 
 MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(40)]
 LIMIT = {"limit": 4, "window_seconds": 3.0, "headers": True}

@@ -20,7 +20,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 from prefect_imagine import BatchOptions, Prompt, generate_batch
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
 from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly, manifest
 

@@ -12,9 +12,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.pacing import MemoryCell, Pacer, Urgency
-from prefect_imagine.providers.rates import Rate
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits.pacing import MemoryCell, Pacer, Urgency
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.tasks import limits
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, PrefectSharedLimit, Slots
 

@@ -15,12 +15,12 @@ from prefect.flows import Flow
 from prefect.states import Crashed, Running
 
 from prefect_imagine import BatchOptions, Prompt, generate_batch
-from prefect_imagine.batches.rotation import Rotation
 from prefect_imagine.flows import cancel_batch, credit_report, reconcile_batches, resume_crashed
+from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
-from tests.batches.waiting import until
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
+from tests.engine.waiting import until
 from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of, run_named
 
 FOXES = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(3)]

@@ -7,74 +7,163 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BELOW = {
-    "prefect_imagine": {"flows", "tasks", "blocks", "batches", "providers", "stores", "sandbox", "examples"},
-    "flows": {"tasks", "blocks", "batches", "providers", "stores"},
-    "tasks": {"blocks", "batches", "providers", "stores"},
-    "blocks": {"batches", "providers", "stores"},
-    "batches": {"providers", "stores"},
-    "providers": set(),
-    "stores": set(),
-    "sandbox": set(),
-    "examples": set(),
+LIBRARY = ROOT / "prefect_imagine"
+MAPPED = ("flows", "tasks", "blocks")
+ORDER = (
+    "cli",
+    "flows",
+    "tasks",
+    "blocks",
+    "engine",
+    "reports",
+    "billing",
+    "batches",
+    "prompts",
+    "providers",
+    "stores",
+)
+"""Each may import itself and those below it."""
+INSIDE: Mapping[str, tuple[str, ...]] = {
+    "providers": (
+        "registry",
+        "apis",
+        "base",
+        "protocol",
+        "transport",
+        "limits",
+        "listing",
+        "wire",
+        "prices",
+        "models",
+        "credits",
+    ),
+    "sandbox": ("server", "apis", "core", "media"),
 }
-# Leaves that every room may use: they import none.
-LEAVES = {"boot_clock", "errors", "redaction", "threads"}
-WITHOUT_PREFECT = ("batches", "providers", "stores", "sandbox")
+"""The same within those packages that hold others."""
+LEAVES = {"backoff", "boot_clock", "clock", "errors", "failpoints", "redaction", "threads"}
+"""Modules that every package but the sandbox may use: of the packages they import none when they run."""
+WITHOUT_PREFECT = ("engine", "reports", "billing", "batches", "prompts", "providers", "stores", "sandbox")
+LONGEST_FILE = 350
+FILES_A_FOLDER = 22
+DEPTH = 2
+TOO_LONG = {"engine/provider_run.py", "engine/session.py"}
 
 
-def _modules(room: str) -> Iterator[Path]:
-    yield from sorted((ROOT / room).rglob("*.py"))
+def _folder(package: str) -> Path:
+    return ROOT / package if package in MAPPED else LIBRARY / package
+
+
+def _modules(package: str) -> list[Path]:
+    return sorted(_folder(package).rglob("*.py"))
+
+
+def _all_modules() -> list[Path]:
+    return sorted(chain(LIBRARY.rglob("*.py"), *(map(_modules, MAPPED))))
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """What a module imports of this project, below its name: `providers.models`."""
+    for node in _at_run_time(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.relative_to(ROOT)}: imports are absolute"
-            yield node.module or ""
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from names
 
 
-@pytest.mark.parametrize("room", BELOW)
-def test_imports_run_downwards(room: str) -> None:
-    allowed = BELOW[room] | {room} | (set() if room == "sandbox" else LEAVES)
-    for path in _modules(room):
-        for name in _imports(path):
-            parts = name.split(".")
-            if parts[0] == "prefect_imagine" and len(parts) > 1:
-                inside = room == "prefect_imagine" and parts[1] in {"cli"}
-                assert parts[1] in allowed or inside, f"{path.relative_to(ROOT)} imports {name}"
+def _at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _at_run_time(node)
 
 
-@pytest.mark.parametrize("room", BELOW)
-def test_nothing_imports_a_bare_room(room: str) -> None:
-    for path in _modules(room):
-        assert not {name.split(".")[0] for name in _imports(path)} & (set(BELOW) - {"prefect_imagine"})
+def _own(path: Path) -> Iterator[tuple[str, ...]]:
+    for name in _imports(path):
+        parts = tuple(name.split("."))
+        if parts[0] == "prefect_imagine":
+            yield parts[1:]
 
 
-@pytest.mark.parametrize("room", WITHOUT_PREFECT)
-def test_the_lower_rooms_never_import_prefect(room: str) -> None:
-    for path in _modules(room):
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_run_downwards(package: str) -> None:
+    allowed = {*ORDER[ORDER.index(package) :], *LEAVES} | ({"sandbox"} if package == "cli" else set())
+    for path in _modules(package):
+        for parts in _own(path):
+            assert parts[0] in allowed, f"{path.relative_to(ROOT)} imports {'.'.join(parts)}"
+
+
+def test_the_sandbox_imports_nothing_but_itself() -> None:
+    for path in _modules("sandbox"):
+        assert {parts[0] for parts in _own(path)} <= {"sandbox"}, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_leaves_import_leaves_only(leaf: str) -> None:
+    assert {parts[0] for parts in _own(LIBRARY / f"{leaf}.py")} <= LEAVES
+
+
+@pytest.mark.parametrize("package", INSIDE)
+def test_imports_run_downwards_within_a_package(package: str) -> None:
+    order = INSIDE[package]
+    for path in _modules(package):
+        part = path.relative_to(LIBRARY / package).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for parts in _own(path):
+            if parts[0] == package:
+                assert parts[1] in order[order.index(part) :], f"{path.relative_to(ROOT)}: {'.'.join(parts)}"
+
+
+def test_nothing_imports_a_mapped_folder_by_its_bare_name() -> None:
+    for path in _all_modules():
+        assert not {name.split(".")[0] for name in _imports(path)} & {*MAPPED, *ORDER}, path
+
+
+def test_folders_and_files_stay_small() -> None:
+    for folder in {path.parent for path in _all_modules()}:
+        assert len(list(folder.glob("*.py"))) <= FILES_A_FOLDER, folder
+    for path in _all_modules():
+        name = path.relative_to(ROOT).as_posix().removeprefix("prefect_imagine/")
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE or name in TOO_LONG, name
+        assert path.relative_to(ROOT).as_posix().count("/") <= DEPTH + 1, name
+
+
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY.rglob("__init__.py")}
+    found |= {f"prefect_imagine.{name}" for name in MAPPED}
+    assert set(project["tool"]["setuptools"]["packages"]) == found
+
+
+@pytest.mark.parametrize("package", WITHOUT_PREFECT)
+def test_the_lower_packages_never_import_prefect(package: str) -> None:
+    for path in _modules(package):
         assert "prefect" not in {name.split(".")[0] for name in _imports(path)}, path.relative_to(ROOT)
 
 
 @pytest.mark.parametrize(
-    "name", ["prefect_imagine", *(f"prefect_imagine.{room}" for room in WITHOUT_PREFECT)]
+    "name", ["prefect_imagine", *(f"prefect_imagine.{package}" for package in WITHOUT_PREFECT)]
 )
-def test_importing_a_lower_room_does_not_load_prefect(name: str) -> None:
+def test_importing_a_lower_package_does_not_load_prefect(name: str) -> None:
     code = f"import sys, {name}; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
-    "name", ["prefect_imagine", *(f"prefect_imagine.{room}" for room in BELOW if room != "prefect_imagine")]
+    "name", ["prefect_imagine", *(f"prefect_imagine.{package}" for package in (*ORDER, "sandbox"))]
 )
 def test_public_names_exist_once(name: str) -> None:
     module = importlib.import_module(name)
@@ -119,6 +208,5 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    for room in BELOW:
-        for path in _modules(room):
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.relative_to(ROOT)
+    for path in _all_modules():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.relative_to(ROOT)

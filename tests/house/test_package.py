@@ -39,17 +39,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_room_and_nothing_generic(wheel: Path) -> None:
+def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"prefect_imagine"}
     for wanted in (
         "prefect_imagine/py.typed",
         "prefect_imagine/flows/generate.py",
-        "prefect_imagine/batches/report.html.j2",
-        "prefect_imagine/batches/report.css",
-        "prefect_imagine/batches/report.js",
-        "prefect_imagine/sandbox/clip.mp4",
-        "prefect_imagine/examples/prompts.csv",
+        "prefect_imagine/reports/report.html.j2",
+        "prefect_imagine/reports/report.css",
+        "prefect_imagine/reports/report.js",
+        "prefect_imagine/sandbox/media/clip.mp4",
+        "prefect_imagine/cli/demo.csv",
     ):
         assert wanted in names
 

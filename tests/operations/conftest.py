@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from prefect_imagine.sandbox.s3_server import S3Server
-from prefect_imagine.sandbox.settings import AIVISUALSTUDIO, IMAGINELAB, RateLimit
+from prefect_imagine.sandbox.core.settings import AIVISUALSTUDIO, IMAGINELAB, RateLimit
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
 from tests.conftest import KINDS
 from tests.operations.site import BUCKET, Site, followed_page

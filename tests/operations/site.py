@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Store
 from tests.operations.page import Terminal, shell_blocks
 

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from prefect_imagine.errors import ImagineError
-from prefect_imagine.providers.connections import Timeouts
+from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Generation, GenerationRequest, HistoryPage
-from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.registry import Account, account_from_environment, open_client
+from prefect_imagine.providers.transport.connections import Timeouts
 from prefect_imagine.sandbox import RunningSandbox
 
 OpenClient = Callable[..., Any]

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from prefect_imagine.providers.clock import ProviderClock
-from prefect_imagine.providers.rates import RateHeaders
+from prefect_imagine.clock import ProviderClock
+from prefect_imagine.providers.limits.rates import RateHeaders
 
 DATE = "Sat, 01 Mar 2025 12:00:00 GMT"
 AT = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def test_a_reset_is_measured_from_when_a_cached_answer_left_its_cache() -> None:
 MACOS = """
 import sys, time
 vars(time).pop("CLOCK_BOOTTIME", None)
-from prefect_imagine.providers import clock
+from prefect_imagine import clock
 time.monotonic = lambda: -1e9  # it has stood still while the machine slept
 sys.exit(abs(clock.boot_seconds() - time.clock_gettime(time.CLOCK_MONOTONIC)) > 5)
 """

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from prefect_imagine.providers.connections import Timeouts
+from prefect_imagine.providers.transport.connections import Timeouts
 
 from .clients import READS, OpenClient, asked
 from .scripted import ScriptedApi, answer

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from prefect_imagine.clock import Deadline
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
@@ -17,8 +18,7 @@ from prefect_imagine.errors import (
     ModerationError,
     RateLimitedError,
 )
-from prefect_imagine.providers.clock import Deadline
-from prefect_imagine.providers.connections import Timeouts
+from prefect_imagine.providers.transport.connections import Timeouts
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import CREATES, OpenClient, asked, error_of, made

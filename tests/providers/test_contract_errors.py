@@ -15,7 +15,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
     ServerError,
 )
-from prefect_imagine.providers.pacing import Urgency
+from prefect_imagine.providers.limits.pacing import Urgency
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import CREATES, LISTS, READS, OpenClient, asked, made, pages_of, rows_of

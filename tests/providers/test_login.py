@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_imagine.errors import AuthenticationError, UnexpectedResponseError
-from prefect_imagine.providers.pacing import Pacer
+from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.registry import Account, open_client
 from prefect_imagine.sandbox import FaultRule, RunningSandbox

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_imagine.providers.clock import boot_seconds
-from prefect_imagine.providers.pacing import FileCell, MemoryCell, Pacer, Permit, Urgency, machine_cell
-from prefect_imagine.providers.rates import Pace, Rate
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits.pacing import FileCell, MemoryCell, Pacer, Permit, Urgency, machine_cell
+from prefect_imagine.providers.limits.rates import Pace, Rate
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
 
 from .clients import OpenClient, asked
@@ -22,7 +22,7 @@ ADD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from prefect_imagine.providers.pacing import FileCell
+from prefect_imagine.providers.limits.pacing import FileCell
 
 cell = FileCell(Path(sys.argv[1]))
 for _ in range(int(sys.argv[2])):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers import rates
-from prefect_imagine.providers.rates import Pace, Rate, RateHeaders
+from prefect_imagine.providers.limits import rates
+from prefect_imagine.providers.limits.rates import Pace, Rate, RateHeaders
 
 from .properties import relaxed
 

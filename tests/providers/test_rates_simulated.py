@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_imagine.providers import rates
-from prefect_imagine.providers.rates import Pace, RateHeaders
-from prefect_imagine.sandbox.clock import Clock
-from prefect_imagine.sandbox.ratelimit import limit_headers, make_limiter
-from prefect_imagine.sandbox.settings import LimitKind, RateLimit
+from prefect_imagine.providers.limits import rates
+from prefect_imagine.providers.limits.rates import Pace, RateHeaders
+from prefect_imagine.sandbox.core.clock import Clock
+from prefect_imagine.sandbox.core.ratelimit import limit_headers, make_limiter
+from prefect_imagine.sandbox.core.settings import LimitKind, RateLimit
 
 from .properties import relaxed
 

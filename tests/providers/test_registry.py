@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.http import check_base_url
 from prefect_imagine.providers.registry import BASE_URLS, Account, account_from_environment, open_client
+from prefect_imagine.providers.transport.http import check_base_url
 
 VARIABLES = {
     "imaginelab": {"IMAGINELAB_TOKEN": " k "},

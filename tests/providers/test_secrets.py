@@ -10,7 +10,7 @@ from aiohttp import ClientSession, web
 
 from prefect_imagine.errors import AuthenticationError, ConfigurationError, ImagineError
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.accounts import KEYS, PASSWORD
+from prefect_imagine.sandbox.core.accounts import KEYS, PASSWORD
 
 from .clients import CREATES, READS, OpenClient, asked, chain_of, error_of, made, pages_of
 from .conftest import SECRET

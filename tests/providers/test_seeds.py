@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_imagine.errors import InsufficientCreditsError
+from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import (
     Generation,
     GenerationKind,
@@ -19,7 +20,6 @@ from prefect_imagine.providers.models import (
     ModelInfo,
     Output,
 )
-from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.registry import Account, open_client
 
 from .clients import CREATES, OpenClient, asked, pages_of

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from prefect_imagine.errors import UnexpectedResponseError
-from prefect_imagine.providers import aivisualstudio, blockadelabs, imagineapi, imaginelab, wire
-from prefect_imagine.providers.failures import ErrorDetail
+from prefect_imagine.providers import wire
+from prefect_imagine.providers.apis import aivisualstudio, blockadelabs, imagineapi, imaginelab
+from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus
-from prefect_imagine.providers.pacing import Pacer
 from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
+from prefect_imagine.providers.transport.failures import ErrorDetail
 
 from .properties import relaxed
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageChops, ImageFont, ImageStat
 
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.sandbox.pictures import drawable
+from prefect_imagine.sandbox.media.pictures import drawable
 
 from .callers import CREATES, Callers
 

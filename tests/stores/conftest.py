@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Downloader, Store, open_store
 from tests.stores.origin import Origin, start_origin
 

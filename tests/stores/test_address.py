@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefect_imagine.errors import OutputError, StoreError
-from prefect_imagine.sandbox.s3_server import S3Server
+from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import MediaSource, Store, open_store
 from tests.stores import media_files
 

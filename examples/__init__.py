@@ -1,1 +1,0 @@
-"""Example prompts, which `prefect-imagine demo` runs."""

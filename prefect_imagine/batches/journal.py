@@ -1,0 +1,135 @@
+"""The journal: one gap-free sequence of segments, each written only if absent.
+
+Whoever writes segment n knows that nobody else did, and that all before it are known: that alone keeps two
+processes from creating the same item. Records are durable when `append` returns; what is appended while a
+segment is being written goes into the next one together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.reading import Entry, Reading, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.records import Claim, Header, to_line
+from prefect_imagine.errors import FencedError
+from prefect_imagine.stores import Store
+
+SNAPSHOT_EVERY = 200
+MOST_RECORDS = 1000
+CLAIMS = 20
+LINES = "application/jsonl"
+
+
+class Journal:
+    """The one writer of a batch's journal. `state` is changed only by what is durable."""
+
+    def __init__(self, store: Store, offload: Offload, batch_id: str, token: str, reading: Reading) -> None:
+        self.state = reading.state
+        self.damaged = tuple(reading.damaged)
+        self._store = store
+        self._offload = offload
+        self._batch_id = batch_id
+        self._token = token
+        self._known = reading
+        self._snapshot = reading.seq
+        self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
+        self._writing = asyncio.Lock()
+        self._drainer: asyncio.Future[None] | None = None
+        self._broken: Exception | None = None
+
+    @classmethod
+    async def open(cls, store: Store, offload: Offload, batch_id: str, claim: Claim) -> Journal:
+        """Read the journal and take the next place in its sequence with a claim.
+
+        Raises `FencedError` if other processes keep taking that place.
+        """
+        for attempt in range(1, CLAIMS + 1):
+            reading = await offload(read_journal, store, batch_id)
+            journal = cls(store, offload, batch_id, claim.owner, reading)
+            try:
+                await journal.append(claim)
+            except FencedError:
+                # Whoever is being taken over has written on: what it wrote has to be known first.
+                if attempt == CLAIMS:
+                    raise
+            else:
+                return journal
+        raise AssertionError("the last attempt returns or raises")
+
+    async def append(self, *entries: Entry) -> None:
+        """Make records durable. Raises `FencedError` when another process has taken over, and
+        `StoreError` when the store stays gone."""
+        if self._broken is not None:
+            raise self._broken
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entries, done))
+        if not self._writing.locked():
+            self._drainer = asyncio.ensure_future(self._drain())
+        # Whoever is cancelled while waiting does not take the record back: it may be durable already.
+        await asyncio.shield(done)
+
+    async def flush(self) -> None:
+        """Wait until everything appended so far is durable, or cannot be any more."""
+        while self._waiting or self._writing.locked():
+            async with self._writing:
+                await asyncio.sleep(0)
+
+    async def snapshot(self, *, force: bool = False) -> None:
+        """Compact what is known, if enough has come since the last time."""
+        if self._broken is not None or (self._known.seq - self._snapshot < SNAPSHOT_EVERY and not force):
+            return
+        if self.damaged and not force:
+            return  # whoever creates next has to know it, and to write down what may have been lost
+        seq = self._known.seq  # more becomes durable while it is written
+        data = _segment(seq, self._token, self._known.past.lines())
+        await self._offload(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
+        self._snapshot = seq
+        self.damaged = ()
+
+    async def _drain(self) -> None:
+        async with self._writing:
+            while self._waiting:
+                batch = self._take()
+                entries = [entry for part, _ in batch for entry in part]
+                try:
+                    await self._write(entries)
+                except Exception as error:  # whatever it is, nobody may wait for ever
+                    self._broken = error
+                    for _, done in [*batch, *self._waiting]:
+                        _fail(done, error)
+                    self._waiting.clear()
+                    return
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    def _take(self) -> list[tuple[Sequence[Entry], asyncio.Future[None]]]:
+        batch, self._waiting = self._waiting[:MOST_RECORDS], self._waiting[MOST_RECORDS:]
+        return batch
+
+    async def _write(self, entries: list[Entry]) -> None:
+        seq = self._known.seq + 1
+        key = segment_key(self._batch_id, seq)
+        lines = [to_line(entry) for entry in entries]
+        data = _segment(seq, self._token, lines)
+        written = await self._offload(self._store.put_new, key, data, LINES)
+        # A write whose answer was lost has been repeated by the client, and met itself.
+        if not written and await self._offload(self._store.read, key) != data:
+            raise FencedError(
+                f"batch {self._batch_id!r} has been taken over by another process; this one has stopped"
+            )
+        self._known.seq = seq
+        for entry, line in zip(entries, lines, strict=True):
+            self._known.take(entry, line)
+
+
+def _fail(done: asyncio.Future[None], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
+        done.exception()  # an append that was cancelled has nobody left to retrieve it
+
+
+def _segment(seq: int, writer: str, lines: Sequence[bytes]) -> bytes:
+    return b"".join([to_line(Header(seq=seq, writer=writer, lines=len(lines))), *lines])

@@ -1,0 +1,247 @@
+"""Who runs a batch: liveness only. What keeps two writers apart is the journal's sequence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from prefect_imagine.batches.blocking import CLOSE_SECONDS, Offload
+from prefect_imagine.batches.process_identity import Owner
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+LONGEST_WAIT = 24 * 3600.0
+"""For a batch that another process runs: none should last longer than its videos and its patience."""
+STUCK_SECONDS = 2 * LEASE_SECONDS
+"""For a lease that nobody renews and that cannot be taken all the same."""
+
+
+_held: set[str] = set()
+"""The owners by which this process holds leases."""
+
+
+def _is_over(owner: Owner) -> bool:
+    """Whether this owner writes no more: its process is gone, or is this one and has let go, which a full
+    disk may have kept it from writing down."""
+    return owner.surely_dead or (owner.is_this_process and owner.token not in _held)
+
+
+class LeaseRecord(Frozen):
+    """What stands in `lease.json`. `beat` makes each renewal a new version."""
+
+    owner: Owner
+    beat: int = 0
+    released: bool = False
+
+
+@dataclass(frozen=True)
+class Runner:
+    """The process that runs a batch. `renewed`: seconds since it last said so, by the store's clock."""
+
+    token: str
+    host: str
+    pid: int
+    renewed: float
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A lease as it stood when it was looked at; `age` is told by the store's clock."""
+
+    holder: LeaseRecord | None
+    version: str | None
+    age: float
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody holds it."""
+        holder = self.holder
+        return holder is None or holder.released or _is_over(holder.owner) or self.age > LEASE_SECONDS
+
+
+def who_runs(store: Store, batch_id: str) -> Runner | None:
+    """Who runs a batch at this moment, as far as its lease tells; `None` for nobody. Raises `StoreError`."""
+
+    def clock() -> float:
+        try:
+            return store.now()
+        except StoreError:
+            return time.time()  # a folder that may only be read tells no time
+
+    look = _look(store, _key(batch_id), clock)
+    if look.holder is None or look.free:
+        return None
+    owner = look.holder.owner
+    return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
+
+
+def is_held(store: Store, batch_id: str) -> bool:
+    """Whether some process has not let go of a batch, be it seen to live or not. Raises `StoreError`."""
+    data = store.read(_key(batch_id))
+    try:
+        return data is not None and not LeaseRecord.model_validate_json(data).released
+    except ValidationError:
+        return True
+
+
+def _key(batch_id: str) -> str:
+    return f"{batch_id}/lease.json"
+
+
+def _look(store: Store, key: str, clock: Callable[[], float]) -> _Look:
+    found = store.read_version(key)
+    if found is None:
+        return _Look(None, None, 0.0)
+    data, version = found
+    about = store.head(key)
+    age = clock() - about.modified if about is not None else 0.0
+    try:
+        return _Look(LeaseRecord.model_validate_json(data), version, age)
+    except ValidationError:
+        # A lease nobody can read holds nobody off for longer than a readable one would.
+        return _Look(LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age)
+
+
+class _Waiting:
+    """What somebody who waits for a lease has seen of it so far."""
+
+    def __init__(self, place: str, *, wait: bool) -> None:
+        self._place = place
+        self._wait = wait
+        self._begun = boot_seconds()
+        self._told = False
+        self._last: _Look | None = None
+        self._pause = 0.0
+        self._still = 0.0
+
+    def until_next(self, look: _Look) -> float:
+        """Seconds until the next look at a lease that could not be had.
+
+        Raises:
+            BatchBusyError: its holder lives, and is not to be waited for any longer.
+            StoreError: nobody renews it, and yet it cannot be had.
+        """
+        waited = boot_seconds() - self._begun
+        if look.holder is not None and not look.free:
+            self._check_holder(look.holder.owner, look, waited)
+        self._check_movement(look)
+        self._last = look
+        self._pause = LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS
+        return self._pause
+
+    def _check_holder(self, owner: Owner, look: _Look, waited: float) -> None:
+        # Of a process elsewhere one sees that it lives by its renewing the lease.
+        renewed = self._last is not None and self._last.version not in (None, look.version)
+        if (owner.surely_running or renewed) and not (self._wait and waited < LONGEST_WAIT):
+            raise BatchBusyError(
+                f"the batch is being run by process {owner.pid} on {owner.host}: "
+                "wait for it to end, or run again with --wait"
+            )
+        if not self._told:
+            self._told = True
+            most = f"{LONGEST_WAIT / 3600:.0f} hours" if self._wait else f"{LEASE_SECONDS:.0f} seconds"
+            logger.warning(
+                "process %d on %s runs the batch, or did until now: waiting for it, for at most %s",
+                owner.pid,
+                owner.host,
+                most,
+            )
+
+    def _check_movement(self, look: _Look) -> None:
+        stands = self._last is not None and self._last.version == look.version
+        self._still = self._still + self._pause if stands else 0.0
+        if self._still > STUCK_SECONDS:
+            raise StoreError(
+                f"{self._place} cannot be taken, although nobody has renewed it for {STUCK_SECONDS:.0f} "
+                "seconds: does the store take conditional writes, and is its clock right?"
+            )
+
+
+class Lease:
+    """Keeps `lease.json` fresh while this process runs a batch.
+
+    Attributes:
+        lost: set when somebody else is seen to hold it.
+    """
+
+    def __init__(self, store: Store, offload: Offload, batch_id: str, owner: Owner) -> None:
+        self._store = store
+        self._offload = offload
+        self._key = _key(batch_id)
+        self._owner = owner
+        self._version: str | None = None
+        self._beat = 0
+        self._renewing: asyncio.Task[None] | None = None
+        self.lost = asyncio.Event()
+
+    async def take(self, *, wait: bool, force: bool = False) -> None:
+        """Become the one who runs the batch.
+
+        A dead process on this host is taken over at once; any other when its lease has not been renewed
+        for 15 seconds by the store's own clock. `force` does not ask: the other one is fenced off by the
+        journal.
+
+        Raises:
+            BatchBusyError: another process is seen to live; with `wait`, after a day.
+            StoreError: nobody renews the lease, and yet the store does not let it be taken.
+        """
+        waiting = _Waiting(f"{self._store.address}/{self._key}", wait=wait)
+        while True:
+            look = await self._offload(_look, self._store, self._key, self._store.now)
+            if (look.free or force) and await self._write(look.version, released=False):
+                self._renewing = asyncio.create_task(self._renew())
+                _held.add(self._owner.token)
+                return
+            await asyncio.sleep(waiting.until_next(look))
+
+    async def release(self) -> None:
+        """Say that this process runs the batch no longer."""
+        if self._renewing is None:
+            return
+        _held.discard(self._owner.token)
+        self._renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._renewing
+        self._renewing = None
+        with suppress(ImagineError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._offload.once(self._swap, self._version, True)
+
+    async def _write(self, version: str | None, *, released: bool) -> bool:
+        return await self._offload(self._swap, version, released)
+
+    def _swap(self, version: str | None, released: bool) -> bool:
+        """Write the next record in the place of this version; whether it is the one that stands now. A write
+        that the store's client repeated has met itself."""
+        self._beat += 1
+        record = LeaseRecord(owner=self._owner, beat=self._beat, released=released)
+        data = record.model_dump_json().encode()
+        self._store.swap(self._key, data, version)
+        found = self._store.read_version(self._key)
+        if found is None or found[0] != data:
+            return False
+        self._version = found[1]
+        return True
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                if not await self._write(self._version, released=False):
+                    self.lost.set()
+                    return
+            except ImagineError as error:
+                logger.warning("the lease could not be renewed: %s", error)

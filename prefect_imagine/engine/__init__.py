@@ -1,0 +1,1 @@
+"""Runs a batch: creates, polls, stores and reconciles."""

@@ -1,0 +1,109 @@
+"""What is done to batches that exist: stopping one, and looking again at what is open; neither creates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.control import CANCEL, write_command
+from prefect_imagine.batches.index import batches_under
+from prefect_imagine.batches.lease import is_held
+from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.plan import check_batch_id, read_plan
+from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.prepare import Accounts, Opened, open_batch
+from prefect_imagine.engine.run_loop import Stages, run
+from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.reports.books import standing
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.stores import Store
+
+STOP_SECONDS = 30.0
+"""How long the store may fail while a batch is stopped."""
+
+StagesOf = Callable[[Session], AbstractContextManager[Stages | None]]
+"""Who executes a session's stages, for as long as the context lasts."""
+
+
+async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
+    """Stop a batch, wherever it runs: its process is fenced off, ends, and says that it was cancelled. Needs
+    no provider and no key. The batch can be resumed.
+
+    Raises:
+        ConfigurationError: there is no such batch.
+        StoreError: the store is gone.
+    """
+    offload = Offload(patience=STOP_SECONDS)
+    try:
+        plan = await offload(read_plan, store, batch_id)
+        if plan is None:
+            raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
+        state = (await offload(read_journal, store, batch_id)).state
+        if all(state[item.index].settled for item in plan.items):
+            return standing(plan, state, store.address)
+        await offload(write_command, store, batch_id, CANCEL)
+    finally:
+        await offload.aclose()
+    options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
+    async with open_session(Opened(plan, state), store, options, force=True, create=False) as session:
+        return await session.close_books()
+
+
+async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage]:
+    """Cancel the jobs under way of a batch that has been stopped, one by one, where the provider can.
+
+    Raises:
+        ConfigurationError: its accounts cannot be opened.
+        StoreError: the store is gone.
+    """
+    options = BatchOptions(batch_id=batch_id)
+    async with open_batch(store, batch_id, None, accounts, options) as opened:
+        if opened.settled:
+            return standing(opened.plan, opened.state, store.address)
+        session_of = open_session(opened, store, options, force=True, create=False)
+        async with session_of as session:
+            for provider in session.lanes:
+                await session.cancel_in_flight(provider)
+            return await session.close_books()
+
+
+def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> list[str]:
+    """The batch that is named; or every one under the root that some process has not let go of, be it seen to
+    live or not.
+
+    Raises:
+        ConfigurationError: neither is asked for, or both.
+        StoreError: the store is gone.
+    """
+    if (batch_id is None) is not every:
+        raise ConfigurationError("name the batch to cancel, or ask for all of them, and not for both")
+    if batch_id is not None:
+        return [check_batch_id(batch_id)]
+    return [each for each in batches_under(store) if is_held(store, each)]
+
+
+async def reconcile(
+    store: Store,
+    batch_id: str,
+    accounts: Accounts,
+    stages: StagesOf = lambda session: nullcontext(),
+) -> tuple[Summary, Usage]:
+    """Look again at a batch's open, unknown and unfinished items: adopt and store what is found.
+
+    Raises:
+        BatchBusyError: it is being run.
+        ConfigurationError: there is no such batch, or its accounts cannot be opened.
+        StoreError: the store is gone.
+    """
+    # Unknown items are opened like those to be created again, but nothing is created here.
+    options = BatchOptions(batch_id=batch_id, recreate_unknown=True)
+    async with open_batch(store, batch_id, None, accounts, options) as opened:
+        if opened.settled:
+            return standing(opened.plan, opened.state, store.address)
+        async with open_session(opened, store, options, create=False) as session:
+            with stages(session) as executed_by:
+                await run(session, executed_by)
+            return await session.close_books()

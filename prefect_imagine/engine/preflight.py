@@ -1,0 +1,269 @@
+"""Everything that can be found out before anything is spent: keys, models, prices, balances, problems."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
+from prefect_imagine.clock import utc_now
+from prefect_imagine.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ProviderError,
+    RateLimitedError,
+    ServerError,
+)
+from prefect_imagine.prompts.formats import Problems
+from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.limits.pacing import Pacer
+from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
+from prefect_imagine.providers.prices import PriceList, estimate
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.providers.registry import INDICATIVE_PRICES, Account, key_help, open_client
+
+logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 15.0
+ANSWER_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What one provider told before the first create. `models` is empty where it lists none."""
+
+    models: tuple[ModelInfo, ...] = ()
+    balance: Balance | None = None
+
+    @property
+    def credits(self) -> dict[str, int | float]:
+        """Credits of one generation, by model, as listed."""
+        return {model.id: model.credits for model in self.models if model.credits is not None}
+
+
+@dataclass(frozen=True)
+class EstimateLine:
+    """What the items of one provider and model are expected to cost."""
+
+    provider: str
+    kind: str
+    model: str
+    items: int
+    credits: int | float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All catalogs that a batch needs."""
+
+    catalogs: Mapping[str, Catalog] = field(default_factory=dict)
+
+    @property
+    def balances(self) -> dict[str, Balance]:
+        """The balances that could be read."""
+        return {name: each.balance for name, each in self.catalogs.items() if each.balance is not None}
+
+
+async def inspect(clients: Mapping[str, ProviderClient], *, models: bool = True) -> Inspection:
+    """Read what each provider tells.
+
+    Raises:
+        ConfigurationError: a key is refused, or an endpoint cannot be reached within 15 seconds.
+    """
+    found = await asyncio.gather(*(_reached(client, models=models) for client in clients.values()))
+    return Inspection(dict(zip(clients, found, strict=True)))
+
+
+async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
+    """One provider's catalog. Reaching it has 15 seconds; answering may take longer, as when a rate limit
+    makes us wait."""
+    looking = asyncio.ensure_future(_catalog(client, models=models))
+    try:
+        done, _ = await asyncio.wait([looking], timeout=REACH_SECONDS)
+        if not done and (client.clock.known or not client.requests):
+            done, _ = await asyncio.wait([looking], timeout=ANSWER_SECONDS)
+        if done:
+            return looking.result()
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    if not client.requests:
+        raise ConfigurationError(
+            f"{client.provider}: nothing could be sent for {REACH_SECONDS + ANSWER_SECONDS:.0f} s, because "
+            "its rate limit is used up by others"
+        )
+    raise ConfigurationError(
+        f"{client.provider} at {client.base_url} cannot be reached: no answer within {REACH_SECONDS:.0f} s; "
+        f"check the address ({client.provider.upper()}_BASE_URL) and the network"
+    )
+
+
+async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
+    try:
+        listed = await _models(client) if models else None
+        balance = await _balance(client)
+        proven = await client.check_results()
+        if listed is None and balance is None and not proven:
+            await client.check()
+    except AuthenticationError as error:
+        raise ConfigurationError(
+            f"{error} (HTTP {error.status_code}): set {key_help(client.provider)}"
+        ) from error
+    except ProviderError as error:
+        raise ConfigurationError(f"{error}; nothing was created") from error
+    return Catalog(models=listed or (), balance=balance)
+
+
+async def _models(client: ProviderClient) -> tuple[ModelInfo, ...] | None:
+    if not client.capabilities.models:
+        return None
+    try:
+        return await client.models()
+    except ProviderError as error:
+        if _refuses_key(error):
+            raise
+        logger.warning("%s: models are not checked: %s", client.provider, error)
+        return None
+
+
+async def _balance(client: ProviderClient) -> Balance | None:
+    """The credits left. Nothing is decided by them: a wallet in a shape nobody knows is no reason to stop."""
+    if not client.capabilities.balance:
+        return None
+    try:
+        return await client.balance()
+    except (ConnectionFailedError, RateLimitedError, ServerError):
+        raise
+    except ProviderError as error:
+        if _refuses_key(error):
+            raise
+        logger.warning("%s: the balance is not known: %s", client.provider, error)
+        return None
+
+
+def _refuses_key(error: ProviderError) -> bool:
+    """Whether the key itself is refused. A 403 may be about this call alone: where no other tells more,
+    `check` does."""
+    return isinstance(error, AuthenticationError) and error.status_code != 403
+
+
+def make_plan(
+    batch_id: str,
+    asked: Sequence[Asked],
+    clients: Mapping[str, ProviderClient],
+    inspection: Inspection,
+    options: BatchOptions,
+    prices: Mapping[str, PriceList],
+) -> Plan:
+    """The plan of a new batch. Raises `InvalidPromptsError` with everything the providers would refuse."""
+    problems = Problems()
+    check_requests(asked, clients, inspection, problems)
+    problems.check()
+    items = []
+    for index, each in enumerate(asked, start=1):
+        catalog = inspection.catalogs[each.request.provider]
+        request = clients[each.request.provider].completed(each.request, catalog.models)
+        items.append(
+            BatchItem(
+                index=index,
+                item_id=make_item_id(batch_id, index, each.fingerprint),
+                name=each.name,
+                asked=each.fingerprint,
+                request=request,
+                estimate=price(request, catalog, prices),
+            )
+        )
+    plan = Plan(batch_id, utc_now(), tuple(items))
+    check_priced(plan, options)
+    return plan
+
+
+def check_requests(
+    asked: Sequence[Asked],
+    clients: Mapping[str, ProviderClient],
+    inspection: Inspection,
+    problems: Problems,
+) -> None:
+    """Note everything that the providers would refuse."""
+    seen: set[tuple[int, str]] = set()
+    for each in asked:
+        mark = (each.row, each.request.fingerprint)
+        if mark in seen:  # a row with a count is checked once
+            continue
+        seen.add(mark)
+        provider = each.request.provider
+        models = inspection.catalogs[provider].models
+        for column, message in clients[provider].problems(each.request, models):
+            problems.add(message, row=each.row, column=column)
+
+
+def check_unasked(provider: str, asked: Sequence[Asked], problems: Problems) -> None:
+    """Note what a provider is known to refuse without being asked, which takes no key. What models it has is
+    not known where it lists them."""
+    client = open_client(Account(provider, key=SecretStr("none")), pacer=Pacer())
+    found = Problems()
+    check_requests(asked, {provider: client}, Inspection({provider: Catalog()}), found)
+    problems.found += [
+        each for each in found.found if each.column != "model" or not client.capabilities.models
+    ]
+
+
+def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:
+    """What one request is expected to cost: by the user's list, the provider's, or an indicative one."""
+    found = estimate(request, prices.get(request.provider, PriceList()), catalog.credits)
+    if found.credits is not None or request.provider not in INDICATIVE_PRICES:
+        return found
+    return estimate(request, INDICATIVE_PRICES[request.provider], {})
+
+
+def check_priced(plan: Plan, options: BatchOptions) -> None:
+    """A budget needs a price for everything. Raises `ConfigurationError`."""
+    limited = [item for item in plan.items if options.limits(item.request.provider)]
+    unpriced = sorted({item.request.provider for item in limited if item.estimate.credits is None})
+    if unpriced:
+        raise ConfigurationError(
+            f"max_credits cannot be kept: {', '.join(unpriced)} tells no prices; "
+            f"set a price when the batch is made, such as --price {unpriced[0]}=1"
+        )
+
+
+def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
+    """The estimate of items, by provider, kind and model."""
+    groups: dict[tuple[str, str, str, str], list[BatchItem]] = {}
+    for item in items:
+        request = item.request
+        key = (request.provider, request.kind.value, request.model or "default", item.estimate.source)
+        groups.setdefault(key, []).append(item)
+    return [
+        EstimateLine(provider, kind, model, len(group), _total(group), source)
+        for (provider, kind, model, source), group in groups.items()
+    ]
+
+
+def estimate_text(lines: Sequence[EstimateLine]) -> str:
+    """An estimate in one sentence; credits of different providers are not added up."""
+    groups: dict[str, list[EstimateLine]] = {}
+    for line in lines:
+        groups.setdefault(line.provider, []).append(line)
+    told = "; ".join(_told(provider, group) for provider, group in groups.items())
+    return f"{sum(line.items for line in lines)} items: {told or 'nothing'}"
+
+
+def _told(provider: str, lines: Sequence[EstimateLine]) -> str:
+    priced = [line.credits for line in lines if line.credits is not None]
+    unpriced = sum(line.items for line in lines if line.credits is None)
+    amounts = [f"{add_credits(priced)} credits"] if priced else []
+    return f"{provider} {' and '.join(amounts + ([f'{unpriced} without a price'] if unpriced else []))}"
+
+
+def _total(items: Sequence[BatchItem]) -> int | float | None:
+    known = [item.estimate.credits for item in items if item.estimate.credits is not None]
+    return add_credits(known) if len(known) == len(items) else None

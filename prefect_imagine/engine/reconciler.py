@@ -1,0 +1,296 @@
+"""Settling open attempts: reads the provider's history and decides what became of each."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.engine.attempts import (
+    Finding,
+    Known,
+    OpenAttempt,
+    Verdict,
+    Window,
+    behind_at_most,
+    covers,
+    reused_ids,
+    skew_of,
+    window_of,
+)
+from prefect_imagine.engine.identity import EchoClass
+from prefect_imagine.engine.judgement import Evidence, judge
+from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    ProviderError,
+    UnexpectedResponseError,
+    UnsupportedOperationError,
+)
+from prefect_imagine.providers.models import Generation, HistoryPage
+
+logger = logging.getLogger(__name__)
+
+LOOKS = (0.0, 1 / 6, 1 / 2)
+"""When to look for an attempt before absence can be proven, in parts of the time that a proof takes."""
+BETWEEN_READS = 1 / 12
+AFTER_PROOF = 1 / 4
+FORBIDDEN = 403
+# What one read cannot tell gets this part of the proof's wait to clear up.
+GIVE_UP = 0.5
+UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One read of the history.
+
+    Attributes:
+        begun: boot clock.
+        skew: by how much the records' clock is ahead of the provider's `Date`; `None` if that is unknown.
+        covered: whether it shows all jobs of its window.
+        witnessed: whether it had to show jobs of our own: a history that had not may be one that shows none.
+    """
+
+    begun: float
+    rows: tuple[Generation, ...]
+    window: Window
+    skew: timedelta | None
+    covered: bool
+    witnessed: bool
+
+
+class Settler:
+    """Settles one lane's open attempts."""
+
+    def __init__(self, lane: Lane, offload: Offload) -> None:
+        self._lane = lane
+        self._offload = offload
+        self._last_read = -math.inf
+
+    @property
+    def next_read(self) -> float:
+        """Boot clock of the moment for the next read of the history, which is read for all attempts at once:
+        when the first of them is due, but not before the last read is some seconds old."""
+        proof = self._lane.timing.absent_after
+        due = min((self._due(each, proof) for each in self._lane.open.values()), default=math.inf)
+        return max(due, self._last_read + proof * BETWEEN_READS)
+
+    def _due(self, attempt: OpenAttempt, proof: float) -> float:
+        """When an attempt wants the next look: at once, twice on the way, when absence can be proven, and at
+        intervals after that, until it has been or is given up."""
+        if attempt.looks < len(LOOKS):
+            return attempt.since + LOOKS[attempt.looks] * proof
+        return max(attempt.since + proof, self._last_read + proof * AFTER_PROOF)
+
+    async def settle(self) -> None:
+        """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
+        lane = self._lane
+        self._last_read = boot_seconds()
+        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, math.inf)]
+        if not attempts:
+            return
+        classes: dict[EchoClass, list[OpenAttempt]] = {}
+        for attempt in attempts:
+            classes.setdefault(attempt.echo, []).append(attempt)
+        # The rows of a single prompt show most jobs, with one request; later looks read the list.
+        first = all(each.looks == 0 for each in attempts)
+        alone = lane.client.capabilities.correlator and len(classes) == 1 and first
+        try:
+            reading = await self._read(attempts, self._prompt_of(attempts[0]) if alone else None)
+            await self._settle_groups(list(classes.values()), reading)
+        except UNUSABLE as error:
+            await self._history_unusable(attempts, error)
+        except AuthenticationError as error:
+            if error.status_code != FORBIDDEN:
+                raise
+            await self._history_unusable(attempts, error)
+
+    def _prompt_of(self, attempt: OpenAttempt) -> str:
+        return self._lane.client.wire_prompt(self._lane.plan.item(attempt.item).request)
+
+    async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
+        """The history from its newest page back to where it covers all of these attempts."""
+        lane = self._lane
+        begun = boot_seconds()
+        known = self._known(attempts, prompt)
+        asked_at = lane.asked_at()
+        pages: list[HistoryPage] = []
+
+        def weighed() -> tuple[Window, timedelta | None, bool]:
+            rows = [row for each in pages for row in each.generations]
+            behind = behind_at_most(rows, lane.client.clock.now())
+            skew = skew_of(rows, asked_at)
+            window = window_of(attempts, skew, lane.timing.margin, behind)
+            return window, skew, covers(pages, window.doubtful_from, known)
+
+        covered, skew = False, None
+        window = window_of(attempts, None, lane.timing.margin)
+        async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
+            pages.append(page)
+            window, skew, covered = await self._offload.once(weighed)
+            if covered:
+                break
+        rows = tuple(row for page in pages for row in page.generations)
+        return _Reading(begun, rows, window, skew, covered, witnessed=bool(known.due or known.earlier))
+
+    def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
+        """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
+        lane = self._lane
+        rank = min(attempt.known_before for attempt in attempts)
+        first = min(attempt.provider_at for attempt in attempts)
+        due = {
+            job: asked_at
+            for job, (item, asked_at) in lane.visible().items()
+            if prompt is None or lane.client.wire_prompt(item.request) == prompt
+        }
+        return Known(
+            before={job for job, place in lane.order.items() if place < rank},
+            due={job for job, asked_at in due.items() if asked_at >= first},
+            earlier={job for job, asked_at in due.items() if asked_at < first},
+        )
+
+    async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
+        lane = self._lane
+        # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
+        claims = await self._offload(lane.neighbours.claims, lane.provider)
+        unknown = lane.unknown_requests()
+        reused = await self._offload.once(reused_ids, reading.rows, claims.ids, reading.skew)
+        own = {job: lane.echo(item) for job, item in lane.owned().items()}
+        by_mark = lane.client.capabilities.correlator
+        evidence = Evidence(
+            rows=reading.rows,
+            window=reading.window,
+            own=own,
+            taken=own.keys() | claims.ids.keys(),
+            reused=reused - own.keys(),
+            unsettled=lane.unsettled() | claims.open_classes,
+            by_mark=by_mark,
+        )
+        for group, findings in zip(groups, await self._offload.once(judge, groups, evidence), strict=True):
+            echo = group[0].echo
+            if not lane.quiet_since(echo, reading.begun):
+                continue  # a job that was seen may be that of a create sent meanwhile
+            asked = {lane.plan.item(attempt.item).request.fingerprint for attempt in group}
+            rivals = claims.incomplete or echo in claims.open_classes or unknown.get(echo, asked) - asked
+            for finding in findings:
+                await self._settle_one(finding, reading, contested=bool(rivals) and not _marked(finding))
+
+    async def _settle_one(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
+        lane = self._lane
+        attempt = finding.attempt
+        if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
+            await self._adopt(attempt, finding.job)
+            return
+        proof = lane.timing.absent_after
+        late = reading.begun - attempt.since >= proof
+        looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
+        looked = attempt.looked(covered=reading.covered, late=late)
+        lane.open[attempt.item] = looked
+        not_seen = finding.verdict is Verdict.NOT_SEEN
+        if not_seen and looked.confirmed:
+            await self._not_there(attempt, reading)
+        elif late and looked_long and not (not_seen and reading.covered):
+            await self._unknown(attempt, _why(finding.verdict, contested=contested))
+
+    async def _not_there(self, attempt: OpenAttempt, reading: _Reading) -> None:
+        """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
+        one item at a time is created again upon that: its new job is what the history then has to show."""
+        lane = self._lane
+        if not reading.witnessed and not self._may_probe(attempt.item):
+            if not lane.creates:
+                lane.leave_open(attempt.item)
+            return
+        if not reading.witnessed:
+            lane.probe = attempt.item
+        await self._absent(attempt)
+
+    def _may_probe(self, item: int) -> bool:
+        lane = self._lane
+        if not lane.creates:
+            return False
+        probed = lane.probe
+        return probed is None or probed == item or lane.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
+
+    async def _absent(self, attempt: OpenAttempt) -> None:
+        lane = self._lane
+        if lane.hopeless(attempt.item):
+            message = "the provider failed each of its creates and accepted none, while it took others"
+            logger.warning("item %s is given up: %s", attempt.item, message)
+            await lane.record(
+                Refused(
+                    item=attempt.item,
+                    at=utc_now(),
+                    attempt=attempt.attempt,
+                    final=True,
+                    reason="not_accepted",
+                    message=message,
+                )
+            )
+            lane.open.pop(attempt.item, None)
+            lane.tell()
+            return
+        await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
+        lane.again(attempt.item)
+
+    async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
+        lane = self._lane
+        logger.info("item %s: its job %s was found in the history", attempt.item, job.id)
+        await lane.record(
+            Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
+        )
+        lane.open.pop(attempt.item, None)
+        lane.flying[job.id] = lane.flight(lane.plan.item(attempt.item))
+        lane.tell()
+
+    async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:
+        lane = self._lane
+        if lane.history_usable:
+            logger.warning("%s: the history cannot be used: %s", lane.provider, error)
+        lane.history_usable = False
+        for attempt in attempts:
+            if attempt.looks >= 2 or lane.client.lists_refused:
+                await self._unknown(attempt, f"the history cannot be used: {error}")
+                self._stop_if_unreadable(attempt)
+            else:
+                lane.open[attempt.item] = attempt.looked(covered=False, late=False)
+
+    def _stop_if_unreadable(self, attempt: OpenAttempt) -> None:
+        """Create nothing more where neither the answers nor the history show what is created."""
+        lane = self._lane
+        if attempt.item in lane.unread:
+            lane.halt(
+                StopReason.UNREADABLE,
+                f"{lane.provider} answers creates without a job, and this key may not read its history: give "
+                "it the right to read what it creates",
+            )
+
+    async def _unknown(self, attempt: OpenAttempt, message: str) -> None:
+        lane = self._lane
+        logger.error("item %s may have been paid for: %s", attempt.item, message)
+        await lane.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
+        lane.hurry()
+
+
+def _marked(finding: Finding) -> bool:
+    """Whether our own mark says whose job it is."""
+    return finding.job is not None and finding.job.correlator is not None
+
+
+def _why(verdict: Verdict, *, contested: bool) -> str:
+    if contested:
+        return "another batch may have created the same prompt, and the history cannot tell them apart"
+    if verdict is Verdict.DOUBTFUL:
+        return "the history shows a job that may be this one, told otherwise than it was asked for"
+    if verdict is Verdict.AMBIGUOUS:
+        return "the history shows more jobs of this prompt than this batch has asked for"
+    return "the history does not reach back to the create, or lacks jobs that it must show"

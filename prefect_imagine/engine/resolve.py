@@ -1,0 +1,41 @@
+"""From what a flow is given to the generations that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.engine.prepare import Accounts, raise_problems
+from prefect_imagine.prompts.formats import Problems
+from prefect_imagine.prompts.requested import Asked, Defaults, Prompt, ask, prompts_to_rows
+from prefect_imagine.prompts.rotation import Rotation, rotated
+from prefect_imagine.prompts.source import asked_in
+from prefect_imagine.prompts.templates import variables
+
+
+async def asked_for(
+    prompts: Sequence[Prompt] | str | None,
+    defaults: Defaults,
+    rotation: Rotation | None,
+    at: datetime,
+    accounts: Accounts,
+    options: BatchOptions,
+) -> list[Asked] | None:
+    """The generations that a list of prompts, or a file of them, asks for at a local time; `None` where
+    there are no prompts: a batch is to be resumed.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+        InvalidPromptsError: with everything that is wrong, as far as the providers can be asked.
+    """
+    if prompts is None:
+        return None
+    problems = Problems()
+    if isinstance(prompts, str):
+        asked = asked_in(prompts, None, defaults, at, problems)
+    else:
+        asked = ask(prompts_to_rows(prompts), defaults, variables(at), problems)
+    if problems.found:
+        await raise_problems(asked, accounts, options, problems)
+    return rotated(asked, rotation, at)

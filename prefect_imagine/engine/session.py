@@ -1,0 +1,364 @@
+"""One run of a batch by one process: everything it needs, opened and closed in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
+
+from prefect_imagine.batches.blocking import CLOSE_SECONDS, Offload
+from prefect_imagine.batches.control import cancelled_since, last_command
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.process_identity import Owner, boot_id
+from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
+from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.usage import (
+    BalanceChange,
+    Usage,
+    balance_change,
+    committed,
+    costs_of,
+    make_usage,
+    outcome,
+)
+from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.engine.create_stage import Creator
+from prefect_imagine.engine.identity import EchoClass
+from prefect_imagine.engine.other_batches import Neighbours
+from prefect_imagine.engine.poll_stage import Watcher
+from prefect_imagine.engine.prepare import Opened
+from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.engine.store_stage import Storer
+from prefect_imagine.errors import ImagineError, ProviderError
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.reports.books import write_books
+from prefect_imagine.reports.summary import RequestCounts, Summary, summarize
+from prefect_imagine.stores import Downloader, Store
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: items by where they stand, and the credits they have or may have cost so far."""
+
+    total: int
+    stored: int
+    failed: int
+    unknown: int
+    flying: int
+    credits: int | float
+
+
+class Observer(Protocol):
+    """Somebody who watches a run from outside, such as a progress bar."""
+
+    def opened(self, session: Session) -> None:
+        """A run begins."""
+
+    def closed(self, summary: Summary, usage: Usage) -> None:
+        """A run has ended, and this is what it has to say."""
+
+    def failed(self, error: ImagineError) -> None:
+        """A run has ended without closing its books."""
+
+
+observer: ContextVar[Observer | None] = ContextVar("prefect_imagine_observer", default=None)
+"""Who watches the runs of this context."""
+
+
+class Session:
+    """One run of a batch. Belongs to the event loop that opened it."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        store: Store,
+        offload: Offload,
+        journal: Journal,
+        options: BatchOptions,
+        *,
+        create: bool = True,
+    ) -> None:
+        self.plan = opened.plan
+        self.clients = opened.clients
+        self.store = store
+        self.offload = offload
+        self.journal = journal
+        self.options = options
+        self.downloader = Downloader(concurrency=16)
+        self.budget = Budget(options.max_credits, options.max_credits_by_provider)
+        for item in self.plan.items:  # those of providers that have nothing left to do were paid too
+            spent = committed(item, journal.state[item.index])
+            self.budget.settle(item.request.provider, item.index, spent)
+        self._creates = create
+        self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
+        self.commands_seen = 0
+        self.held = False
+        self.stopped = asyncio.Event()
+        self.fenced = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._balances = opened.balances if create else {}
+        self._bill_before = {line.name: line for line in self.usage().by_provider}
+        self._stages = {provider: self._make_stages(lane) for provider, lane in self.lanes.items()}
+
+    async def create(self, provider: str, items: list[int]) -> list[int]:
+        """Create these items, at most once each; returns those that did not get under way."""
+        await self._here(provider).create(items)
+        vain = (Phase.PLANNED, Phase.FAILED, Phase.UNKNOWN)
+        return [index for index in items if self.journal.state[index].phase in vain]
+
+    async def poll(self, provider: str) -> None:
+        """Follow a provider's jobs until all have landed."""
+        await self._here(provider).poll()
+
+    async def store_outputs(self, provider: str, items: list[int]) -> list[int]:
+        """Store these finished items; returns those that could not be stored for now."""
+        await self._here(provider).store(items)
+        return [index for index in items if self.journal.state[index].phase is not Phase.STORED]
+
+    async def cancel_in_flight(self, provider: str) -> None:
+        """Cancel this batch's jobs under way at a provider, one by one, where it can; jobs of others are
+        never touched."""
+        lane = self.lanes[provider]
+        if not lane.client.capabilities.cancel or not lane.flying:
+            return
+        for job in list(lane.flying):
+            try:
+                await lane.client.cancel(job)
+            except ProviderError as error:
+                logger.warning("%s: job %s could not be cancelled: %s", provider, job, error)
+        await self._here(provider).look()
+
+    def stop(self, reason: StopReason, message: str) -> None:
+        """End soon: nothing more is created, what is being sent gets a moment to be answered."""
+        for lane in self.lanes.values():
+            lane.halt(reason, message)
+        self.stopped.set()
+
+    def was_stopped(self, reason: StopReason) -> bool:
+        """Whether it was told to end for this reason."""
+        return any(lane.stop is not None and lane.stop.reason is reason for lane in self.lanes.values())
+
+    def hold(self, held: bool) -> None:
+        """Create nothing for now, while what was created is followed and stored; or go on."""
+        self.held = held
+        for lane in self.lanes.values():
+            lane.hold(held)
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        outcomes = Counter(outcome(self.journal.state[item.index]) for item in self.plan.items)
+        return Progress(
+            total=len(self.plan.items),
+            stored=outcomes["stored"],
+            failed=outcomes["failed"],
+            unknown=outcomes["unknown"],
+            flying=sum(len(lane.flying) for lane in self.lanes.values()),
+            credits=self.budget.spent,
+        )
+
+    def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
+        """The bill so far."""
+        return make_usage(self.plan, self.journal.state, utc_now(), balances)
+
+    async def close_cancelled_books(self) -> tuple[Summary, Usage] | None:
+        """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
+        has. What it had created stands in the journal, which is not its own any more."""
+        batch_id = self.plan.batch_id
+        command = await self.offload(cancelled_since, self.store, batch_id, self.commands_seen)
+        if command is None:
+            return None
+        self.journal.state = (await self.offload(read_journal, self.store, batch_id)).state
+        self.stop(
+            StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        return await self.close_books()
+
+    async def close_books(self) -> tuple[Summary, Usage]:
+        """Write manifest, bill and report, and sum the run up."""
+        usage = self.usage(await self._balance_changes())
+        await self.offload(write_books, self.store, self.plan, self.journal.state, usage)
+        stops = [lane.stop for lane in self.lanes.values() if lane.stop is not None]
+        summary = self._summary(usage, stops)
+        watcher = observer.get()
+        if watcher is not None:
+            watcher.closed(summary, usage)
+        return summary, usage
+
+    async def close(self) -> None:
+        """Let creates that are being sent be answered, for a moment, and stop everything."""
+        sends = [task for lane in self.lanes.values() for task in lane.sends]
+        if sends:
+            await asyncio.wait(sends, timeout=GRACE_SECONDS)
+        for task in sends:
+            task.cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
+        if self.stopped.is_set() and self.options.cancel_in_flight:
+            for provider in self.lanes:
+                await self.cancel_in_flight(provider)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS if self.stopped.is_set() else None):
+                await self.journal.flush()
+        self.downloader.close()
+
+    def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:
+        sent = sum((client.requests for client in self.clients.values()), Counter[str]())
+        spent = any(costs_of(line) != costs_of(self._bill_before[line.name]) for line in usage.by_provider)
+        return summarize(usage, self.store.address, RequestCounts(**sent), stops, key_refused_first=not spent)
+
+    async def _balance_changes(self) -> tuple[BalanceChange, ...]:
+        changes = []
+        # A run that was told to end waits for no provider.
+        lines = self.usage().by_provider if self._balances and not self.stopped.is_set() else ()
+        for line in lines:
+            before = self._balances.get(line.name)
+            if before is None:
+                continue
+            try:
+                after = await self.clients[line.name].balance()
+            except ProviderError as error:
+                logger.warning("%s: the balance could not be read again: %s", line.name, error)
+                continue
+            charged = add_credits([line.charged, -self._bill_before[line.name].charged])
+            changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))
+        return tuple(changes)
+
+    def _here(self, provider: str) -> _Stages:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a session works only in the event loop that opened it: await its tasks there")
+        return self._stages[provider]
+
+    def _lane(self, provider: str) -> Lane:
+        def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:
+            return Neighbours(self.store, self.plan.batch_id, echo)
+
+        return Lane(
+            provider,
+            self.clients[provider],
+            self.plan,
+            self.journal,
+            self.budget,
+            self.options,
+            neighbours,
+            create=self._creates,
+        )
+
+    def _make_stages(self, lane: Lane) -> _Stages:
+        creator = Creator(lane)
+        watcher = Watcher(lane, self.offload)
+        storer = Storer(lane, self.store, self.downloader, self.offload)
+        return _Stages(creator.wave, watcher.run, watcher.look, storer.wave)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    create: Callable[[list[int]], Awaitable[None]]
+    poll: Callable[[], Awaitable[None]]
+    look: Callable[[], Awaitable[None]]
+    store: Callable[[list[int]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_session(
+    opened: Opened,
+    store: Store,
+    options: BatchOptions,
+    *,
+    force: bool = False,
+    create: bool = True,
+    asked_by: str = "",
+) -> AsyncIterator[Session]:
+    """Take a batch over and be ready to go on with it.
+
+    Args:
+        opened: the batch as it stood when its run was asked for, and may have been estimated and approved:
+            what has failed since then is not created again.
+        force: take it from a living process, which ends as fenced.
+        create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
+        asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
+            that it has created again already.
+
+    Raises:
+        BatchBusyError: another process runs it.
+        FencedError: another process took it in the same moment.
+        StoreError: the store is gone.
+    """
+    owner = Owner.me()
+    offload = Offload(patience=options.timing.patience)
+    plan = opened.plan
+    lease = Lease(store, offload, plan.batch_id, owner)
+    try:
+        commands_seen = await offload(last_command, store, plan.batch_id)
+        await lease.take(wait=options.wait, force=force)
+        claim = Claim(
+            owner=owner.token,
+            host=owner.host,
+            at=utc_now(),
+            max_credits=options.max_credits,
+            max_credits_by_provider=options.max_credits_by_provider,
+        )
+        journal = await Journal.open(store, offload, plan.batch_id, claim)
+        if create:
+            await _amend(plan, journal, options, opened.state, asked_by)
+        session = Session(opened, store, offload, journal, options, create=create)
+        session.fenced = lease.lost
+        session.commands_seen = commands_seen
+        watcher = observer.get()
+        if watcher is not None:
+            watcher.opened(session)
+        try:
+            yield session
+        except asyncio.CancelledError:
+            session.stopped.set()
+            raise
+        finally:
+            await session.close()
+    finally:
+        await lease.release()
+        await offload.aclose()
+
+
+async def _amend(
+    plan: Plan, journal: Journal, options: BatchOptions, seen: BatchState, asked_by: str
+) -> None:
+    """Write down what has to be known before anything is created: what a damaged journal may have lost,
+    and what a person who has seen this state wants created again."""
+    entries: list[AnyItemRecord] = []
+    for item in plan.items:
+        state = journal.state[item.index]
+        asked_before = asked_by and state.retried_by == asked_by
+        wanted = options.creates_again(state.phase) and state == seen[item.index] and not asked_before
+        if wanted:
+            entries.append(Retry(item=item.index, at=utc_now(), asked_by=asked_by))
+        if journal.damaged and (wanted or state.phase is Phase.PLANNED):
+            entries.append(_possible_intent(plan, item, state.attempt + 1))
+    if entries:
+        await journal.append(*entries)
+    if journal.damaged:
+        await journal.snapshot(force=True)
+
+
+def _possible_intent(plan: Plan, item: BatchItem, attempt: int) -> Intent:
+    """The intent that a damaged segment may have held: its item is looked for before it is created."""
+    return Intent(
+        item=item.index,
+        at=utc_now(),
+        attempt=attempt,
+        provider_at=plan.planned_at,
+        boot=boot_id(),
+        boot_at=boot_seconds(),
+    )

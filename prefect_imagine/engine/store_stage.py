@@ -1,0 +1,206 @@
+"""The store stage: from the provider's addresses into the store, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import httpx
+
+from prefect_imagine.backoff import backoff
+from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.records import Failed, Stored
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.clock import Deadline, boot_seconds, utc_now
+from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.errors import OutputError, ProviderError, StoreError
+from prefect_imagine.failpoints import reach
+from prefect_imagine.providers.limits.pacing import Urgency
+from prefect_imagine.providers.models import Output
+from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
+from prefect_imagine.stores.reach import origin
+from prefect_imagine.stores.thumbnails import THUMBNAIL_TYPE, PictureCopy
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 6
+FETCHES = 3
+LONGEST_RETRY_AFTER = 300.0
+# What a fresh address may cure. Some CDNs answer an expired one with a page.
+RENEWED_BY_FETCH = ("expired", "missing", "not_media", "refused_url")
+PATIENT_WITH_MISSING = 2
+"""Downloads of an output that a CDN may only be about to have, before its address is asked for again."""
+
+
+class Storer:
+    """Stores a lane's finished items."""
+
+    def __init__(self, lane: Lane, store: Store, downloader: Downloader, offload: Offload) -> None:
+        self._lane = lane
+        self._store = store
+        self._downloader = downloader
+        self._offload = offload
+        self._api_origin = origin(httpx.URL(lane.client.base_url))
+        self._media_count = False
+        headers = lane.client.media_headers()
+        self._policy = DownloadPolicy(
+            api_origin=lane.client.base_url,
+            max_bytes=lane.options.max_output_bytes,
+            auth_headers=headers,
+            auth_first=bool(headers),
+        )
+
+    async def wave(self, items: Sequence[int]) -> None:
+        """Store these items; returns when each is stored or has failed for now."""
+        await asyncio.gather(*(self._store_item(self._lane.plan.item(index)) for index in items))
+
+    async def _store_item(self, item: BatchItem) -> None:
+        lane = self._lane
+        if lane.state(item.index).phase is not Phase.FINISHED:
+            return
+        try:
+            outputs = lane.state(item.index).outputs or await self._fetched(item)
+            moves = (
+                self._store_output(item, number, output, len(outputs))
+                for number, output in enumerate(outputs)
+            )
+            moved = await asyncio.gather(*moves, return_exceptions=True)
+            stored = tuple(_result(each) for each in moved)
+        except (OutputError, ProviderError, StoreError) as error:
+            if isinstance(error, StoreError) and error.retryable:
+                raise
+            await self._failed(item, error)
+            return
+        except Exception as error:
+            # What nobody foresaw of one output must not keep all others from being stored.
+            logger.exception("item %s", item.title)
+            await self._failed(item, error)
+            return
+        reach("before_stored")
+        await lane.record(Stored(item=item.index, at=utc_now(), outputs=stored))
+
+    async def _store_output(self, item: BatchItem, number: int, output: Output, count: int) -> Output:
+        """Store one output of an item, again and again within bounds. While the store itself is gone,
+        patience is what bounds it."""
+        stem = f"{self._lane.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
+        stem = stem if count == 1 else f"{stem}-{number + 1}"
+        patience = Deadline(self._lane.timing.patience)
+        attempt = throttled = 0
+        same_address = False
+        while True:
+            attempt += 1
+            wait = None
+            try:
+                return await self._moved(item, stem, output)
+            except StoreError as error:
+                if not error.retryable or patience.passed or self._lane.stopped:
+                    raise
+                logger.info("item %s: waiting for the store: %s", item.title, error)
+            except OutputError as error:
+                throttled += error.rate_limited and not patience.passed
+                if attempt - throttled >= ATTEMPTS or self._lane.stopped:
+                    raise
+                logger.info("item %s: storing it again: %s", item.title, error)
+                early = error.reason == "missing" and attempt <= PATIENT_WITH_MISSING
+                if error.reason in RENEWED_BY_FETCH and not early and not same_address:
+                    renewed = await self._renewed(item, number, output)
+                    same_address, output = renewed.url == output.url, renewed
+                wait = error.retry_after
+            await asyncio.sleep(min(LONGEST_RETRY_AFTER, wait or backoff(min(attempt, 4))))
+
+    async def _moved(self, item: BatchItem, stem: str, output: Output) -> Output:
+        """Move an output. On servers that count them among the API's requests, downloads from the API's own
+        origin take their turn with those."""
+        pacer = self._lane.client.pacer
+        own = output.url is not None and origin(httpx.URL(output.url)) == self._api_origin
+        permit = await pacer.acquire(Urgency.READ) if own and self._media_count else None
+        begun = boot_seconds()
+        try:
+            moved = await self._offload.transfer(self._move, item, stem, output)
+        except OutputError as error:
+            if own and error.rate_limited:
+                self._media_count = True
+                pacer.throttled(begun, error.retry_after)
+            raise
+        else:
+            if permit is not None:
+                pacer.answered(permit, 200, {})
+                permit = None
+            return moved
+        finally:
+            if permit is not None:
+                pacer.unused(permit)
+
+    async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:
+        """The output at a fresh address: by fetching the record, never by creating again."""
+        try:
+            outputs = await self._fetched(item)
+        except (OutputError, ProviderError):
+            return output
+        return outputs[number] if number < len(outputs) else output
+
+    async def _fetched(self, item: BatchItem) -> tuple[Output, ...]:
+        lane = self._lane
+        for attempt in range(1, FETCHES + 1):
+            generation = await lane.client.fetch(lane.state(item.index).id or "")
+            if generation.outputs:
+                return generation.outputs
+            await asyncio.sleep(backoff(attempt))
+        raise OutputError(f"generation {lane.state(item.index).id} has no output", reason="empty")
+
+    def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
+        metadata = {"item": item.item_id, "provider": item.request.provider}
+        if output.url is None:
+            text = MediaSource.from_text(output.text or "")
+            return self._described(self._store.put_output(stem, text, metadata))
+        with PictureCopy() as copy:
+            with self._downloader.open(output.url, self._policy) as source:
+                reach("mid_upload")
+                stored = self._store.put_output(stem, copy.of(source), metadata)
+            output = self._described(stored)
+            return output.model_copy(update={"thumbnail": self._put_thumbnail(output, copy)})
+
+    def _described(self, stored: StoredOutput) -> Output:
+        return Output(
+            media_type=stored.media_type,
+            key=stored.key.removeprefix(f"{self._lane.plan.batch_id}/"),
+            bytes=stored.bytes,
+            sha256=stored.sha256,
+        )
+
+    def _put_thumbnail(self, output: Output, copy: PictureCopy) -> str | None:
+        """Put a stored picture's thumbnail, if there is one, and return its key. Without it the report
+        shows the picture itself: nothing that fails here is worth another download."""
+        small = copy.thumbnail()
+        if small is None:
+            return None
+        key = f"thumbnails/{PurePosixPath(output.key or '').stem}.webp"
+        try:
+            self._store.put(f"{self._lane.plan.batch_id}/{key}", small, THUMBNAIL_TYPE)
+        except StoreError as error:
+            logger.info("%s: its thumbnail could not be stored: %s", output.key, error)
+            return None
+        return key
+
+    async def _failed(self, item: BatchItem, error: Exception) -> None:
+        logger.error("item %s could not be stored; a later run tries again: %s", item.title, error)
+        await self._lane.record(
+            Failed(item=item.index, at=utc_now(), reason=f"output_{_why(error)}", message=str(error))
+        )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OutputError):
+        return error.reason
+    if isinstance(error, StoreError):
+        return "store"
+    return "fetch" if isinstance(error, ProviderError) else "unexpected"
+
+
+def _result(moved: Output | BaseException) -> Output:
+    if isinstance(moved, BaseException):
+        raise moved
+    return moved

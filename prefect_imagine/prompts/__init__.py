@@ -1,0 +1,1 @@
+"""What is asked for: prompts files and parameters, read into requested items."""

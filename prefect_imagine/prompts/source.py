@@ -1,0 +1,72 @@
+"""Where prompts come from: a file, an S3 object, or standard input's bytes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.prompts.formats import Problems, format_of
+from prefect_imagine.prompts.requested import Asked, Defaults, read_prompts
+from prefect_imagine.prompts.templates import variables
+from prefect_imagine.stores import open_store
+
+LARGEST = 256 * 1024**2
+
+
+def read_source(source: str) -> bytes:
+    """The bytes of a prompts file by path or s3:// address.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is larger than 256 MiB.
+    """
+    if source.startswith("s3://"):
+        return _read_object(source)
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            return read_stream(file, source)
+    except OSError as error:
+        raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def read_stream(stream: BinaryIO, name: str) -> bytes:
+    """All bytes of a stream that ends in time. Raises `ConfigurationError`, by this name."""
+    data = stream.read(LARGEST + 1)
+    _check_size(len(data), name)
+    return data
+
+
+def _read_object(source: str) -> bytes:
+    folder, _, name = source.rpartition("/")
+    with closing(open_store(folder)) as store:
+        try:
+            known = store.head(name)
+            _check_size(known.size if known else 0, source)
+            data = store.read(name)  # which tells a bucket that is not there from an object that is not
+        except StoreError as error:
+            raise ConfigurationError(f"{source} cannot be read: {error}") from error
+    if data is None:
+        raise ConfigurationError(f"there is no {source}")
+    return data
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > LARGEST:
+        raise ConfigurationError(
+            f"{name} is larger than {LARGEST // 1024**2} MiB: split it, and each part is a batch of its own"
+        )
+
+
+def asked_in(
+    source: str,
+    file_format: str | None,
+    defaults: Defaults,
+    at: datetime,
+    problems: Problems | None = None,
+) -> list[Asked]:
+    """The generations that a prompts file asks for. Raises `ConfigurationError`; what is wrong with single
+    prompts goes to `problems`, where given."""
+    known = file_format or format_of(source)
+    return read_prompts(read_source(source), known, defaults, variables(at), problems)

@@ -1,0 +1,1 @@
+"""The four APIs, one module each."""

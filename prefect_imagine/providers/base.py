@@ -1,0 +1,334 @@
+"""What the four clients share: one `Api`, and a clear no for calls that a provider lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import NoReturn
+
+from prefect_imagine.clock import ProviderClock
+from prefect_imagine.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    ProviderError,
+    UnexpectedResponseError,
+    UnsupportedOperationError,
+)
+from prefect_imagine.providers.limits.pacing import Pacer
+from prefect_imagine.providers.listing import PageSize
+from prefect_imagine.providers.models import (
+    COMMON_SETTINGS,
+    Balance,
+    Capabilities,
+    Generation,
+    GenerationKind,
+    GenerationRequest,
+    HistoryPage,
+    ModelInfo,
+    Package,
+    ServiceStatus,
+)
+from prefect_imagine.providers.transport.http import Api
+
+logger = logging.getLogger(__name__)
+
+STRAGGLERS = 2
+FORBIDDEN = 403
+NO_GENERATION = "0"
+"""An id that no generation has."""
+
+ListReader = Callable[[set[str], dict[str, Generation]], Awaitable[None]]
+"""Looks for ids in a list, and adds what it shows of them to what was found."""
+
+
+class BaseClient:
+    """A client over one `Api`; subclasses add the calls that their provider has."""
+
+    provider: str
+    capabilities: Capabilities
+    lists_refused = False
+    """Whether the key may not list generations, as far as `check_results` has found out."""
+    _lists: bool | None = None
+    """Whether the list can be used for polling, once that is known."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.page_size = PageSize()
+
+    @property
+    def base_url(self) -> str:
+        """The API's address, path included."""
+        return self.api.base_url
+
+    @property
+    def pacer(self) -> Pacer:
+        """The key's rate limit."""
+        return self.api.pacer
+
+    @property
+    def clock(self) -> ProviderClock:
+        """The provider's own time."""
+        return self.api.clock
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests sent so far, by purpose."""
+        return self.api.requests
+
+    def default_model(self, kind: GenerationKind, models: Collection[ModelInfo]) -> str | None:
+        """The model that is taken where a request names none: the first listed of its kind."""
+        return next((model.id for model in models if model.kind in (kind, None)), None)
+
+    def completed(self, request: GenerationRequest, models: Collection[ModelInfo]) -> GenerationRequest:
+        """The request with everything filled in that the provider would otherwise choose unseen."""
+        model = request.model or self.default_model(request.kind, models)
+        return request.model_copy(update={"model": model})
+
+    def wire_prompt(self, request: GenerationRequest) -> str:
+        """The prompt as the provider gets, and echoes, it."""
+        return request.prompt
+
+    async def cancel(self, generation_id: str) -> None:
+        """Not offered."""
+        self._unsupported("cancel a generation")
+
+    async def delete(self, generation_id: str) -> None:
+        """Not offered."""
+        self._unsupported("delete a generation")
+
+    async def balance(self) -> Balance:
+        """Not offered."""
+        self._unsupported("tell a balance")
+
+    async def packages(self) -> tuple[Package, ...]:
+        """Not offered."""
+        self._unsupported("list credit packages")
+
+    async def models(self, kind: GenerationKind | None = None) -> tuple[ModelInfo, ...]:
+        """Not offered."""
+        self._unsupported("list models")
+
+    async def status(self) -> ServiceStatus:
+        """Not offered."""
+        self._unsupported("tell its service status")
+
+    def media_headers(self) -> dict[str, str]:
+        """Media need no credentials."""
+        return {}
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.api.aclose()
+
+    async def check(self) -> None:
+        """One row of the list, which needs the key."""
+        await self.check_list()
+
+    async def check_list(self) -> None:
+        """One row of the list of generations."""
+        raise NotImplementedError
+
+    async def check_results(self) -> bool:
+        """Whether the list of generations can be read; sets `lists_refused` where the key may not.
+
+        Raises:
+            AuthenticationError: the key is refused, or may read neither lists nor single generations: what it
+                creates could not be fetched.
+        """
+        try:
+            await self.check_list()
+        except AuthenticationError as error:
+            if error.status_code != FORBIDDEN:
+                raise
+            await self._check_single(error)
+            self.lists_refused = True
+            self._lists = False
+            logger.warning(
+                "%s: this key may not list generations: they are looked at one by one, and a create whose "
+                "answer is lost stays unknown (%s)",
+                self.provider,
+                error,
+            )
+            return False
+        except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
+            return False  # a list of no use says nothing of the key
+        return True
+
+    async def _check_single(self, refusal: AuthenticationError) -> None:
+        try:
+            await self.record(NO_GENERATION, "other")
+        except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
+            return
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error}: this key may not read generations, so nothing that it creates could be fetched",
+                provider=self.provider,
+                status_code=error.status_code,
+                code=error.code,
+            ) from refusal
+
+    def _unsupported(self, what: str) -> NoReturn:
+        raise UnsupportedOperationError(f"{self.provider} cannot {what}", provider=self.provider)
+
+    async def fetch(self, generation_id: str) -> Generation:
+        """One full record."""
+        return await self.record(generation_id, "fetch")
+
+    async def record(self, generation_id: str, purpose: str) -> Generation:
+        """One full record, its request counted by its purpose."""
+        raise NotImplementedError
+
+    def history_pages(self) -> AsyncIterator[HistoryPage]:
+        """The newest pages, for following many generations at once."""
+        raise NotImplementedError
+
+    async def poll_one_by_one(self, ids: Iterable[str]) -> dict[str, Generation]:
+        """Look at each by its id; those that are not known are left out."""
+        # All end before one error is raised: none may go on behind the caller's back.
+        found = await asyncio.gather(*(self._look(each) for each in ids), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return {each.id: each for each in found if isinstance(each, Generation)}
+
+    async def poll_newest_pages(self, ids: Collection[str]) -> dict[str, Generation]:
+        """Look at many by the newest pages of the list, and by id at those the pages do not show.
+
+        Pages are read while more is looked for than it would take requests by id, in the light of how many
+        pages in a row have shown none of it.
+        """
+        return await self.poll_by_list(ids, self._read_newest_pages, few=STRAGGLERS)
+
+    async def poll_by_list(
+        self, ids: Collection[str], read: ListReader, *, few: int
+    ) -> dict[str, Generation]:
+        """Look at more than a few by a list, and by id at those it does not show: all where it is of no use.
+
+        Args:
+            read: adds what the list shows of the ids to what was found.
+        """
+        found: dict[str, Generation] = {}
+        refusal: ProviderError | None = None
+        if self._lists is not False and len(ids) > few:
+            try:
+                await read(set(ids), found)
+                self._lists = True
+            except (NotFoundError, InvalidRequestError, UnexpectedResponseError) as error:
+                refusal = error
+            except AuthenticationError as error:
+                if error.status_code != FORBIDDEN:
+                    raise
+                refusal = error
+        found |= await self.poll_one_by_one(set(ids) - found.keys())
+        if refusal is not None:
+            self._listless(refusal, found)
+        return found
+
+    def _listless(self, refusal: ProviderError, found: Collection[str]) -> None:
+        """Remember a list that is of no use. One that was of use may be so again."""
+        if refusal.status_code == FORBIDDEN and not found:
+            raise refusal  # neither list nor records: paid jobs must not be taken for vanished
+        if self._lists is None:
+            logger.info("%s: generations are looked at one by one: %s", self.provider, refusal)
+            self._lists = False
+
+    async def _read_newest_pages(self, wanted: set[str], found: dict[str, Generation]) -> None:
+        in_vain = 0
+        async for page in self.history_pages():
+            seen = {row.id: row for row in page.generations if row.id in wanted}
+            found.update(seen)
+            wanted -= seen.keys()
+            in_vain = 0 if seen else in_vain + 1
+            if len(wanted) <= max(STRAGGLERS, in_vain) or page.end:
+                break
+
+    async def _look(self, generation_id: str) -> Generation | None:
+        try:
+            return await self.record(generation_id, "poll")
+        except NotFoundError:
+            return None
+        except InvalidRequestError as error:
+            if error.status_code in (410, 422):  # gone, or an id that cannot be one
+                return None
+            raise
+
+
+def model_problems(request: GenerationRequest, models: Collection[ModelInfo]) -> list[tuple[str, str]]:
+    """An unknown model, with the nearest names. An empty catalog knows nothing and refuses nothing."""
+    known = [model.id for model in models if model.kind in (request.kind, None)]
+    if request.model is None or not models or request.model in known:
+        return []
+    message = f"{request.provider} has no {request.kind} model {request.model!r}"
+    return [("model", f"{message}; {nearest(request.model, known)}")]
+
+
+def kind_problems(request: GenerationRequest, capabilities: Capabilities) -> list[tuple[str, str]]:
+    """A kind that the provider does not make."""
+    if request.kind in capabilities.kinds:
+        return []
+    allowed = ", ".join(kind for kind in GenerationKind if kind in capabilities.kinds)
+    return [("kind", f"{request.provider} makes no {request.kind}; allowed: {allowed}")]
+
+
+def setting_problems(
+    request: GenerationRequest, allowed: Iterable[str], *, what: str
+) -> list[tuple[str, str]]:
+    """Settings that the provider has no place for."""
+    names = sorted(allowed)
+    return [
+        (column_of(name), f"{what} takes no {name!r}; {nearest(name, names)}")
+        for name in request.settings
+        if name not in names
+    ]
+
+
+def choice_problem(request: GenerationRequest, name: str, choices: Collection[str]) -> list[tuple[str, str]]:
+    """A setting that is none of its choices."""
+    value = request.settings.get(name)
+    if value is None or str(value) in choices:
+        return []
+    return [(column_of(name), f"{value!r} is not allowed; allowed: {', '.join(choices)}")]
+
+
+def number_problem(
+    request: GenerationRequest, name: str, low: float | None, high: float | None, *, whole: bool = True
+) -> list[tuple[str, str]]:
+    """A setting that is no number, or out of its range."""
+    value = request.settings.get(name)
+    if value is None:
+        return []
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (whole and float(value) != int(value)):
+        return [(column_of(name), f"{value!r} is no {'whole ' if whole else ''}number")]
+    if (low is not None and value < low) or (high is not None and value > high):
+        return [(column_of(name), f"{value} is out of range; allowed: {_range(low, high)}")]
+    return []
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"at most {high}"
+    return f"at least {low}" if high is None else f"{low} to {high}"
+
+
+def column_of(setting: str) -> str:
+    """The column of a prompts file that holds a setting."""
+    return setting if setting in ("prompt", *COMMON_SETTINGS) else f"settings.{setting}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names that come closest, or all of them where they are few."""
+    names = list(known)
+    if not names:
+        return "there is none to choose from"
+    close = close_names(name, names)
+    return f"did you mean {', '.join(close)}?" if close else f"allowed: {', '.join(names[:12])}"
+
+
+def close_names(name: str, known: Iterable[str], *, alike: float = 0.4) -> list[str]:
+    """The at most three names that come closest, of those that are alike enough (of 0 to 1)."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=alike)

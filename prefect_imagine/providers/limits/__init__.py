@@ -1,0 +1,1 @@
+"""Rate limits: how they are learned and kept."""

@@ -1,0 +1,283 @@
+"""A `Pacer` keeps everybody who uses one key on this machine inside the key's rate limit."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits import rates
+from prefect_imagine.providers.limits.rates import Pace, Rate, RateHeaders
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_FORGET_AFTER = 600.0
+_LOCK_SECONDS = 0.25
+_ALONE_SECONDS = 10.0
+
+
+class Urgency(StrEnum):
+    """Reads go before creates: one list answer tells of a hundred jobs."""
+
+    READ = "read"
+    CREATE = "create"
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Leave to send one request now."""
+
+    urgency: Urgency
+    granted_at: float
+
+
+class SharedLimit(Protocol):
+    """Keeps the processes of all machines inside a key's limit together."""
+
+    async def acquire(self, urgency: Urgency) -> None:
+        """Wait for a slot."""
+
+
+class PaceCell(Protocol):
+    """Where the pace of a key is kept."""
+
+    def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
+        """Apply a change; nobody else sees or writes the pace meanwhile."""
+
+
+class MemoryCell:
+    """The pace of a key that only this process uses."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+
+    def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
+        """Apply a change."""
+        self._pace, result = change(self._pace)
+        return result
+
+
+class FileCell:
+    """The pace of a key in a locked file, exact for all processes of a machine.
+
+    A process that was stopped while it held the lock must not stop the others: for a while they pace
+    themselves alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._alone = MemoryCell()
+        self._alone_until = 0.0
+
+    def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
+        """Apply a change under the file's lock."""
+        if boot_seconds() < self._alone_until or not self._lock():
+            return self._alone.update(change)
+        try:
+            pace, result = change(self._read())
+            self._write(pace)
+            self._alone.update(lambda _: (pace, None))
+            return result
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        tried_until = boot_seconds() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if boot_seconds() > tried_until:
+                    self._alone_until = boot_seconds() + _ALONE_SECONDS
+                    return False
+                time.sleep(0.0005)  # it is held for microseconds, by whoever runs
+            else:
+                return True
+
+    def _read(self) -> Pace:
+        return _saved_pace(os.pread(self._fd, 4096, 0)) or Pace()
+
+    def _write(self, pace: Pace) -> None:
+        data = json.dumps({**asdict(pace), "saved_at": boot_seconds()}).encode()
+        os.pwrite(self._fd, data, 0)
+        os.ftruncate(self._fd, len(data))
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self._fd)
+
+
+def _saved_pace(data: bytes) -> Pace | None:
+    # A reboot restarts the boot clock and a long silence outdates what was learned: both start afresh.
+    try:
+        saved = json.loads(data)
+        age = boot_seconds() - saved.pop("saved_at")
+        return Pace(**saved) if 0 <= age < _FORGET_AFTER else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def machine_pace(name: str) -> Pace | None:
+    """What the processes of this machine know together under a name, if they have learned it lately."""
+    try:
+        return _saved_pace(_pace_file(name).read_bytes())
+    except (OSError, RuntimeError):
+        return None
+
+
+def _pace_file(name: str) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "prefect-imagine" / "pace" / f"{name}.json"
+
+
+def machine_cell(name: str) -> PaceCell:
+    """The cell that all processes of this user on this machine share under a name."""
+    try:
+        return FileCell(_pace_file(name))
+    except (OSError, RuntimeError) as error:
+        logger.warning("rate limits are not shared with other processes: %s", error)
+        return MemoryCell()
+
+
+class Pacer:
+    """Hands out permits for one key, reads before creates, as fast as the limit allows.
+
+    Args:
+        cell: where the pace is kept.
+        rate: a rate to keep where the provider's headers tell none.
+        shared: an additional limit over all machines; asked only while no headers tell the truth.
+    """
+
+    def __init__(
+        self, cell: PaceCell | None = None, *, rate: Rate | None = None, shared: SharedLimit | None = None
+    ) -> None:
+        self._cell = cell or MemoryCell()
+        self._rate = rate
+        self._shared = shared
+        self._queues = {urgency: asyncio.Lock() for urgency in Urgency}
+        self._reads_waiting = 0
+        self._news = asyncio.Event()
+
+    async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
+        """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
+        self._reads_waiting += urgency is Urgency.READ
+        try:
+            # One of each at a time, in the shared limit too: a read waits behind one create at most.
+            async with self._queues[urgency]:
+                return await self._permit(urgency, demand)
+        finally:
+            self._reads_waiting -= urgency is Urgency.READ
+            self._tell()
+
+    async def _permit(self, urgency: Urgency, demand: int) -> Permit:
+        permit = await self._own_permit(urgency, demand)
+        if self._shared is None or self.led_by_headers:
+            return permit
+        try:
+            await self._shared.acquire(urgency)
+        except BaseException:
+            self.unused(permit)
+            raise
+        if self._frozen_since(permit):
+            self.unused(permit)
+            return await self._own_permit(urgency, demand)
+        return Permit(urgency, boot_seconds())
+
+    async def _own_permit(self, urgency: Urgency, demand: int) -> Permit:
+        """Leave from this machine's pace."""
+        while (wait := self._reserve(urgency, demand)) > 0:
+            await self._sleep(wait)
+        return Permit(urgency, boot_seconds())
+
+    def _frozen_since(self, permit: Permit) -> bool:
+        """Whether a 429 has come since a permit was given."""
+        return self._cell.update(lambda pace: (pace, pace.frozen_at > permit.granted_at))
+
+    @property
+    def led_by_headers(self) -> bool:
+        """Whether the provider's own headers tell the pace."""
+        return self._cell.update(lambda pace: (pace, pace.by_headers))
+
+    @property
+    def limited(self) -> bool:
+        """Whether requests are scarce: a limit is known, configured or was met."""
+        return self._rate is not None or self._cell.update(
+            lambda pace: (pace, pace.by_headers or pace.interval > 0)
+        )
+
+    @property
+    def seconds_per_request(self) -> float:
+        """How long one request takes of the limit; 0 where none is known."""
+
+        def read(pace: Pace) -> tuple[Pace, float]:
+            if pace.by_headers:
+                span = max(0.0, pace.reset_at - boot_seconds())
+                return pace, span / max(1, pace.left) if pace.left > 0 else span
+            return pace, max(pace.interval, self._rate.interval if self._rate else 0.0)
+
+        return self._cell.update(read)
+
+    def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from the answer that came for a permit."""
+        told = RateHeaders.of(headers, time.time())
+        now = boot_seconds()
+        # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
+        if status == 429 and not (told.remaining and told.retry_after is None):
+            self._change(lambda pace: rates.refused(pace, now, told, permit.granted_at))
+        else:
+            created = status < 300 and permit.urgency is Urgency.CREATE
+            self._change(lambda pace: rates.answered(pace, now, told, created=created))
+
+    def forgive(self) -> None:
+        """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
+        self._change(lambda pace: rates.forgiven(pace, boot_seconds()))
+
+    def throttled(self, sent_at: float, retry_after: float | None) -> None:
+        """A request of this key that took no permit, such as one for media, was refused for the rate.
+
+        Args:
+            sent_at: boot clock of the moment when it was sent.
+            retry_after: seconds to wait, where the server says so.
+        """
+        told = RateHeaders(retry_after=retry_after)
+        now = boot_seconds()
+        self._change(
+            lambda pace: rates.refused(replace(pace, in_flight=pace.in_flight + 1), now, told, sent_at)
+        )
+
+    def unused(self, permit: Permit) -> None:
+        """Nothing came back for a permit, or it was not used."""
+        self._change(rates.lost)
+
+    def _reserve(self, urgency: Urgency, demand: int) -> float:
+        if urgency is Urgency.CREATE and self._reads_waiting:
+            return 0.05
+        return self._cell.update(lambda pace: rates.reserve(self._rated(pace), boot_seconds(), demand=demand))
+
+    def _rated(self, pace: Pace) -> Pace:
+        if self._rate is not None and not pace.by_headers and pace.interval < self._rate.interval:
+            return replace(pace, interval=self._rate.interval)
+        return pace
+
+    def _change(self, change: Callable[[Pace], Pace]) -> None:
+        self._cell.update(lambda pace: (change(pace), None))
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)

@@ -1,0 +1,289 @@
+"""The arithmetic of staying inside a rate limit: pure functions over one small state.
+
+With rate headers the state follows them: after a window's reset one probe reads `Remaining`, and what is
+left is spread over the window. Without, a configured rate is kept by GCRA with a burst of one, and 429s
+slow it down multiplicatively. Times are seconds on the boot clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from prefect_imagine.clock import answered_at
+from prefect_imagine.errors import ConfigurationError
+
+SETTLE_AFTER_RESET = 0.25
+DRAIN_BEFORE_RESET = 1.5
+ROUNDING = 1.5
+PROBE_SECONDS = 20.0
+LONGEST_BACKOFF = 30.0
+LONGEST_FREEZE = 300.0
+RATE_WINDOW = 10.0
+CLOCKS_AGREE = 120.0
+ROOM = 5
+"""Requests that reads may need of a window before it ends."""
+_FREE_BELOW = 0.02
+
+
+@dataclass(frozen=True)
+class Rate:
+    """At most `limit` requests in any `seconds`."""
+
+    limit: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Read `60/10s`, `60/min` or `1000/1h`. Raises `ConfigurationError`."""
+        match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|sec|m|min|h)\s*", text)
+        if match is None or int(match[1]) < 1 or (match[2] is not None and float(match[2]) <= 0):
+            raise ConfigurationError(f"{text!r} is no rate: write requests/time, such as 60/10s or 60/min")
+        unit = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[3]]
+        return cls(limit=int(match[1]), seconds=float(match[2] or 1) * unit)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between requests that no window of this length can object to."""
+        return self.seconds / max(1, self.limit - 1)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What is known of one key's limit, shared by all who use the key on this machine.
+
+    Attributes:
+        unslowed: the interval before the 429s since the last create that passed, if there were any.
+    """
+
+    by_headers: bool = False
+    limit: int = 0
+    left: int = 0
+    window_reset: float = 0.0
+    reset_at: float = 0.0
+    in_flight: int = 0
+    probe_until: float = 0.0
+    answered: bool = False
+    next_at: float = 0.0
+    interval: float = 0.0
+    unslowed: float | None = None
+    frozen_at: float = 0.0
+    frozen_until: float = 0.0
+    freezes: int = 0
+    bucket_at: float = 0.0
+    bucket: int = 0
+    bucket_before: int = 0
+
+
+@dataclass(frozen=True)
+class RateHeaders:
+    """What an answer says about the limit; `None` where it says nothing. `reset_in` is in seconds."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_in: float | None = None
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], wall_now: float) -> RateHeaders:
+        """Read `X-RateLimit-*` or `RateLimit-*`, and `Retry-After`, measured against the answer's own time
+        unless that is far from our clock: then against whichever makes sense."""
+        date = answered_at(headers) or wall_now
+        clocks = (date,) if abs(date - wall_now) < CLOCKS_AGREE else (date, wall_now)
+        return cls(
+            limit=_whole(_told(headers, "limit")),
+            remaining=_whole(_told(headers, "remaining")),
+            reset_in=_reset_in(_told(headers, "reset"), clocks),
+            retry_after=_retry_after(headers.get("retry-after"), clocks),
+        )
+
+
+def reserve(pace: Pace, now: float, *, demand: int = 0) -> tuple[Pace, float]:
+    """Take the next permit, or learn how many seconds to wait before asking again.
+
+    `demand` is how many more permits the caller will want: what fits into the rest of the window with
+    room to spare need not be spread over it.
+    """
+    if now < pace.frozen_until:
+        return pace, pace.frozen_until - now
+    if pace.probe_until > now:
+        return pace, min(0.05, pace.probe_until - now)
+    if not pace.answered:
+        return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
+    if pace.by_headers:
+        return _drain(pace, now, demand)
+    if now < pace.next_at:
+        return pace, pace.next_at - now
+    return _granted(replace(pace, next_at=max(now, pace.next_at) + pace.interval), now), 0.0
+
+
+def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
+    # Never before the reset as it was told first: `_follow` would take the new window for the old one.
+    window_open = max(pace.reset_at, min(pace.window_reset, pace.reset_at + ROUNDING)) + SETTLE_AFTER_RESET
+    if now >= window_open:
+        return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
+    if pace.left <= 0:
+        return pace, window_open - now
+    if now < pace.next_at:
+        return pace, pace.next_at - now
+    roomy = pace.left - demand > min(ROOM, pace.limit * 0.2)
+    gap = 0.0 if roomy else max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.left
+    return _granted(replace(pace, left=pace.left - 1, next_at=now + gap), now), 0.0
+
+
+def _granted(pace: Pace, now: float) -> Pace:
+    if now - pace.bucket_at >= RATE_WINDOW:
+        recent = pace.bucket if now - pace.bucket_at < 2 * RATE_WINDOW else 0
+        pace = replace(pace, bucket_at=now, bucket_before=recent, bucket=0)
+    return replace(pace, in_flight=pace.in_flight + 1, bucket=pace.bucket + 1)
+
+
+def answered(pace: Pace, now: float, headers: RateHeaders, *, created: bool = False) -> Pace:
+    """Learn from any answer that was not a 429. `created`: it was a create's."""
+    unslowed = None if created else pace.unslowed
+    pace = replace(_landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed)
+    if headers.remaining is not None and headers.reset_in is not None:
+        return _follow(pace, now, headers.limit, headers.remaining, headers.reset_in)
+    if pace.interval and not pace.by_headers and now - pace.frozen_until > RATE_WINDOW:
+        faster = pace.interval / 1.005
+        pace = replace(pace, interval=faster if faster > _FREE_BELOW else 0.0)
+    return pace
+
+
+def _follow(pace: Pace, now: float, limit: int | None, remaining: int, reset_in: float) -> Pace:
+    reset_at = now + reset_in
+    left = remaining - pace.in_flight
+    # `Date` and the reset have whole seconds: until a window's reset may have come, it is that window.
+    same_window = abs(reset_at - pace.window_reset) <= ROUNDING or now < pace.window_reset - ROUNDING
+    if pace.by_headers and same_window:
+        return replace(pace, left=min(pace.left, left), reset_at=reset_at)
+    return replace(
+        pace,
+        by_headers=True,
+        limit=limit or max(pace.limit, remaining + 1),
+        left=left,
+        window_reset=reset_at,
+        reset_at=reset_at,
+        next_at=now,
+    )
+
+
+def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> Pace:
+    """Learn from a 429: everybody on the key is quiet until it is over. The 429s of requests that were
+    under way when the first came are the same refusal and slow nothing further."""
+    first = granted_at >= pace.frozen_at
+    freezes = pace.freezes + 1 if first else pace.freezes
+    backoff = min(LONGEST_BACKOFF, 2.0 ** min(freezes - 1, 10)) * random.uniform(0.8, 1.2)
+    told = [wait for wait in (headers.retry_after, headers.reset_in) if wait is not None]
+    own = backoff if first else 0.0
+    wait = min(LONGEST_FREEZE, max(told) + SETTLE_AFTER_RESET) if told else own
+    if freezes > 1:
+        wait = max(wait, own)  # what was told was too short
+    pace = replace(
+        _landed(pace),
+        frozen_at=now if first else pace.frozen_at,
+        frozen_until=max(pace.frozen_until, now + wait),
+        freezes=freezes,
+        answered=False,
+        probe_until=0.0,
+    )
+    if headers.remaining is not None and headers.reset_in is not None:
+        return replace(_follow(pace, now, headers.limit, 0, headers.reset_in), left=0)
+    if first and (not told or freezes > 1) and not pace.by_headers:
+        unslowed = pace.interval if pace.unslowed is None else pace.unslowed
+        pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
+    return pace
+
+
+def forgiven(pace: Pace, now: float) -> Pace:
+    """Forget the 429s since the last create that passed: they were not about the rate."""
+    return replace(
+        pace,
+        interval=pace.interval if pace.unslowed is None else pace.unslowed,
+        unslowed=None,
+        next_at=now,
+        frozen_until=now,
+        freezes=0,
+        answered=True,
+        probe_until=0.0,
+    )
+
+
+def _slower(pace: Pace, now: float) -> float:
+    elapsed = max(1.0, min(RATE_WINDOW, now - pace.bucket_at))
+    recent = max(pace.bucket / max(elapsed, RATE_WINDOW / 2), pace.bucket_before / RATE_WINDOW)
+    measured = 1.0 / recent if recent else 1.0
+    return min(LONGEST_BACKOFF, max(pace.interval * 1.5, measured * 1.25))
+
+
+def lost(pace: Pace) -> Pace:
+    """A permit was used but nothing came back, or it was not used after all."""
+    landed = _landed(pace)
+    return replace(landed, probe_until=pace.probe_until if landed.in_flight else 0.0)
+
+
+def _landed(pace: Pace) -> Pace:
+    return replace(pace, in_flight=max(0, pace.in_flight - 1))
+
+
+def _told(headers: Mapping[str, str], what: str) -> str | None:
+    """`limit`, `remaining` or `reset` of a rate limit, in one of the headers that APIs use for it."""
+    for name in (f"x-ratelimit-{what}", f"ratelimit-{what}", f"x-rate-limit-{what}"):
+        if name in headers:
+            return headers[name]
+    found = re.search(rf"\b{what}=([\d.]+)", headers.get("ratelimit", ""))
+    return found.group(1) if found else None
+
+
+def _until(moment: float, clocks: Sequence[float]) -> float:
+    """Seconds to a moment by the clocks that may be right: the shortest that is not in the past."""
+    return min((moment - clock for clock in clocks if moment >= clock), default=0.0)
+
+
+def _whole(value: str | None) -> int | None:
+    try:
+        return int(float(value)) if value is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _http_date(value: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp() if value else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _retry_after(value: str | None, clocks: Sequence[float]) -> float | None:
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        moment = _http_date(value)
+        return _until(moment, clocks) if moment is not None else None
+
+
+def _reset_in(value: str | None, clocks: Sequence[float]) -> float | None:
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        number = _iso_date(value or "")
+    if number is None or not math.isfinite(number):
+        return None
+    if number > 1e11:  # milliseconds since the epoch
+        number /= 1000
+    return _until(number, clocks) if number > 1e8 else max(0.0, number)
+
+
+def _iso_date(value: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

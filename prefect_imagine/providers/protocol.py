@@ -1,0 +1,122 @@
+"""What every provider's client can do, whatever the API behind it looks like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
+from typing import Protocol
+
+from prefect_imagine.clock import Deadline, ProviderClock
+from prefect_imagine.providers.limits.pacing import Pacer, Permit
+from prefect_imagine.providers.models import (
+    Balance,
+    Capabilities,
+    Generation,
+    GenerationKind,
+    GenerationRequest,
+    HistoryPage,
+    ModelInfo,
+    Package,
+    ServiceStatus,
+)
+
+
+class ProviderClient(Protocol):
+    """One account of one provider.
+
+    Reads are retried within bounds and paced; creates are sent once. Calls that `capabilities` does not
+    name raise `UnsupportedOperationError`; all raise `ProviderError`.
+
+    """
+
+    provider: str
+    capabilities: Capabilities
+
+    @property
+    def base_url(self) -> str:
+        """The API's address, path included."""
+
+    @property
+    def pacer(self) -> Pacer:
+        """The key's rate limit."""
+
+    @property
+    def clock(self) -> ProviderClock:
+        """The provider's own time."""
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests were sent, by purpose: create, poll, fetch, history, other."""
+
+    def problems(self, request: GenerationRequest, models: Collection[ModelInfo]) -> list[tuple[str, str]]:
+        """What the API would refuse, as (column, message), found without asking it."""
+
+    def completed(self, request: GenerationRequest, models: Collection[ModelInfo]) -> GenerationRequest:
+        """The request with everything filled in that the provider would otherwise choose unseen."""
+
+    def wire_prompt(self, request: GenerationRequest) -> str:
+        """The prompt as the provider gets, and echoes, it."""
+
+    async def create(
+        self,
+        request: GenerationRequest,
+        *,
+        correlator: str | None = None,
+        permit: Permit | None = None,
+        deadline: Deadline | None = None,
+    ) -> Generation:
+        """Start a generation. Sent at most once, and never after `deadline`.
+
+        Raises:
+            ConnectionFailedError: not a byte was sent.
+            AmbiguousCreateError: it was sent and its outcome is not known.
+            ProviderError: any other kind is a refusal; nothing was accepted.
+        """
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
+        """Look at many generations in as few requests as the API allows. Those the API does not know
+        are left out."""
+
+    async def fetch(self, generation_id: str) -> Generation:
+        """The full record with its outputs, their addresses fresh."""
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop one generation."""
+
+    async def delete(self, generation_id: str) -> None:
+        """Delete one generation's record. Reconciling may need it: only on explicit request."""
+
+    def history(
+        self, *, since: datetime | None = None, prompt: str | None = None
+    ) -> AsyncIterator[HistoryPage]:
+        """The account's generations, newest first, by pages. `prompt` may narrow it where the API can."""
+
+    async def balance(self) -> Balance:
+        """Credits left."""
+
+    async def packages(self) -> tuple[Package, ...]:
+        """Credits on sale."""
+
+    async def models(self, kind: GenerationKind | None = None) -> tuple[ModelInfo, ...]:
+        """What can be asked for."""
+
+    async def status(self) -> ServiceStatus:
+        """Whether the provider says it is in service."""
+
+    lists_refused: bool
+
+    async def check_results(self) -> bool:
+        """Whether the list of generations can be read; `lists_refused` says afterwards if the key may not.
+
+        Raises `AuthenticationError` where the key may read neither lists nor single generations.
+        """
+
+    async def check(self) -> None:
+        """One cheap read that needs the key: raises `AuthenticationError` where it is wrong."""
+
+    def media_headers(self) -> dict[str, str]:
+        """Credentials for media on the API's own origin; to be sent nowhere else."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""

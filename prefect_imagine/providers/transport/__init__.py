@@ -1,0 +1,1 @@
+"""Sends requests, and reads what the answers mean."""

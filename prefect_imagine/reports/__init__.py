@@ -1,0 +1,1 @@
+"""What is written about a batch: manifest, bill, report page, summaries."""

@@ -1,0 +1,77 @@
+"""The manifest: one line an item, with everything that became of it. Derived from plan and journal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from datetime import datetime
+
+from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.billing.usage import ItemCost, item_cost
+from prefect_imagine.providers.models import Frozen, GenerationRequest, Output
+from prefect_imagine.stores import Store
+
+
+class ManifestItem(Frozen):
+    """One item: what was asked, and what became of it.
+
+    Attributes:
+        id: the provider's id of its (last) job.
+        status: planned, open, created, finished, stored, failed or unknown.
+        outputs: with key (below the batch), bytes, sha256 and media type once stored.
+        reason: a stable word for what went wrong; `error` is the sentence.
+    """
+
+    index: int
+    item_id: str
+    name: str | None
+    request: GenerationRequest
+    id: str | None
+    status: Phase
+    credits: ItemCost
+    outputs: tuple[Output, ...]
+    attempts: int
+    created_at: datetime | None
+    finished_at: datetime | None
+    stored_at: datetime | None
+    reason: str | None
+    error: str | None
+
+
+def manifest_key(batch_id: str) -> str:
+    """Where the manifest lies below the root."""
+    return f"{batch_id}/manifest.jsonl"
+
+
+def make_manifest(plan: Plan, state: BatchState) -> list[ManifestItem]:
+    """The manifest as plan and journal tell it."""
+    return [
+        ManifestItem(
+            index=item.index,
+            item_id=item.item_id,
+            name=item.name,
+            request=item.request,
+            id=known.id,
+            status=known.phase,
+            credits=item_cost(item, known),
+            # A provider's addresses expire and may be signed: only what is stored is worth keeping.
+            outputs=known.outputs if known.phase is Phase.STORED else (),
+            attempts=known.attempt,
+            created_at=known.created_at,
+            finished_at=known.finished_at,
+            stored_at=known.stored_at,
+            reason=known.reason,
+            error=known.error,
+        )
+        for item in plan.items
+        for known in [state[item.index]]
+    ]
+
+
+def write_manifest(store: Store, batch_id: str, items: Iterable[ManifestItem]) -> None:
+    """Put the manifest, replacing an older one."""
+    data = io.BytesIO()
+    for item in items:
+        data.write(item.model_dump_json().encode() + b"\n")
+    store.put(manifest_key(batch_id), data.getvalue(), "application/jsonl")

@@ -1,0 +1,215 @@
+"""The contact sheet: one self-contained page with a batch's bill and everything it made."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.filters import do_filesizeformat
+
+from prefect_imagine.batches.state import ItemState
+from prefect_imagine.billing.usage import ItemCost, Usage, UsageLine, outcome
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.models import GenerationKind, Output
+from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, credit_chart
+from prefect_imagine.reports.durations import duration_text
+from prefect_imagine.reports.manifest import ManifestItem
+
+EXCERPT = 4000
+# Pictures larger than this would fill a browser's memory: those without a thumbnail show on request.
+HEAVY_BYTES = 16 * 1024**2
+
+# Without a colon before the first slash there is no scheme, so nothing but http(s) and relative passes.
+_ADDRESS = re.compile(r"(?:https?://|(?!//)(?![^/?#]*:))[^\s\\\x00-\x1f\x7f]+", re.IGNORECASE)
+_MEDIA = {"infographic": "image", "voice": "audio", "music": "audio"}
+_AMOUNTS = ("charged", "estimated", "possible")
+_SHOWN = ("image", "video", "audio", "text")
+_amount = "{:,}".format
+
+
+@dataclass(frozen=True)
+class _Media:
+    """Addresses and texts by key."""
+
+    links: Mapping[str, str]
+    texts: Mapping[str, str]
+
+    def address(self, key: str | None) -> str:
+        """Where the page finds what lies under a key; nothing where that is not http(s) or relative."""
+        address = self.links.get(key or "") or quote(key or "")
+        return address if _ADDRESS.fullmatch(address) else ""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A model's credits of one kind, and their share of all its provider's credits of any kind.
+
+    Attributes:
+        band: the place of its band in the provider's chart.
+    """
+
+    amount: str
+    value: Credits
+    percent: float
+    band: int
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What the page shows of one provider's credits: over time, and by model."""
+
+    line: UsageLine
+    charts: Sequence[Chart]
+    models: Sequence[tuple[str, Sequence[_Bar]]]
+
+
+class _Cards:
+    """What the page shows of each item, made when it is written: there may be very many."""
+
+    def __init__(self, items: Sequence[ManifestItem], media: _Media) -> None:
+        self._items = items
+        self._media = media
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (_card(item, self._media) for item in self._items)
+
+
+def render_report(
+    items: Sequence[ManifestItem],
+    usage: Usage,
+    *,
+    links: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """The page in pieces, as HTML to be put as `report.html` beside the batch's outputs.
+
+    Args:
+        links: http(s) or relative addresses by key of an output or thumbnail, used as they are; what has
+            none is linked by its key, relative to the page. Any other address is left out.
+        texts: the content of text outputs by output key; the page carries the first 4,000 characters.
+    """
+    media = _Media(links or {}, texts or {})
+    times = [_utc(at) for item in items for at in (item.created_at, item.stored_at) if at]
+    span = (min(times), max(times)) if times else None
+    return _template().generate(
+        usage=usage,
+        span=span,
+        panels=[_panel(line, usage, items, span) for line in usage.by_provider],
+        chart_size=(WIDTH, HEIGHT),
+        failures=_failures(items),
+        cards=_Cards(items, media),
+    )
+
+
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.filters |= {"amount": _amount, "moment": _moment, "duration": duration_text}
+    return environment.get_template("report.html.j2")
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _moment(at: datetime) -> str:
+    return f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _panel(
+    line: UsageLine, usage: Usage, items: Sequence[ManifestItem], span: tuple[datetime, datetime] | None
+) -> _Panel:
+    charts = {
+        amount: credit_chart(items, line.name, amount, *span) if span else None
+        for amount in ("charged", "estimated")
+    }
+    top = max(getattr(line, amount) for amount in _AMOUNTS)
+
+    def bars(model: UsageLine, name: str) -> list[_Bar]:
+        known = [(amount, getattr(model, amount), charts.get(amount)) for amount in _AMOUNTS]
+        return [
+            _Bar(amount, value, round(100 * value / top, 2), chart.band_of(name) if chart else 0)
+            for amount, value, chart in known
+            if value
+        ]
+
+    prefix = f"{line.name}/"
+    named = [
+        (model.name.removeprefix(prefix), model) for model in usage.by_model if model.name.startswith(prefix)
+    ]
+    shown = [(name, bars(model, name)) for name, model in named]
+    shown.sort(key=lambda model: -max((bar.value for bar in model[1]), default=0))
+    return _Panel(line, [chart for chart in charts.values() if chart], [each for each in shown if each[1]])
+
+
+def _failures(items: Iterable[ManifestItem]) -> list[tuple[str, list[ManifestItem]]]:
+    """The items that are not stored, by reason, the commonest first."""
+    groups: dict[str, list[ManifestItem]] = {}
+    for item in items:
+        if item.reason is not None:
+            groups.setdefault(item.reason, []).append(item)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:
+    """What the page's script and its plain table show of an item."""
+    request = item.request
+    times = (("Created", item.created_at), ("Finished", item.finished_at), ("Stored", item.stored_at))
+    return {
+        "index": item.index,
+        "name": item.name or "",
+        "prompt": request.prompt,
+        "provider": request.provider,
+        "kind": request.kind.value,
+        "model": request.model or "default",
+        "status": outcome(ItemState(phase=item.status, reason=item.reason)),
+        "phase": item.status.value,
+        "reason": item.reason or "",
+        "error": item.error or "",
+        "costs": _costs(item.credits),
+        "labels": [f"{name}={value}" for name, value in sorted(request.labels.items())],
+        "settings": [(name, _setting(value)) for name, value in sorted(request.settings.items())],
+        "outputs": [_output(output, request.kind, media) for output in item.outputs],
+        "times": [(name, _moment(at)) for name, at in times if at is not None],
+        "id": item.id or "",
+        "attempts": item.attempts,
+    }
+
+
+def _setting(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _costs(cost: ItemCost) -> list[tuple[str, str]]:
+    known = [(name, _amount(value)) for name in (*_AMOUNTS, "unpriced") if (value := getattr(cost, name))]
+    return [*known, ("refund unknown", "")] if cost.refund_unknown else known
+
+
+def _output(output: Output, kind: GenerationKind, media: _Media) -> dict[str, Any]:
+    key = output.key or ""
+    shown_as = (output.media_type or _MEDIA.get(kind, kind)).partition("/")[0].lower()
+    text = media.texts.get(key, output.text or "") if shown_as == "text" else ""
+    return {
+        "file": key.rpartition("/")[2],
+        "href": media.address(output.key),
+        "thumbnail": media.address(output.thumbnail),
+        "heavy": (output.bytes or 0) > HEAVY_BYTES,
+        "as": shown_as if shown_as in _SHOWN else "file",
+        "text": text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…",
+        "media": output.media_type or "",
+        "size": "" if output.bytes is None else do_filesizeformat(output.bytes),
+        "sha256": output.sha256 or "",
+    }

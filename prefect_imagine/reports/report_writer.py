@@ -1,0 +1,47 @@
+"""Writing a batch's report page beside its outputs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.reports.manifest import ManifestItem
+from prefect_imagine.reports.report_page import EXCERPT, render_report
+from prefect_imagine.stores import Store
+
+MOST_TEXTS = 500
+
+
+def report_key(batch_id: str) -> str:
+    """Where the report lies below the root."""
+    return f"{batch_id}/report.html"
+
+
+def write_report(
+    store: Store, batch_id: str, items: Sequence[ManifestItem], usage: Usage, *, presign: bool = False
+) -> None:
+    """Put `report.html`, replacing an older one.
+
+    Args:
+        presign: link outputs and thumbnails by signed addresses, which work wherever the page is opened
+            and expire.
+    """
+    keys = (key for item in items for output in item.outputs for key in (output.key, output.thumbnail) if key)
+    links = {key: store.link(f"{batch_id}/{key}") for key in keys} if presign else None
+    page = io.BytesIO()
+    for piece in render_report(items, usage, links=links, texts=_texts(store, batch_id, items)):
+        page.write(piece.encode())
+    store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
+
+
+def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:
+    """The beginnings of text outputs, as many as a page can show without becoming slow to write."""
+    keys = [
+        output.key
+        for item in items
+        for output in item.outputs
+        if output.key is not None and (output.media_type or "").startswith("text/")
+    ]
+    read = {key: store.read(f"{batch_id}/{key}") for key in keys[:MOST_TEXTS]}
+    return {key: data[: EXCERPT * 4].decode(errors="replace") for key, data in read.items() if data}

@@ -1,0 +1,122 @@
+"""What a run has to say at its end, to people and to scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.models import Frozen
+
+ALL_STORED = 0
+SOME_FAILED = 1
+BAD_INPUT = 2
+OUT_OF_CREDITS = 3
+BUSY = 4
+INFRASTRUCTURE = 5
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class ItemCounts(Frozen):
+    """How many of a batch's items stand where; they add up to the total.
+
+    Attributes:
+        failed: those that the provider refused or failed, and paid ones that could not be stored for now.
+        under_way: paid for, or possibly so, and neither stored nor failed.
+        planned: not created.
+    """
+
+    total: int = 0
+    stored: int = 0
+    failed: int = 0
+    unknown: int = 0
+    under_way: int = 0
+    planned: int = 0
+
+
+class CreditCounts(Frozen):
+    """What a batch cost. `possible`: estimated, for creates whose fate is not known."""
+
+    charged: Credits = 0
+    estimated: Credits = 0
+    possible: Credits = 0
+
+
+class RequestCounts(Frozen):
+    """Requests that a run sent to the APIs, by purpose; downloads of media are none."""
+
+    create: int = 0
+    poll: int = 0
+    fetch: int = 0
+    history: int = 0
+    other: int = 0
+
+
+class Summary(Frozen):
+    """The end of a run: items and credits are the batch's, requests this run's.
+
+    Attributes:
+        error: why the run ended before everything was stored, where it did.
+        stopped_by: the same in stable words, such as budget, credits, key, gone, terminated.
+        exit_code: as the command line's contract has it.
+    """
+
+    batch_id: str
+    items: ItemCounts
+    credits: CreditCounts
+    unpriced_items: int
+    requests: RequestCounts
+    manifest: str
+    report: str
+    error: str | None = None
+    stopped_by: tuple[str, ...] = ()
+    exit_code: int = ALL_STORED
+
+
+def summarize(
+    usage: Usage,
+    address: str,
+    requests: RequestCounts,
+    stops: Iterable[Stop],
+    *,
+    key_refused_first: bool = False,
+) -> Summary:
+    """Sum a run up. `key_refused_first`: a key was refused before this run had created anything."""
+    stops = list(stops)
+    counts = ItemCounts(
+        total=usage.items,
+        stored=usage.stored,
+        failed=usage.failed,
+        unknown=usage.unknown,
+        under_way=usage.under_way,
+        planned=usage.planned,
+    )
+    return Summary(
+        batch_id=usage.batch_id,
+        items=counts,
+        credits=CreditCounts(charged=usage.charged, estimated=usage.estimated, possible=usage.possible),
+        unpriced_items=usage.unpriced_items,
+        requests=requests,
+        manifest=f"{address}/{usage.batch_id}/manifest.jsonl",
+        report=f"{address}/{usage.batch_id}/report.html",
+        error="; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
+        stopped_by=tuple(dict.fromkeys(stop.reason.value for stop in stops)),
+        exit_code=_exit_code(counts, stops, key_refused_first=key_refused_first),
+    )
+
+
+def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool) -> int:
+    reasons = {stop.reason for stop in stops}
+    if reasons & {StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.SUSPENDED}:
+        return INTERRUPTED
+    if StopReason.TERMINATED in reasons:
+        return TERMINATED
+    if StopReason.KEY in reasons and key_refused_first:
+        return BAD_INPUT
+    if reasons & {StopReason.FAILING, StopReason.GONE, StopReason.KEY, StopReason.UNREADABLE}:
+        return INFRASTRUCTURE
+    if reasons & {StopReason.BUDGET, StopReason.CREDITS}:
+        return OUT_OF_CREDITS
+    return ALL_STORED if counts.stored == counts.total else SOME_FAILED

@@ -1,0 +1,1 @@
+"""The four APIs emulated, one module each."""

@@ -1,0 +1,1 @@
+"""Accounts, books, faults and time of the sandbox."""

@@ -1,0 +1,1 @@
+"""Generated pictures, sounds and videos of the sandbox."""

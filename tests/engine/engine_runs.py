@@ -1,0 +1,125 @@
+"""Batches over the sandbox by the plain engine, without Prefect; and what must hold after each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from prefect_imagine.batches import blocking
+from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine import cadence, create_stage, poll_stage, store_stage
+from prefect_imagine.engine.prepare import keep, open_batch
+from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.prompts.requested import Asked, Defaults, ask
+from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.stores import Store
+from tests.chaos.books import audit
+
+TIMING = Timing(deadline=1.0, create=1.5, settle=0.5)
+"""Proves absence after 3 seconds."""
+
+Row = Mapping[str, Any]
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of tenths of a second are looked for as often."""
+    monkeypatch.setattr(cadence, "CLOSEST", 0.2)
+    for module in (blocking, create_stage, poll_stage, store_stage):
+        monkeypatch.setattr(module, "backoff", lambda attempt: 0.05 * attempt)
+
+
+def rows_of(provider: str, *prompts: str, **more: Any) -> list[Row]:
+    """Rows of a prompts file."""
+    return [{"provider": provider, "prompt": prompt, **more} for prompt in prompts]
+
+
+def numbered(provider: str, count: int) -> list[Row]:
+    """So many different prompts."""
+    return rows_of(provider, *(f"{provider} picture {number}" for number in range(count)))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run came to."""
+
+    summary: Summary
+    usage: Usage
+    session: Session
+
+
+class Runs:
+    """Runs batches on one store and one sandbox, each time with fresh clients, as a new process would."""
+
+    def __init__(self, sandbox: RunningSandbox, store: Store) -> None:
+        self.sandbox = sandbox
+        self.store = store
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.batches: dict[str, list[Asked]] = {}
+
+    async def run(self, rows: Sequence[Row] | None = None, *, batch: str = "batch", **options: Any) -> Ended:
+        """Make a batch of these rows, or resume it, and run it as far as it goes."""
+        async with self.session(rows, batch=batch, **options) as session:
+            await run(session)
+            summary, usage = await session.close_books()
+        return Ended(summary, usage, session)
+
+    @asynccontextmanager
+    async def session(
+        self,
+        rows: Sequence[Row] | None = None,
+        *,
+        batch: str = "batch",
+        force: bool = False,
+        create: bool = True,
+        asked_by: str = "",
+        **more: Any,
+    ) -> AsyncIterator[Session]:
+        """One run's session, opened but not run."""
+        options = BatchOptions(**{"batch_id": batch, "timing": TIMING, **more})
+        asked = None
+        if rows is not None:
+            asked = ask(list(enumerate(rows, 1)), Defaults(), {})
+            if batch not in self.batches:
+                self.asked.update((each.request.provider, each.request.prompt) for each in asked)
+            self.batches[batch] = asked
+        async with open_batch(self.store, batch, asked, self.accounts, options) as opened:
+            opened = await keep(self.store, opened) or opened
+            async with open_session(
+                opened, self.store, options, force=force, create=create, asked_by=asked_by
+            ) as session:
+                yield session
+
+    async def accounts(self, providers: Sequence[str]) -> Mapping[str, Account]:
+        """Of the sandbox."""
+        environment = self.sandbox.environment
+        return {name: replace(account_from_environment(name, environment)) for name in providers}
+
+    def check(self, *, asked: Mapping[tuple[str, str], int] | None = None) -> None:
+        """Everything stored, each prompt accepted as often as asked for, sums and credits as in the books."""
+        books = self.sandbox.report()
+        verdict = audit(self.store, self.batches, self.asked if asked is None else asked, books)
+        assert verdict.problems == []
+        assert books["credential_leaks"] == 0 or books["credential_leaks"] == []
+
+    def accepted(self, provider: str) -> dict[str, int]:
+        """How many jobs of each prompt the provider has accepted."""
+        return dict(self.sandbox.report(jobs=False)["by_prompt"][provider])
+
+    def outputs(self, batch: str = "batch") -> list[str]:
+        """The keys of everything under a batch's outputs."""
+        return [found.key for found in self.store.list(f"{batch}/outputs/")]
+
+
+def once_each(rows: Iterable[Row]) -> dict[str, int]:
+    """How often each prompt is asked for."""
+    return dict(Counter(row["prompt"] for row in rows))

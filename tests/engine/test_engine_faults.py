@@ -1,0 +1,207 @@
+"""Each fault of a provider, one at a time: every prompt is paid once, stored whole and billed exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_imagine.batches.options import Timing
+from prefect_imagine.providers.transport import http
+from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
+from prefect_imagine.stores import open_store
+from tests.engine.engine_runs import Runs, hurried, numbered, rows_of
+
+PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
+pytestmark = pytest.mark.usefixtures("hurried")
+__all__ = ["hurried"]
+
+
+@pytest.fixture
+def runs(sandbox: RunningSandbox, tmp_path: Path) -> Runs:
+    sandbox.configure(rate_limits={"aivisualstudio": RateLimit()})  # its window of a minute
+    return Runs(sandbox, open_store(str(tmp_path / "root")))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("fault", ["error_after", "cut_after", "garbage_after"])
+async def test_an_answer_lost_after_acceptance(runs: Runs, provider: str, fault: str) -> None:
+    runs.sandbox.faults.add(FaultRule(fault, provider, "create", times=2, skip=1))
+    ended = await runs.run(numbered(provider, 4))
+    assert ended.summary.exit_code == 0
+    assert ended.summary.requests.create == 4
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_failure_after_acceptance_that_comes_as_a_refusal(
+    runs: Runs, provider: str, status: int
+) -> None:
+    runs.sandbox.faults.add(FaultRule("error_after", provider, "create", times=2, status=status))
+    ended = await runs.run(numbered(provider, 3))
+    assert (ended.summary.exit_code, ended.summary.requests.create) == (0, 3)
+    runs.check()
+    again = await runs.run(retry_failed=True)
+    assert again.summary.requests.create == 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("fault", ["error_before", "cut_before"])
+async def test_an_answer_lost_before_acceptance(runs: Runs, provider: str, fault: str) -> None:
+    runs.sandbox.faults.add(FaultRule(fault, provider, "create", times=2, skip=1))
+    ended = await runs.run(numbered(provider, 4))
+    assert ended.summary.exit_code == 0
+    assert ended.summary.requests.create == 6
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("seconds", [0.8, 2.0], ids=["in time", "after the client has given up"])
+async def test_slow_acceptance(runs: Runs, provider: str, seconds: float) -> None:
+    runs.sandbox.faults.add(FaultRule("slow_accept", provider, seconds=seconds, times=2))
+    # Acceptance is within the create timeout by the provider's promise; only its answer is late.
+    timing = Timing(deadline=1.0, create=1.0, settle=2.0)
+    ended = await runs.run(numbered(provider, 3), timing=timing)
+    assert ended.summary.exit_code == 0
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("fault", "on", "more"),
+    [
+        ("rate_limited", "create", {"times": 1, "seconds": 1}),
+        ("rate_limited", "list", {"times": 1, "seconds": 1}),
+        ("error_before", "list", {"times": 2}),
+        ("error_before", "read", {"times": 2}),
+        ("garbage_after", "list", {"times": 2}),
+        ("cut_after", "list", {"times": 2}),
+        ("cut_after", "read", {"times": 2}),
+    ],
+)
+async def test_passing_trouble(runs: Runs, provider: str, fault: str, on: str, more: dict[str, Any]) -> None:
+    runs.sandbox.faults.add(FaultRule(fault, provider, on, **more))
+    ended = await runs.run(numbered(provider, 3))
+    assert ended.summary.exit_code == 0
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "fault", ["html", "truncated", "cut_body", "empty", "wrong_type", "no_length", "expired_url"]
+)
+async def test_a_spoilt_download(runs: Runs, provider: str, fault: str) -> None:
+    runs.sandbox.faults.add(FaultRule(fault, provider, "media", times=2))
+    ended = await runs.run(numbered(provider, 3))
+    assert ended.summary.exit_code == 0
+    assert ended.summary.requests.create == 3
+    runs.check()
+
+
+async def test_a_download_that_stays_spoilt_is_stored_by_a_later_run(runs: Runs) -> None:
+    rows = numbered("aivisualstudio", 2)
+    runs.sandbox.faults.add(FaultRule("truncated", on="media", match="picture 1"))
+    ended = await runs.run(rows)
+    assert (ended.summary.exit_code, ended.summary.items.stored, ended.summary.items.failed) == (1, 1, 1)
+    assert len(runs.outputs()) == 1, "nothing that is not whole"
+    runs.sandbox.faults.clear()
+    ended = await runs.run(rows)
+    assert (ended.summary.exit_code, ended.summary.requests.create) == (0, 0)
+    runs.check()
+
+
+async def test_an_expired_token_is_renewed(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("expired_token", "imaginelab", "create", times=2))
+    runs.sandbox.faults.add(FaultRule("expired_token", "imaginelab", "list", times=1))
+    ended = await runs.run(numbered("imaginelab", 4))
+    assert ended.summary.exit_code == 0
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_history_that_lags_less_than_settle(runs: Runs, provider: str) -> None:
+    runs.sandbox.configure(history_lag_seconds=0.9)
+    runs.sandbox.faults.add(FaultRule("cut_after", provider, "create", times=2))
+    timing = Timing(deadline=0.5, create=1.0, settle=1.0)
+    ended = await runs.run(numbered(provider, 3), timing=timing)
+    assert (ended.summary.exit_code, ended.summary.requests.create) == (0, 3)
+    runs.check()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_clock_that_is_an_hour_off(runs: Runs, provider: str, hours: int) -> None:
+    runs.sandbox.configure(clock_offset_seconds=3600.0 * hours)
+    runs.sandbox.faults.add(FaultRule("cut_after", provider, "create", times=1))
+    runs.sandbox.faults.add(FaultRule("cut_before", provider, "create", times=1, skip=1))
+    ended = await runs.run(numbered(provider, 3))
+    assert (ended.summary.exit_code, ended.summary.requests.create) == (0, 4)
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_the_same_prompt_three_times(runs: Runs, provider: str) -> None:
+    runs.sandbox.faults.add(FaultRule("cut_after", provider, "create", times=1, skip=1))
+    runs.sandbox.faults.add(FaultRule("cut_before", provider, "create", times=1, skip=2))
+    ended = await runs.run(rows_of(provider, "same", "same", "same"))
+    assert ended.summary.exit_code == 0
+    assert runs.accepted(provider) == {"same": 3}
+    runs.check()
+
+
+@pytest.mark.parametrize("mode", ["missing", "capped"])
+async def test_a_history_that_cannot_tell_leaves_the_item_unknown(runs: Runs, mode: str) -> None:
+    runs.sandbox.configure(history_mode="bare" if mode == "missing" else mode)
+    if mode == "capped":  # twenty others' jobs are all that is shown
+        await runs.run(numbered("imaginelab", 21), batch="before")
+    runs.sandbox.configure(history_mode=mode)
+    runs.sandbox.faults.add(FaultRule("cut_before", "imaginelab", "create", times=1))
+    rows = rows_of("imaginelab", "a", "b")
+    ended = await runs.run(rows)
+    assert (ended.summary.exit_code, ended.summary.items.unknown, ended.summary.items.stored) == (1, 1, 1)
+    assert ended.summary.credits.possible > 0
+    again = await runs.run(rows)
+    assert (again.summary.exit_code, again.summary.requests.create) == (1, 0), "never sent again"
+    accepted = runs.accepted("imaginelab")
+    assert accepted.get("a", 0) + accepted.get("b", 0) == 1
+    final = await runs.run(rows, recreate_unknown=True)
+    assert final.summary.exit_code == 0
+    runs.check()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_process_that_freezes_between_head_and_body_sends_nothing_late(
+    runs: Runs, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request is two writes: the deadline must hold for the one that completes it."""
+    ask = http._Sending.__call__
+    frozen: list[str] = []
+
+    async def freeze(self: http._Sending, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_body.started") and self._deadline is not None and not frozen:
+            frozen.append(event)
+            time.sleep(1.2)  # noqa: ASYNC251 the whole process stands still
+        await ask(self, event, info)
+
+    monkeypatch.setattr(http._Sending, "__call__", freeze)
+    await runs.run(numbered(provider, 1))
+    segments = [runs.store.read(found.key) or b"" for found in runs.store.list("batch/journal/")]
+    assert frozen
+    assert b'"not_sent"' in b"".join(segments), (
+        "it was sent after its deadline, when another process may have sent it again"
+    )
+    runs.check()
+
+
+@pytest.mark.parametrize(("times", "fetches"), [(2, 0), (4, 1)])
+async def test_a_cdn_that_has_an_output_late_costs_no_request_a_try(
+    runs: Runs, times: int, fetches: int
+) -> None:
+    runs.sandbox.faults.add(FaultRule("error_before", "imaginelab", "media", times=times, status=404))
+    ended = await runs.run(numbered("imaginelab", 1))
+    assert (ended.summary.exit_code, ended.summary.requests.fetch) == (0, fetches)
+    runs.check()

@@ -1,0 +1,108 @@
+"""What is looked up before a batch: what is not needed to run it does not stop it, a refused key does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from prefect_imagine.engine.preflight import Inspection, inspect
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.limits.pacing import Pacer
+from prefect_imagine.providers.registry import Account, open_client
+from tests.providers.scripted import Answer, ScriptedApi, answer, scripted_api
+
+MODELS, WALLET, ME = "GET /generations/models", "GET /credits/wallet", "GET /auth/me"
+LISTED = answer([{"model_name": "seedream", "generation_type": "image", "credit_cost": 5}])
+FORBIDDEN = {"detail": "Not yours"}
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ScriptedApi]:
+    """ImagineLab in good order, until a test says otherwise."""
+    async with scripted_api() as running:
+        running.on(MODELS, LISTED)
+        running.on(WALLET, answer({"balance": 7}))
+        running.on(ME, answer({"id": 1}))
+        yield running
+
+
+async def looked_up(api: ScriptedApi, provider: str = "imaginelab") -> Inspection:
+    account = Account(provider, key=SecretStr("k"), base_url=api.url)
+    client = open_client(account, pacer=Pacer())
+    try:
+        return await inspect({provider: client})
+    finally:
+        await client.aclose()
+
+
+async def refusal(api: ScriptedApi, provider: str = "imaginelab") -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        await looked_up(api, provider)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "wallet",
+    [
+        pytest.param(answer({"coins": {"gold": 5}}), id="another shape"),
+        pytest.param(answer([]), id="a list"),
+        pytest.param(answer({"detail": "Not Found"}, 404), id="none"),
+        pytest.param(answer(FORBIDDEN, 403), id="forbidden"),
+    ],
+)
+async def test_a_wallet_that_cannot_be_read_is_a_warning(
+    api: ScriptedApi, caplog: pytest.LogCaptureFixture, wallet: Answer
+) -> None:
+    api.on(WALLET, wallet)
+    with caplog.at_level(logging.WARNING):
+        found = await looked_up(api)
+    assert found.balances == {}
+    assert [model.id for model in found.catalogs["imaginelab"].models] == ["seedream"]
+    assert "imaginelab: the balance is not known: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        pytest.param(answer({"message": "see /v2"}), id="another shape"),
+        pytest.param(answer({"detail": "Not Found"}, 404), id="none"),
+        pytest.param(answer(FORBIDDEN, 403), id="forbidden"),
+    ],
+)
+async def test_models_that_cannot_be_read_are_a_warning(
+    api: ScriptedApi, caplog: pytest.LogCaptureFixture, models: Answer
+) -> None:
+    api.on(MODELS, models)
+    with caplog.at_level(logging.WARNING):
+        found = await looked_up(api)
+    assert found.catalogs["imaginelab"].models == ()
+    assert found.balances["imaginelab"].credits == 7
+    assert "imaginelab: models are not checked: " in caplog.text
+
+
+@pytest.mark.parametrize("endpoint", [MODELS, WALLET])
+async def test_a_refused_key_is_a_refusal_that_says_what_to_set(api: ScriptedApi, endpoint: str) -> None:
+    api.on(endpoint, answer({"detail": "Could not validate credentials"}, 401))
+    assert "IMAGINELAB_TOKEN" in await refusal(api)
+
+
+async def test_where_nothing_can_be_read_the_key_is_checked(api: ScriptedApi) -> None:
+    for endpoint in (MODELS, WALLET):
+        api.on(endpoint, answer(FORBIDDEN, 403))
+    await looked_up(api)
+    for status in (401, 403):  # some say 403 of a key they do not know
+        api.on(ME, answer(FORBIDDEN, status))
+        assert "IMAGINELAB_TOKEN" in await refusal(api)
+    api.on(ME, answer({"detail": "Not Found"}, 404))
+    assert await refusal(api) == "imaginelab: Not Found; nothing was created"
+
+
+async def test_a_token_of_imagineapi_that_may_not_list_is_taken(api: ScriptedApi) -> None:
+    error = {"message": "You have no permission.", "extensions": {"code": "FORBIDDEN"}}
+    api.on("GET /items/images", answer({"errors": [error]}, 403))
+    assert (await looked_up(api, "imagineapi")).balances == {}
+    api.on("GET /items/images", answer({"errors": [error]}, 401))
+    assert "set IMAGINEAPI_TOKEN" in await refusal(api, "imagineapi")

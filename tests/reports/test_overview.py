@@ -1,0 +1,150 @@
+"""A batch looked at while it runs: by its journal and its lease, which are only read, and only once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord, Runner, who_runs
+from prefect_imagine.batches.plan import Plan, write_plan
+from prefect_imagine.batches.process_identity import Owner
+from prefect_imagine.batches.records import AnyItemRecord, Claim, Failed, Stored
+from prefect_imagine.batches.state import BatchState
+from prefect_imagine.errors import StoreError
+from prefect_imagine.reports.overview import Counts, Follower, overview
+from tests.batches.memory_store import MemoryStore
+from tests.billing.test_usage import AT, REFUSED, UNKNOWN, created, intent, later, make_item, succeeded
+
+PLAN = Plan("b", AT, tuple(make_item(index) for index in range(1, 11)))
+RUNNER = Runner("me", "here", 1, 0.0)
+
+
+class ReadOnly(MemoryStore):
+    """Counts what is read, and refuses to be written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[str] = []
+        self.sealed = False
+
+    def read(self, key: str) -> bytes | None:
+        self.reads.append(key)
+        return super().read(key)
+
+    def now(self) -> float:
+        if self.sealed:
+            raise StoreError("read-only")
+        return super().now()
+
+
+@pytest.fixture
+def offload() -> Iterator[Offload]:
+    found = Offload(patience=5.0)
+    yield found
+    found.close()
+
+
+def claim(token: str = "me", seconds: float = 0) -> Claim:
+    return Claim(owner=token, host="here", at=later(seconds))
+
+
+def stored(item: int, seconds: float = 0) -> Stored:
+    return Stored(item=item, at=later(seconds), outputs=())
+
+
+def state_of(*records: Claim | AnyItemRecord) -> BatchState:
+    state = BatchState()
+    for each in records:
+        state.apply(each)
+    return state
+
+
+def test_every_item_is_counted_in_one_place() -> None:
+    state = state_of(
+        *(intent(2), created(2), stored(2)),
+        *(intent(3), created(3)),
+        *(intent(4), created(4), succeeded(4)),
+        intent(5),
+        *(intent(1), REFUSED),
+        *(intent(6), UNKNOWN.model_copy(update={"item": 6})),
+        *(intent(7), created(7), succeeded(7), Failed(item=7, at=AT, reason="gone", message="404")),
+    )
+    counts = overview(PLAN, state, None, AT).counts
+    assert counts == Counts(total=10, stored=1, under_way=2, open=1, planned=3, failed=2, unknown=1)
+    assert counts.unfinished == 6
+
+
+def test_the_rate_is_that_of_the_last_two_minutes_of_the_process_that_runs_it() -> None:
+    state = state_of(
+        *(intent(1, -300), created(1), stored(1, -290), claim()),
+        *(intent(2, 5), created(2), stored(2, 10), intent(3, 6), created(3), intent(4, 8)),
+    )
+    early = overview(PLAN, state, RUNNER, later(30))
+    assert (early.since, early.creates_per_minute) == (AT, 4.0)
+    assert early.seconds_left == pytest.approx(8 * 30)
+    late = overview(PLAN, state, RUNNER, later(600))
+    assert (late.creates_per_minute, late.seconds_left) == (0.0, None)
+    assert overview(PLAN, state, RUNNER, AT - timedelta(seconds=9)).creates_per_minute > 0  # another clock
+
+
+@pytest.mark.parametrize("runner", [None, Runner("other", "there", 2, 0.0)])
+def test_nothing_is_said_of_the_rate_of_a_process_that_has_not_written_yet(runner: Runner | None) -> None:
+    state = state_of(claim(), intent(1), created(1), stored(1))
+    seen = overview(PLAN, state, runner, later(30))
+    assert (seen.runner, seen.since, seen.creates_per_minute, seen.seconds_left) == (runner, None, 0, None)
+
+
+async def test_what_was_read_is_not_read_again(offload: Offload) -> None:
+    store = ReadOnly()
+    write_plan(store, PLAN)
+    owner = Owner.me()
+    lease = Lease(store, offload, "b", owner)
+    await lease.take(wait=False)
+    journal = await Journal.open(store, offload, "b", claim(owner.token))
+    follower = Follower(store, PLAN)
+    for item in range(1, 4):
+        await journal.append(intent(item))
+        await journal.append(created(item))
+    store.reads.clear()
+    assert follower.look().counts.under_way == 3
+    assert len(store.reads) == 7  # six segments, and the one that is not there yet
+    store.reads.clear()
+    seen = follower.look()
+    assert (seen.counts.under_way, seen.since) == (3, AT)
+    assert seen.runner is not None
+    assert (seen.runner.pid, seen.runner.token) == (owner.pid, owner.token)
+    assert store.reads == ["b/journal/00000008.jsonl"]
+    await lease.release()
+    assert follower.look().runner is None
+
+
+def elsewhere(store: MemoryStore, *, age: float = 0.0, released: bool = False) -> None:
+    owner = Owner(token="theirs", host="elsewhere", boot="another boot", pid=7, started="1")
+    data = LeaseRecord(owner=owner, released=released).model_dump_json().encode()
+    store.files["b/lease.json"] = (data, 1, time.time() - age)
+
+
+def test_a_process_elsewhere_runs_it_for_as_long_as_it_says_so() -> None:
+    store = ReadOnly()
+    assert who_runs(store, "b") is None
+    elsewhere(store, age=LEASE_SECONDS - 5)
+    found = who_runs(store, "b")
+    assert found is not None
+    assert (found.host, found.pid) == ("elsewhere", 7)
+    assert 10 <= found.renewed < LEASE_SECONDS
+    elsewhere(store, age=LEASE_SECONDS + 1)
+    assert who_runs(store, "b") is None
+    elsewhere(store, released=True)
+    assert who_runs(store, "b") is None
+
+
+def test_a_folder_that_may_only_be_read_can_be_looked_at() -> None:
+    store = ReadOnly()
+    elsewhere(store)
+    store.sealed = True
+    assert who_runs(store, "b") is not None
