@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefect_imagine.providers.limits import rates
@@ -78,6 +78,8 @@ def latencies_below(longest: float) -> st.SearchStrategy[list[float]]:
 
 @relaxed
 @given(limit=st.integers(5, 80), seconds=st.floats(5, 90), latencies=latencies_below(3.0))
+# An answer under way for long, just before the reset, seems to speak of a later one.
+@example(limit=80, seconds=85.5, latencies=[0.125, 0.875, 0.0625, 2.0, 2.0, 2.5])
 def test_a_fixed_window_is_followed_without_a_single_429(
     limit: int, seconds: float, latencies: list[float]
 ) -> None:

@@ -29,6 +29,9 @@ CLOCKS_AGREE = 120.0
 ROOM = 5
 """Requests that reads may need of a window before it ends."""
 _FREE_BELOW = 0.02
+_LONGEST_SPAN = 1e8
+"""Seconds: what is more is no time from now on but a moment since the epoch."""
+_MILLISECONDS = 1e11
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Pace:
 
     Attributes:
         unslowed: the interval before the 429s since the last create that passed, if there were any.
+        reset_named: the moment of the window's reset as the provider names it (epoch seconds), if it does.
     """
 
     by_headers: bool = False
     limit: int = 0
     left: int = 0
     window_reset: float = 0.0
+    reset_named: float | None = None
     reset_at: float = 0.0
     in_flight: int = 0
     probe_until: float = 0.0
@@ -82,11 +87,18 @@ class Pace:
 
 @dataclass(frozen=True)
 class RateHeaders:
-    """What an answer says about the limit; `None` where it says nothing. `reset_in` is in seconds."""
+    """What an answer says about the limit; `None` where it says nothing.
+
+    Attributes:
+        reset_in: seconds until the window's reset.
+        reset_named: the moment of the reset as the provider names it (epoch seconds).
+        retry_after: seconds.
+    """
 
     limit: int | None = None
     remaining: int | None = None
     reset_in: float | None = None
+    reset_named: float | None = None
     retry_after: float | None = None
 
     @classmethod
@@ -95,10 +107,13 @@ class RateHeaders:
         unless that is far from our clock: then against whichever makes sense."""
         date = answered_at(headers) or wall_now
         clocks = (date,) if abs(date - wall_now) < CLOCKS_AGREE else (date, wall_now)
+        reset = _seconds(_told(headers, "reset"))
+        moment = reset if reset is not None and reset > _LONGEST_SPAN else None
         return cls(
             limit=_whole(_told(headers, "limit")),
             remaining=_whole(_told(headers, "remaining")),
-            reset_in=_reset_in(_told(headers, "reset"), clocks),
+            reset_in=reset if moment is None else _until(moment, clocks),
+            reset_named=moment,
             retry_after=_retry_after(headers.get("retry-after"), clocks),
         )
 
@@ -148,29 +163,37 @@ def answered(pace: Pace, now: float, headers: RateHeaders, *, created: bool = Fa
     unslowed = None if created else pace.unslowed
     pace = replace(_landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed)
     if headers.remaining is not None and headers.reset_in is not None:
-        return _follow(pace, now, headers.limit, headers.remaining, headers.reset_in)
+        return _follow(pace, now, headers)
     if pace.interval and not pace.by_headers and now - pace.frozen_until > RATE_WINDOW:
         faster = pace.interval / 1.005
         pace = replace(pace, interval=faster if faster > _FREE_BELOW else 0.0)
     return pace
 
 
-def _follow(pace: Pace, now: float, limit: int | None, remaining: int, reset_in: float) -> Pace:
-    reset_at = now + reset_in
+def _follow(pace: Pace, now: float, headers: RateHeaders) -> Pace:
+    remaining, reset_at = headers.remaining or 0, now + (headers.reset_in or 0.0)
     left = remaining - pace.in_flight
-    # `Date` and the reset have whole seconds: until a window's reset may have come, it is that window.
-    same_window = abs(reset_at - pace.window_reset) <= ROUNDING or now < pace.window_reset - ROUNDING
-    if pace.by_headers and same_window:
+    if pace.by_headers and _is_same_window(pace, now, reset_at, headers.reset_named):
         return replace(pace, left=min(pace.left, left), reset_at=reset_at)
     return replace(
         pace,
         by_headers=True,
-        limit=limit or max(pace.limit, remaining + 1),
+        limit=headers.limit or max(pace.limit, remaining + 1),
         left=left,
         window_reset=reset_at,
+        reset_named=headers.reset_named,
         reset_at=reset_at,
         next_at=now,
     )
+
+
+def _is_same_window(pace: Pace, now: float, reset_at: float, named: float | None) -> bool:
+    """Whether an answer speaks of the window that is known: by the reset's name where it has one, however
+    late the answer is, else by its time. `Date` and the reset have whole seconds: until a window's reset may
+    have come, it is that window."""
+    if named is not None and named == pace.reset_named:
+        return True
+    return abs(reset_at - pace.window_reset) <= ROUNDING or now < pace.window_reset - ROUNDING
 
 
 def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> Pace:
@@ -193,7 +216,7 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
         probe_until=0.0,
     )
     if headers.remaining is not None and headers.reset_in is not None:
-        return replace(_follow(pace, now, headers.limit, 0, headers.reset_in), left=0)
+        return replace(_follow(pace, now, replace(headers, remaining=0)), left=0)
     if first and (not told or freezes > 1) and not pace.by_headers:
         unslowed = pace.interval if pace.unslowed is None else pace.unslowed
         pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
@@ -269,16 +292,15 @@ def _retry_after(value: str | None, clocks: Sequence[float]) -> float | None:
         return _until(moment, clocks) if moment is not None else None
 
 
-def _reset_in(value: str | None, clocks: Sequence[float]) -> float | None:
+def _seconds(value: str | None) -> float | None:
+    """A reset in seconds, from now or since the epoch, however it is written."""
     try:
         number = float(value) if value is not None else None
     except ValueError:
         number = _iso_date(value or "")
     if number is None or not math.isfinite(number):
         return None
-    if number > 1e11:  # milliseconds since the epoch
-        number /= 1000
-    return _until(number, clocks) if number > 1e8 else max(0.0, number)
+    return max(0.0, number / 1000 if number > _MILLISECONDS else number)
 
 
 def _iso_date(value: str) -> float | None:
