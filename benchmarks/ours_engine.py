@@ -7,10 +7,10 @@ from typing import Any
 
 from benchmarks.runs import Job
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.engine.prepare import keep, open_batch
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import Account, account_from_environment
 from prefect_imagine.reports.books import standing
@@ -20,15 +20,17 @@ from prefect_imagine.stores import open_store
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Make or resume the batch."""
-    asked = [Asked(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)]
+    asked = [
+        RequestedItem(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)
+    ]
     options = BatchOptions(batch_id=job.batch_id, rates=job.rates)
     store = open_store(job.output)
-    async with open_batch(store, job.batch_id, asked, _accounts, options) as opened:
-        await keep(store, opened)
-        if opened.settled:
-            return _told(standing(opened.plan, opened.state, store.address)[0])
-        async with open_session(opened, store, options) as session:
-            await run(session)
+    async with prepare_batch(store, job.batch_id, asked, _accounts, options) as prepared:
+        await persist_plan(store, prepared)
+        if prepared.settled:
+            return _told(standing(prepared.plan, prepared.state, store.address)[0])
+        async with open_session(prepared, store, options) as session:
+            await run_session(session)
             summary, _ = await session.close_books()
     return _told(summary)
 

@@ -18,9 +18,9 @@ from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.preflight import estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import Opened, handed_over, keep, open_batch, to_create
-from prefect_imagine.engine.resolve import asked_for
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.prepare import PreparedBatch, handed_over, persist_plan, prepare_batch, to_create
+from prefect_imagine.engine.resolve import resolve
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, observer, open_session
 from prefect_imagine.errors import (
     BatchBusyError,
@@ -112,15 +112,15 @@ async def generate_batch(
                     log.batch_id = given.plan.batch_id
                     return await _generate(store, given, options)
                 at = planned_time(time_zone)
-                asked = await asked_for(prompts, Defaults(provider, kind, model), rotation, at, find, options)
+                asked = await resolve(prompts, Defaults(provider, kind, model), rotation, at, find, options)
                 source = prompts if isinstance(prompts, str) else None
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
-                async with open_batch(store, batch_id, asked, find, options, shared_limit) as opened:
-                    announce_low_credits(opened.balances, low_credits)
+                async with prepare_batch(store, batch_id, asked, find, options, shared_limit) as prepared:
+                    announce_low_credits(prepared.balances, low_credits)
                     if validate_only:
-                        return await _estimated(opened, options)
-                    await check_approved(opened, options, approve_above, approval_minutes)
-                    return await _generate(store, await keep(store, opened), options)
+                        return await _estimated(prepared, options)
+                    await check_approved(prepared, options, approve_above, approval_minutes)
+                    return await _generate(store, await persist_plan(store, prepared), options)
         except NotApprovedError as error:
             return Cancelled(message=f"nothing was created: {error}", data=error)
         except InvalidPromptsError as error:
@@ -133,24 +133,24 @@ async def generate_batch(
             return Failed(message=str(error), data=error)
 
 
-async def _estimated(opened: Opened, options: BatchOptions) -> State[Any]:
-    lines = estimate_lines(to_create(opened, options))
-    await publish_estimate(opened.plan.batch_id, lines)
+async def _estimated(prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
+    lines = estimate_lines(to_create(prepared, options))
+    await publish_estimate(prepared.plan.batch_id, lines)
     return Completed(message=f"{estimate_text(lines)}; nothing was created", data=lines)
 
 
-async def _generate(store: Store, opened: Opened, options: BatchOptions) -> State[Any]:
+async def _generate(store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
     control = Control()
-    if opened.settled:
-        state = opened.state
-        summary, usage = standing(opened.plan, state, store.address)
-        await asyncio.to_thread(settle_books, store, opened.plan, state, usage)
+    if prepared.settled:
+        state = prepared.state
+        summary, usage = standing(prepared.plan, state, store.address)
+        await asyncio.to_thread(settle_books, store, prepared.plan, state, usage)
     else:
-        summary, usage, state, control = await _run(store, opened, options)
+        summary, usage, state, control = await _run(store, prepared, options)
     credits = summary.credits
     logger.info(
         "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
-        opened.plan.batch_id,
+        prepared.plan.batch_id,
         credits.charged,
         credits.estimated,
         credits.possible,
@@ -158,7 +158,7 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
     )
     if not control.gone:
         announce_end(summary)
-        await publish(summary, usage, failure_lines(opened.plan, state), report_link(store, usage))
+        await publish(summary, usage, failure_lines(prepared.plan, state), report_link(store, usage))
     if control.suspended is not None:
         logger.warning("%s", summary.error)
         raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
@@ -166,13 +166,13 @@ async def _generate(store: Store, opened: Opened, options: BatchOptions) -> Stat
 
 
 async def _run(
-    store: Store, opened: Opened, options: BatchOptions
+    store: Store, prepared: PreparedBatch, options: BatchOptions
 ) -> tuple[Summary, Usage, BatchState, Control]:
-    plan = opened.plan
-    session_of = open_session(opened, store, options, asked_by=str(flow_run.id or ""))
+    plan = prepared.plan
+    session_of = open_session(prepared, store, options, asked_by=str(flow_run.id or ""))
     try:
         async with session_of as session:
-            items = to_create(opened, options)
+            items = to_create(prepared, options)
             logger.info(
                 "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
             )
@@ -195,7 +195,7 @@ async def _run(
 async def _books(session: Session, stages: PrefectStages) -> tuple[Summary, Usage]:
     """Run a session as far as it goes, and close its books, also where a cancellation has fenced it."""
     try:
-        await run(session, stages)
+        await run_session(session, stages)
     except FencedError:
         ended = await session.close_cancelled_books()
         if ended is None:

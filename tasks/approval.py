@@ -15,7 +15,7 @@ from pydantic import Field
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.engine.preflight import EstimateLine, estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import Opened, to_create
+from prefect_imagine.engine.prepare import PreparedBatch, to_create
 from prefect_imagine.errors import ConfigurationError, NotApprovedError
 from prefect_imagine.providers.credits import add_credits
 
@@ -37,7 +37,7 @@ class Approval(RunInput):
 
 
 async def check_approved(
-    opened: Opened, options: BatchOptions, threshold: int | float | None, minutes: float
+    prepared: PreparedBatch, options: BatchOptions, threshold: int | float | None, minutes: float
 ) -> None:
     """Pause the flow run until a person has said yes, where what it may create passes so many credits, or
     has no price.
@@ -46,13 +46,15 @@ async def check_approved(
         NotApprovedError: a person said no, or nobody answered in time.
         ConfigurationError: this run's deployment does not let it wait.
     """
-    items = to_create(opened, options)
+    items = to_create(prepared, options)
     lines = estimate_lines(items)
     if threshold is None or not _passes(lines, threshold):
         return
     _check_may_wait()
-    logger.info("batch %s waits to be approved: %s", opened.plan.batch_id, estimate_text(lines))
-    question = Approval.with_initial_data(description=_question(opened.plan.batch_id, items, lines, minutes))
+    logger.info("batch %s waits to be approved: %s", prepared.plan.batch_id, estimate_text(lines))
+    question = Approval.with_initial_data(
+        description=_question(prepared.plan.batch_id, items, lines, minutes)
+    )
     seconds = 60 * minutes
     try:
         async with asyncio.timeout(seconds):
@@ -68,7 +70,7 @@ async def check_approved(
         ) from error
     if answer is None or not answer.approve:
         raise NotApprovedError(f"a person said no: {estimate_text(lines)}")
-    logger.info("batch %s was approved: %s", opened.plan.batch_id, estimate_text(lines))
+    logger.info("batch %s was approved: %s", prepared.plan.batch_id, estimate_text(lines))
 
 
 def _check_may_wait() -> None:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.backoff import backoff
 from prefect_imagine.clock import Deadline, boot_seconds
-from prefect_imagine.engine.cadence import Cadence, Flight
+from prefect_imagine.engine.cadence import Cadence, RunningJob
 from prefect_imagine.errors import GenerationFailedError, GenerationTimeoutError, OutputError
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, Output
 from prefect_imagine.providers.protocol import ProviderClient
@@ -48,20 +48,20 @@ async def _follow(
     provider: str, client: ProviderClient, known: dict[tuple[str, str], Generation], deadline: Deadline
 ) -> None:
     cadence = Cadence()
-    flights = {
-        each.id: Flight(0, boot_seconds(), each.kind or GenerationKind.IMAGE, each.model)
+    jobs = {
+        each.id: RunningJob(0, boot_seconds(), each.kind or GenerationKind.IMAGE, each.model)
         for (name, _), each in known.items()
         if name == provider and not each.status.terminal
     }
-    while flights:
+    while jobs:
         if deadline.passed:
-            raise GenerationTimeoutError(f"{len(flights)} generations of {provider} have not ended in time")
-        await asyncio.sleep(cadence.wait(flights.values(), creating=False, scarce=client.pacer.limited))
-        for job, seen in (await client.poll(list(flights))).items():
-            if job in flights:
+            raise GenerationTimeoutError(f"{len(jobs)} generations of {provider} have not ended in time")
+        await asyncio.sleep(cadence.wait(jobs.values(), creating=False, scarce=client.pacer.limited))
+        for job, seen in (await client.poll(list(jobs))).items():
+            if job in jobs:
                 known[provider, job] = seen
                 if seen.status.terminal:
-                    cadence.learn(flights.pop(job))
+                    cadence.learn(jobs.pop(job))
 
 
 @task(name="fetch-outputs", **READS)

@@ -13,7 +13,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits.pacing import Urgency
+from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.registry import Account
 
@@ -93,7 +93,7 @@ class PrefectSharedLimit:
         self._alone_for = SHORTEST_ALONE
         self._told = False
 
-    async def acquire(self, urgency: Urgency) -> None:
+    async def acquire(self, priority: Priority) -> None:
         """Wait for a slot."""
         async with self._taking:
             # A block's rest belongs to the time that it was taken in.

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.prompts.templates import fill_id
 
 
@@ -34,7 +34,12 @@ def planned_time(time_zone: str) -> datetime:
 
 
 def batch_id_of(
-    options: BatchOptions, time_zone: str, source: str | None, asked: Sequence[Asked] | None, *, again: bool
+    options: BatchOptions,
+    time_zone: str,
+    source: str | None,
+    asked: Sequence[RequestedItem] | None,
+    *,
+    again: bool,
 ) -> str:
     """The batch of the present flow run: as named, with `{date}` filled in; else a deployed run's own id, or
     what the run asks for. Raises `ConfigurationError`."""

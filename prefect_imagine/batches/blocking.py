@@ -23,7 +23,7 @@ CLOSE_SECONDS = 3.0
 """How long the end of a run waits for calls that are being made: S3's client alone may try for minutes."""
 
 
-class Offload:
+class Blocking:
     """Threads for blocking calls. Two pools, so that a journal entry never waits behind large uploads.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import Entry, Reading, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import Claim, Header, to_line
 from prefect_imagine.errors import FencedError
@@ -25,11 +25,11 @@ LINES = "application/jsonl"
 class Journal:
     """The one writer of a batch's journal. `state` is changed only by what is durable."""
 
-    def __init__(self, store: Store, offload: Offload, batch_id: str, token: str, reading: Reading) -> None:
+    def __init__(self, store: Store, blocking: Blocking, batch_id: str, token: str, reading: Reading) -> None:
         self.state = reading.state
         self.damaged = tuple(reading.damaged)
         self._store = store
-        self._offload = offload
+        self._blocking = blocking
         self._batch_id = batch_id
         self._token = token
         self._known = reading
@@ -40,14 +40,14 @@ class Journal:
         self._broken: Exception | None = None
 
     @classmethod
-    async def open(cls, store: Store, offload: Offload, batch_id: str, claim: Claim) -> Journal:
+    async def open(cls, store: Store, blocking: Blocking, batch_id: str, claim: Claim) -> Journal:
         """Read the journal and take the next place in its sequence with a claim.
 
         Raises `FencedError` if other processes keep taking that place.
         """
         for attempt in range(1, CLAIMS + 1):
-            reading = await offload(read_journal, store, batch_id)
-            journal = cls(store, offload, batch_id, claim.owner, reading)
+            reading = await blocking(read_journal, store, batch_id)
+            journal = cls(store, blocking, batch_id, claim.owner, reading)
             try:
                 await journal.append(claim)
             except FencedError:
@@ -84,7 +84,7 @@ class Journal:
             return  # whoever creates next has to know it, and to write down what may have been lost
         seq = self._known.seq  # more becomes durable while it is written
         data = _segment(seq, self._token, self._known.past.lines())
-        await self._offload(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
+        await self._blocking(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
         self._snapshot = seq
         self.damaged = ()
 
@@ -114,9 +114,9 @@ class Journal:
         key = segment_key(self._batch_id, seq)
         lines = [to_line(entry) for entry in entries]
         data = _segment(seq, self._token, lines)
-        written = await self._offload(self._store.put_new, key, data, LINES)
+        written = await self._blocking(self._store.put_new, key, data, LINES)
         # A write whose answer was lost has been repeated by the client, and met itself.
-        if not written and await self._offload(self._store.read, key) != data:
+        if not written and await self._blocking(self._store.read, key) != data:
             raise FencedError(
                 f"batch {self._batch_id!r} has been taken over by another process; this one has stopped"
             )

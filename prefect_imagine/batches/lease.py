@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefect_imagine.batches.blocking import CLOSE_SECONDS, Offload
-from prefect_imagine.batches.process_identity import Owner
+from prefect_imagine.batches.blocking import CLOSE_SECONDS, Blocking
+from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
 from prefect_imagine.providers.models import Frozen
@@ -33,7 +33,7 @@ _held: set[str] = set()
 """The owners by which this process holds leases."""
 
 
-def _is_over(owner: Owner) -> bool:
+def _is_over(owner: ProcessIdentity) -> bool:
     """Whether this owner writes no more: its process is gone, or is this one and has let go, which a full
     disk may have kept it from writing down."""
     return owner.surely_dead or (owner.is_this_process and owner.token not in _held)
@@ -42,7 +42,7 @@ def _is_over(owner: Owner) -> bool:
 class LeaseRecord(Frozen):
     """What stands in `lease.json`. `beat` makes each renewal a new version."""
 
-    owner: Owner
+    owner: ProcessIdentity
     beat: int = 0
     released: bool = False
 
@@ -112,7 +112,9 @@ def _look(store: Store, key: str, clock: Callable[[], float]) -> _Look:
         return _Look(LeaseRecord.model_validate_json(data), version, age)
     except ValidationError:
         # A lease nobody can read holds nobody off for longer than a readable one would.
-        return _Look(LeaseRecord(owner=Owner(token="", host="?", boot="", pid=0, started="")), version, age)
+        return _Look(
+            LeaseRecord(owner=ProcessIdentity(token="", host="?", boot="", pid=0, started="")), version, age
+        )
 
 
 class _Waiting:
@@ -142,7 +144,7 @@ class _Waiting:
         self._pause = LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS
         return self._pause
 
-    def _check_holder(self, owner: Owner, look: _Look, waited: float) -> None:
+    def _check_holder(self, owner: ProcessIdentity, look: _Look, waited: float) -> None:
         # Of a process elsewhere one sees that it lives by its renewing the lease.
         renewed = self._last is not None and self._last.version not in (None, look.version)
         if (owner.surely_running or renewed) and not (self._wait and waited < LONGEST_WAIT):
@@ -177,9 +179,9 @@ class Lease:
         lost: set when somebody else is seen to hold it.
     """
 
-    def __init__(self, store: Store, offload: Offload, batch_id: str, owner: Owner) -> None:
+    def __init__(self, store: Store, blocking: Blocking, batch_id: str, owner: ProcessIdentity) -> None:
         self._store = store
-        self._offload = offload
+        self._blocking = blocking
         self._key = _key(batch_id)
         self._owner = owner
         self._version: str | None = None
@@ -200,7 +202,7 @@ class Lease:
         """
         waiting = _Waiting(f"{self._store.address}/{self._key}", wait=wait)
         while True:
-            look = await self._offload(_look, self._store, self._key, self._store.now)
+            look = await self._blocking(_look, self._store, self._key, self._store.now)
             if (look.free or force) and await self._write(look.version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
                 _held.add(self._owner.token)
@@ -218,10 +220,10 @@ class Lease:
         self._renewing = None
         with suppress(ImagineError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._offload.once(self._swap, self._version, True)
+                await self._blocking.once(self._swap, self._version, True)
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
-        return await self._offload(self._swap, version, released)
+        return await self._blocking(self._swap, version, released)
 
     def _swap(self, version: str | None, released: bool) -> bool:
         """Write the next record in the place of this version; whether it is the one that stands now. A write

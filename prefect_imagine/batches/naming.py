@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect_imagine.batches.plan import asked_hash
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 
 LONGEST_STEM = 60
 
 
-def default_batch_id(source: str | None, asked: Sequence[Asked], *, again: bool = False) -> str:
+def default_batch_id(source: str | None, asked: Sequence[RequestedItem], *, again: bool = False) -> str:
     """The source's name and a hash of what is asked for.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect_imagine.providers.models import Frozen
 
 
-class Owner(Frozen):
+class ProcessIdentity(Frozen):
     """One attempt of one process to run a batch. Never reused: not even by the same flow run."""
 
     token: str
@@ -22,7 +22,7 @@ class Owner(Frozen):
     started: str
 
     @classmethod
-    def me(cls) -> Owner:
+    def me(cls) -> ProcessIdentity:
         """This process, with a new token."""
         return cls(
             token=uuid.uuid4().hex,

@@ -28,7 +28,7 @@ Entry = Claim | AnyItemRecord
 _OF_ONE_ATTEMPT = frozenset({"intent", "refused", "not_sent", "absent"})
 
 
-class Past:
+class Compaction:
     """The records that still matter, as the lines that they are written as: the last claim, of each item
     its last attempt, and of earlier ones what they have or may have cost."""
 
@@ -67,7 +67,7 @@ class Reading:
 
     state: BatchState = field(default_factory=BatchState)
     seq: int = 0
-    past: Past = field(default_factory=Past)
+    past: Compaction = field(default_factory=Compaction)
     damaged: list[str] = field(default_factory=list)
 
     def take(self, entry: Entry, line: bytes) -> None:

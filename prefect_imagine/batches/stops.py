@@ -11,10 +11,10 @@ class StopReason(StrEnum):
 
     BUDGET = "budget"
     CREDITS = "credits"
-    KEY = "key"
+    AUTHENTICATION = "key"
     FAILING = "failing"
     UNREADABLE = "unreadable"
-    GONE = "gone"
+    UNREACHABLE = "gone"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
     CANCELLED = "cancelled"

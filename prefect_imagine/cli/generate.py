@@ -22,11 +22,18 @@ from prefect_imagine.cli.relatives import tell_of_relatives
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.preflight import estimate_lines
-from prefect_imagine.engine.prepare import Opened, handed_over, keep, open_batch, raise_problems, to_create
+from prefect_imagine.engine.prepare import (
+    PreparedBatch,
+    handed_over,
+    persist_plan,
+    prepare_batch,
+    raise_problems,
+    to_create,
+)
 from prefect_imagine.engine.session import observer
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.prompts.requested import Asked, Defaults, read_prompts
+from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
 from prefect_imagine.prompts.source import asked_in, read_stream
 from prefect_imagine.prompts.templates import variables
 from prefect_imagine.providers.credits import add_credits
@@ -59,7 +66,7 @@ def resume(arguments: argparse.Namespace) -> Summary:
     return _to_its_end(arguments, root, batch_id, None)
 
 
-def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[Asked]:
+def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[RequestedItem]:
     """What the prompts file asks for; what is wrong with single prompts goes to `problems`."""
     defaults = Defaults(arguments.provider, arguments.kind, arguments.model)
     if arguments.prompts != "-":
@@ -91,7 +98,7 @@ def options_of(arguments: argparse.Namespace, batch_id: str | None = None) -> Ba
 
 
 def _to_its_end(
-    arguments: argparse.Namespace, root: str, batch_id: str, asked: list[Asked] | None
+    arguments: argparse.Namespace, root: str, batch_id: str, asked: list[RequestedItem] | None
 ) -> Summary:
     watcher = TerminalObserver()
     try:
@@ -107,7 +114,7 @@ async def _run(
     arguments: argparse.Namespace,
     root: str,
     batch_id: str,
-    asked: list[Asked] | None,
+    asked: list[RequestedItem] | None,
     watcher: TerminalObserver,
 ) -> Summary:
     prepare_prefect(verbose=arguments.verbose)
@@ -117,22 +124,22 @@ async def _run(
     store = open_store(root)
     try:
         accounts = accounts_for(dict(arguments.credentials))
-        async with open_batch(store, batch_id, asked, accounts, options, LateSharedLimit) as opened:
-            if opened.fresh and not arguments.again:
-                await asyncio.to_thread(tell_of_relatives, store, opened.plan)
+        async with prepare_batch(store, batch_id, asked, accounts, options, LateSharedLimit) as prepared:
+            if prepared.fresh and not arguments.again:
+                await asyncio.to_thread(tell_of_relatives, store, prepared.plan)
             if getattr(arguments, "dry_run", False):
-                return _dry_run(arguments, opened, options, store)
+                return _dry_run(arguments, prepared, options, store)
             usage: Usage | None
-            if opened.settled:
+            if prepared.settled:
                 output.say(f"batch {batch_id} has nothing left to do")
-                summary, usage = standing(opened.plan, opened.state, store.address)
-                settle_books(store, opened.plan, opened.state, usage)
+                summary, usage = standing(prepared.plan, prepared.state, store.address)
+                settle_books(store, prepared.plan, prepared.state, usage)
             else:
-                _announce(opened, options)
-                opened = await keep(store, opened)
-                summary, usage = await _run_flow(arguments, opened, root, options, watcher)
+                _announce(prepared, options)
+                prepared = await persist_plan(store, prepared)
+                summary, usage = await _run_flow(arguments, prepared, root, options, watcher)
         if usage is not None:
-            plan, state = opened.plan, opened.state
+            plan, state = prepared.plan, prepared.state
             if watcher.session is not None:
                 plan, state = watcher.session.plan, watcher.session.journal.state
             show_end(plan, state, summary, usage, root, to_stderr=arguments.json)
@@ -142,22 +149,24 @@ async def _run(
         watcher.listen_alone()
 
 
-def _dry_run(arguments: argparse.Namespace, opened: Opened, options: BatchOptions, store: Store) -> Summary:
-    lines = estimate_lines(to_create(opened, options))
+def _dry_run(
+    arguments: argparse.Namespace, prepared: PreparedBatch, options: BatchOptions, store: Store
+) -> Summary:
+    lines = estimate_lines(to_create(prepared, options))
     if lines:
         output.show_estimate(lines, to_stderr=arguments.json)
     else:
-        output.line(f"batch {opened.plan.batch_id}: nothing is left to create", to_stderr=arguments.json)
-    summary, _ = standing(opened.plan, opened.state, store.address)
+        output.line(f"batch {prepared.plan.batch_id}: nothing is left to create", to_stderr=arguments.json)
+    summary, _ = standing(prepared.plan, prepared.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.items for line in lines if line.credits is None)
     credits = summary.credits.model_copy(update={"estimated": known})
     return summary.model_copy(update={"credits": credits, "unpriced_items": unpriced, "exit_code": 0})
 
 
-def _announce(opened: Opened, options: BatchOptions) -> None:
+def _announce(prepared: PreparedBatch, options: BatchOptions) -> None:
     """Say what creating again is going to cost, before it does."""
-    again = _created_again(opened, options)
+    again = _created_again(prepared, options)
     if not again:
         return
     priced = [item.estimate.credits for item in again if item.estimate.credits is not None]
@@ -166,19 +175,19 @@ def _announce(opened: Opened, options: BatchOptions) -> None:
     output.say(f"creating {len(again)} items again: {add_credits(priced)} credits estimated{note}")
 
 
-def _created_again(opened: Opened, options: BatchOptions) -> list[BatchItem]:
-    wanted = to_create(opened, options)
-    return [item for item in wanted if options.creates_again(opened.state[item.index].phase)]
+def _created_again(prepared: PreparedBatch, options: BatchOptions) -> list[BatchItem]:
+    wanted = to_create(prepared, options)
+    return [item for item in wanted if options.creates_again(prepared.state[item.index].phase)]
 
 
 async def _run_flow(
     arguments: argparse.Namespace,
-    opened: Opened,
+    prepared: PreparedBatch,
     root: str,
     options: BatchOptions,
     watcher: TerminalObserver,
 ) -> tuple[Summary, Usage | None]:
-    handed_over.set(opened)
+    handed_over.set(prepared)
     failure: Exception | None = None
     try:
         state = await _flow_run(arguments, root, options)
@@ -187,7 +196,7 @@ async def _run_flow(
         # With its books closed it has ended, although Prefect may know nothing of its flow run any more.
         failure = None if watcher.summary else error
     if failure is not None:
-        return _broken(opened, root, failure, watcher), None
+        return _broken(prepared, root, failure, watcher), None
     assert watcher.summary is not None, "a flow run that did not fail has closed its books"
     return watcher.summary, watcher.usage
 
@@ -223,7 +232,7 @@ def _hint(failure: Exception) -> str:
     return f" (Prefect's server: check {variable})"
 
 
-def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalObserver) -> Summary:
+def _broken(prepared: PreparedBatch, address: str, failure: Exception, watcher: TerminalObserver) -> Summary:
     """A run that could not close its books: what is durable is in the journal."""
     message = str(failure) or type(failure).__name__
     if watcher.stop is not None:
@@ -240,5 +249,5 @@ def _broken(opened: Opened, address: str, failure: Exception, watcher: TerminalO
         known = watcher.session
         summary, _ = standing(known.plan, known.journal.state, known.store.address)
     else:
-        summary, _ = standing(opened.plan, opened.state, address)
+        summary, _ = standing(prepared.plan, prepared.state, address)
     return summary.model_copy(update={"error": message, "exit_code": code})

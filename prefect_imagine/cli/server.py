@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect_imagine.cli import private_server
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.limits.pacing import SharedLimit, Urgency
+from prefect_imagine.providers.limits.pacing import Priority, SharedLimit
 from prefect_imagine.providers.registry import Account
 
 
@@ -55,13 +55,13 @@ class LateSharedLimit:
         self._found: SharedLimit | None = None
         self._looked = False
 
-    async def acquire(self, urgency: Urgency) -> None:
+    async def acquire(self, priority: Priority) -> None:
         """Wait until one more request is inside the limit."""
         if not self._looked:
             self._looked = True
             self._found = self._look()
         if self._found is not None:
-            await self._found.acquire(urgency)
+            await self._found.acquire(priority)
 
     def _look(self) -> SharedLimit | None:
         from prefect.settings import PREFECT_API_URL

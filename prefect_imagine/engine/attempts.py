@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.engine.identity import EchoClass, Strangers, same
+from prefect_imagine.engine.identity import RequestIdentity, UnclaimedJobs, same
 from prefect_imagine.providers.models import Generation, HistoryPage
 
 # No clock is off by more than the time zones are apart.
@@ -35,7 +35,7 @@ class OpenAttempt:
 
     item: int
     attempt: int
-    echo: EchoClass
+    identity: RequestIdentity
     correlator: str
     provider_at: datetime
     since: float
@@ -185,7 +185,7 @@ def match(
     window: Window,
     echoes_correlator: bool,
     told_faithfully: bool | None,
-    strangers: Strangers,
+    unclaimed: UnclaimedJobs,
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
@@ -198,21 +198,21 @@ def match(
         taken: ids that belong to other items or other batches.
         told_faithfully: whether this history tells jobs of this kind and model as they were asked for;
             `None` where none of ours shows it.
-        strangers: those in the window that nobody has claimed, and that answer no create that is not settled.
+        unclaimed: those in the window that nobody has claimed, and that answer no create that is not settled.
     """
-    echo = attempts[0].echo
+    identity = attempts[0].identity
     free = [row for row in seen if row.id not in taken]
     findings: list[Finding] = []
     left = list(attempts)
     if echoes_correlator:
         findings, left = _by_correlator(attempts, free)
         free = [row for row in free if row.correlator is None]
-    alike = [row for row in free if same(row, echo)]
+    alike = [row for row in free if same(row, identity)]
     candidates = [row for row in alike if within(row, window)]
     older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
-    doubtful = strangers.may_answer(echo, told_faithfully)
+    doubtful = unclaimed.may_answer(identity, told_faithfully)
     return findings + [doubted(each) if doubtful else each for each in _by_count(left, candidates)]
 
 

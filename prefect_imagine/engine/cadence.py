@@ -12,13 +12,13 @@ from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.models import GenerationKind
 
 WHILE_CREATING = 30.0
-CLOSEST = 2.0
-FARTHEST = 30.0
+MIN_POLL_SECONDS = 2.0
+MAX_POLL_SECONDS = 30.0
 OVERDUE = 0.15
 
 
 @dataclass(frozen=True)
-class Flight:
+class RunningJob:
     """A job under way: since when (boot clock), and of what sort its latency is."""
 
     item: int
@@ -42,27 +42,27 @@ class Cadence:
         self.look_at_once = False
         self._seen: dict[tuple[GenerationKind, str | None], deque[float]] = {}
 
-    def learn(self, flight: Flight, lasted: float | None = None) -> None:
+    def learn(self, job: RunningJob, lasted: float | None = None) -> None:
         """A job has been seen to have ended by now.
 
         Args:
             lasted: seconds from its creation to its end, where the record tells both.
         """
-        latencies = self._seen.setdefault((flight.kind, flight.model), deque(maxlen=50))
-        by_now = boot_seconds() - flight.since
+        latencies = self._seen.setdefault((job.kind, job.model), deque(maxlen=50))
+        by_now = boot_seconds() - job.since
         latencies.append(by_now if lasted is None or lasted <= 0 else min(by_now, lasted))
 
-    def _left(self, flight: Flight, now: float) -> float:
+    def _left(self, job: RunningJob, now: float) -> float:
         """Seconds until a job like those that were seen is expected to end."""
-        return flight.since + median(self._seen[flight.kind, flight.model]) - now
+        return job.since + median(self._seen[job.kind, job.model]) - now
 
-    def _next_landing(self, flights: Iterable[Flight], now: float) -> float:
+    def _next_landing(self, jobs: Iterable[RunningJob], now: float) -> float:
         """Seconds until the first of these may have ended; for one that is overdue, the longer the older."""
-        left = ((self._left(flight, now), now - flight.since) for flight in flights)
+        left = ((self._left(job, now), now - job.since) for job in jobs)
         return min(wait if wait > 0 else OVERDUE * age for wait, age in left)
 
     def wait(
-        self, flights: Iterable[Flight], *, creating: bool, scarce: bool, full_in: float | None = None
+        self, jobs: Iterable[RunningJob], *, creating: bool, scarce: bool, full_in: float | None = None
     ) -> float:
         """Seconds until the next look.
 
@@ -75,23 +75,23 @@ class Cadence:
         if self.look_at_once:
             self.look_at_once = False
             return 0.0
-        flights = list(flights)
-        if not flights:
-            return FARTHEST
+        jobs = list(jobs)
+        if not jobs:
+            return MAX_POLL_SECONDS
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
-        closest = CLOSEST if scarce or full_soon is None else CLOSEST / 2
-        wait = self._worth_waiting_for(flights, full_soon)
-        return max(closest, min(FARTHEST, wait)) * random.uniform(0.95, 1.05)
+        closest = MIN_POLL_SECONDS if scarce or full_soon is None else MIN_POLL_SECONDS / 2
+        wait = self._worth_waiting_for(jobs, full_soon)
+        return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
 
-    def _worth_waiting_for(self, flights: Sequence[Flight], full_in: float | None) -> float:
+    def _worth_waiting_for(self, jobs: Sequence[RunningJob], full_in: float | None) -> float:
         now = boot_seconds()
-        age = min(now - flight.since for flight in flights)
+        age = min(now - job.since for job in jobs)
         # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
-        if any((flight.kind, flight.model) not in self._seen for flight in flights):
+        if any((job.kind, job.model) not in self._seen for job in jobs):
             return 0.4 * age
         if full_in is not None:
-            return max(full_in, self._next_landing(flights, now))
-        landing = sorted(left for flight in flights if (left := self._left(flight, now)) > 0)
+            return max(full_in, self._next_landing(jobs, now))
+        landing = sorted(left for job in jobs if (left := self._left(job, now)) > 0)
         return landing[len(landing) * 3 // 4] if landing else OVERDUE * age

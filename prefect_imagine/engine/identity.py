@@ -13,11 +13,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from prefect_imagine.providers.models import Generation, GenerationRequest
 
-EchoClass = tuple[str, str | None, str, str | None]
-"""Kind, model, prompt, and a seed where there is one."""
+
+class RequestIdentity(NamedTuple):
+    """What tells one request from another in a provider's history; a seed where there is one."""
+
+    kind: str
+    model: str | None
+    prompt: str
+    seed: str | None
+
 
 CUT_AT_LEAST = 30
 """Letters and digits of a prompt that was cut short: fewer are as well another prompt."""
@@ -31,19 +39,19 @@ class Likeness(Enum):
     OTHER = "other"
 
 
-def echo_class(request: GenerationRequest, wire_prompt: str) -> EchoClass:
+def request_identity(request: GenerationRequest, wire_prompt: str) -> RequestIdentity:
     """What a history shows of a request. Requests of one class cannot be told apart there."""
     model = None if request.model is None else _model(request.model)
-    return (request.kind, model, _text(wire_prompt), _seed(request.settings.get("seed")))
+    return RequestIdentity(request.kind, model, _text(wire_prompt), _seed(request.settings.get("seed")))
 
 
-def same(row: Generation, echo: EchoClass) -> bool:
+def same(row: Generation, identity: RequestIdentity) -> bool:
     """Whether a job is told as the answer to a request of this class would be. What the provider does not
     echo cannot differ."""
-    return _rest_fits(row, echo) and _prompt_fits(row, echo)
+    return _rest_fits(row, identity) and _prompt_fits(row, identity)
 
 
-def faithful(own: Iterable[tuple[Generation, EchoClass]]) -> dict[tuple[str, str | None], bool]:
+def faithful(own: Iterable[tuple[Generation, RequestIdentity]]) -> dict[tuple[str, str | None], bool]:
     """Of which kinds and models a history tells jobs as they were asked for, or otherwise, as far as jobs of
     ours show it.
 
@@ -56,44 +64,44 @@ def faithful(own: Iterable[tuple[Generation, EchoClass]]) -> dict[tuple[str, str
     return told
 
 
-def likeness(row: Generation, echo: EchoClass, told_faithfully: bool | None) -> Likeness:
+def likeness(row: Generation, identity: RequestIdentity, told_faithfully: bool | None) -> Likeness:
     """How much a job that nobody has claimed is like the answer to a request, in a history that tells jobs
     faithfully, otherwise, or in a way that nothing shows yet."""
-    if same(row, echo):
+    if same(row, identity):
         return Likeness.SAME
-    if row.kind not in (None, echo[0]):
+    if row.kind not in (None, identity.kind):
         return Likeness.OTHER
     if not told_faithfully:
         return Likeness.DOUBTFUL  # where nothing shows how it reports prompts, any job of the kind may be it
-    known_seed = echo[3] is not None and _seed(row.echoed_seed) == echo[3]
-    distorted = row.prompt is not None and _distorted(row.prompt, echo[2])
-    doubtful = _rest_fits(row, echo) and (known_seed or distorted)
+    known_seed = identity.seed is not None and _seed(row.echoed_seed) == identity.seed
+    distorted = row.prompt is not None and _distorted(row.prompt, identity.prompt)
+    doubtful = _rest_fits(row, identity) and (known_seed or distorted)
     return Likeness.DOUBTFUL if doubtful else Likeness.OTHER
 
 
-class EchoIndex:
+class IdentityIndex:
     """Classes of requests, found by what a job shows without comparing it with each of them."""
 
-    def __init__(self, classes: Iterable[EchoClass]) -> None:
+    def __init__(self, classes: Iterable[RequestIdentity]) -> None:
         self._all = tuple(classes)
-        self._by_text: dict[str, list[EchoClass]] = defaultdict(list)
-        self._by_seed: dict[str, list[EchoClass]] = defaultdict(list)
-        for echo in self._all:
-            self._by_text[echo[2]].append(echo)
-            if echo[3] is not None:
-                self._by_seed[echo[3]].append(echo)
+        self._by_text: dict[str, list[RequestIdentity]] = defaultdict(list)
+        self._by_seed: dict[str, list[RequestIdentity]] = defaultdict(list)
+        for identity in self._all:
+            self._by_text[identity.prompt].append(identity)
+            if identity.seed is not None:
+                self._by_seed[identity.seed].append(identity)
 
-    def answered_by(self, row: Generation) -> set[EchoClass]:
+    def answered_by(self, row: Generation) -> set[RequestIdentity]:
         """The classes whose requests a job may answer, as far as one can see."""
         if row.prompt is None:
-            near: Iterable[EchoClass] = self._all
+            near: Iterable[RequestIdentity] = self._all
         else:
             seed = _seed(row.echoed_seed)
             near = [*self._by_text.get(_text(row.prompt), ()), *self._by_seed.get(seed or "", ())]
-        return {echo for echo in near if same(row, echo)}
+        return {identity for identity in near if same(row, identity)}
 
 
-class Strangers:
+class UnclaimedJobs:
     """Jobs that nobody has claimed and that answer no create that is not settled, found by what they may
     have been asked as."""
 
@@ -109,30 +117,34 @@ class Strangers:
             if seed is not None:
                 self._by_seed[seed].append(row)
 
-    def may_answer(self, echo: EchoClass, told_faithfully: bool | None) -> bool:
+    def may_answer(self, identity: RequestIdentity, told_faithfully: bool | None) -> bool:
         """Whether one of them may be the job of a request of this class, although it is not told so."""
         if not told_faithfully:
-            return bool(self._kinds & {None, echo[0]})
-        near = [*self._by_start.get(_start(echo[2]), ()), *self._by_seed.get(echo[3] or "", ())]
-        return any(likeness(row, echo, told_faithfully) is not Likeness.OTHER for row in near)
+            return bool(self._kinds & {None, identity.kind})
+        near = [*self._by_start.get(_start(identity.prompt), ()), *self._by_seed.get(identity.seed or "", ())]
+        return any(likeness(row, identity, told_faithfully) is not Likeness.OTHER for row in near)
 
 
-def _prompt_fits(row: Generation, echo: EchoClass) -> bool:
-    if row.prompt is None or _text(row.prompt) == echo[2]:
+def _prompt_fits(row: Generation, identity: RequestIdentity) -> bool:
+    if row.prompt is None or _text(row.prompt) == identity.prompt:
         return True
     # A seed that comes back says as much as a whole prompt.
-    return echo[3] is not None and _seed(row.echoed_seed) == echo[3] and _distorted(row.prompt, echo[2])
+    return (
+        identity.seed is not None
+        and _seed(row.echoed_seed) == identity.seed
+        and _distorted(row.prompt, identity.prompt)
+    )
 
 
-def _rest_fits(row: Generation, echo: EchoClass) -> bool:
-    kind, model, *_ = echo
+def _rest_fits(row: Generation, identity: RequestIdentity) -> bool:
+    kind, model, *_ = identity
     model_fits = row.model is None or model is None or _model(row.model) == model
-    return model_fits and row.kind in (None, kind) and _seed_fits(row, echo)
+    return model_fits and row.kind in (None, kind) and _seed_fits(row, identity)
 
 
-def _seed_fits(row: Generation, echo: EchoClass) -> bool:
+def _seed_fits(row: Generation, identity: RequestIdentity) -> bool:
     told = _seed(row.echoed_seed)
-    return told is None or echo[3] is None or told == echo[3]
+    return told is None or identity.seed is None or told == identity.seed
 
 
 def _seed(value: object) -> str | None:

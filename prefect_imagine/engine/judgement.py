@@ -16,7 +16,7 @@ from prefect_imagine.engine.attempts import (
     match,
     within,
 )
-from prefect_imagine.engine.identity import EchoClass, EchoIndex, Strangers, faithful
+from prefect_imagine.engine.identity import IdentityIndex, RequestIdentity, UnclaimedJobs, faithful
 from prefect_imagine.providers.models import Generation
 
 
@@ -36,52 +36,52 @@ class Evidence:
 
     rows: Sequence[Generation]
     window: Window
-    own: Mapping[str, EchoClass]
+    own: Mapping[str, RequestIdentity]
     taken: AbstractSet[str]
-    unsettled: AbstractSet[EchoClass]
+    unsettled: AbstractSet[RequestIdentity]
     by_mark: bool
     reused: AbstractSet[str] = frozenset()
 
 
 def judge(groups: Sequence[Sequence[OpenAttempt]], evidence: Evidence) -> list[list[Finding]]:
     """The findings of each group; the attempts of a group are of one class."""
-    alike, strangers = _sorted(evidence)
+    alike, unclaimed = _sorted(evidence)
     told = faithful((row, evidence.own[row.id]) for row in evidence.rows if row.id in evidence.own)
     marked = _by_item(evidence)
     taken = set(evidence.taken)
     found = []
     for group in groups:
-        echo = group[0].echo
+        identity = group[0].identity
         own_marks = (marked.get(item_mark(attempt.correlator)) for attempt in group)
         findings = match(
             group,
-            [*alike[echo], *(row for row in own_marks if row is not None and row not in alike[echo])],
+            [*alike[identity], *(row for row in own_marks if row is not None and row not in alike[identity])],
             taken=taken,
             window=evidence.window,
             echoes_correlator=evidence.by_mark,
-            told_faithfully=told.get(echo[:2]),
-            strangers=strangers,
+            told_faithfully=told.get(identity[:2]),
+            unclaimed=unclaimed,
         )
-        if any(row.id in evidence.reused and within(row, evidence.window) for row in alike[echo]):
+        if any(row.id in evidence.reused and within(row, evidence.window) for row in alike[identity]):
             findings = [doubted(finding) for finding in findings]
         taken |= {finding.job.id for finding in findings if finding.job is not None}
         found.append(findings)
     return found
 
 
-def _sorted(evidence: Evidence) -> tuple[dict[EchoClass, list[Generation]], Strangers]:
+def _sorted(evidence: Evidence) -> tuple[dict[RequestIdentity, list[Generation]], UnclaimedJobs]:
     """The jobs that may answer each class, and those that nobody has claimed and that answer none."""
-    index = EchoIndex(evidence.unsettled)
-    alike: dict[EchoClass, list[Generation]] = defaultdict(list)
-    strangers = []
+    index = IdentityIndex(evidence.unsettled)
+    alike: dict[RequestIdentity, list[Generation]] = defaultdict(list)
+    unclaimed = []
     for row in evidence.rows:
         answered = index.answered_by(row)
-        for echo in answered:
-            alike[echo].append(row)
+        for identity in answered:
+            alike[identity].append(row)
         marked = evidence.by_mark and row.correlator is not None
         if not (answered or marked or row.id in evidence.taken) and within(row, evidence.window):
-            strangers.append(row)
-    return alike, Strangers(strangers)
+            unclaimed.append(row)
+    return alike, UnclaimedJobs(unclaimed)
 
 
 def _by_item(evidence: Evidence) -> dict[str, Generation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import CANCEL, write_command
 from prefect_imagine.batches.index import batches_under
 from prefect_imagine.batches.lease import is_held
@@ -13,8 +13,8 @@ from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id, read_plan
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.engine.prepare import Accounts, Opened, open_batch
-from prefect_imagine.engine.run_loop import Stages, run
+from prefect_imagine.engine.prepare import Accounts, PreparedBatch, prepare_batch
+from prefect_imagine.engine.run_loop import Stages, run_session
 from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.reports.books import standing
@@ -36,19 +36,19 @@ async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
         ConfigurationError: there is no such batch.
         StoreError: the store is gone.
     """
-    offload = Offload(patience=STOP_SECONDS)
+    blocking = Blocking(patience=STOP_SECONDS)
     try:
-        plan = await offload(read_plan, store, batch_id)
+        plan = await blocking(read_plan, store, batch_id)
         if plan is None:
             raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
-        state = (await offload(read_journal, store, batch_id)).state
+        state = (await blocking(read_journal, store, batch_id)).state
         if all(state[item.index].settled for item in plan.items):
             return standing(plan, state, store.address)
-        await offload(write_command, store, batch_id, CANCEL)
+        await blocking(write_command, store, batch_id, CANCEL)
     finally:
-        await offload.aclose()
+        await blocking.aclose()
     options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
-    async with open_session(Opened(plan, state), store, options, force=True, create=False) as session:
+    async with open_session(PreparedBatch(plan, state), store, options, force=True, create=False) as session:
         return await session.close_books()
 
 
@@ -60,12 +60,12 @@ async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[
         StoreError: the store is gone.
     """
     options = BatchOptions(batch_id=batch_id)
-    async with open_batch(store, batch_id, None, accounts, options) as opened:
-        if opened.settled:
-            return standing(opened.plan, opened.state, store.address)
-        session_of = open_session(opened, store, options, force=True, create=False)
+    async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
+        if prepared.settled:
+            return standing(prepared.plan, prepared.state, store.address)
+        session_of = open_session(prepared, store, options, force=True, create=False)
         async with session_of as session:
-            for provider in session.lanes:
+            for provider in session.runs:
                 await session.cancel_in_flight(provider)
             return await session.close_books()
 
@@ -100,10 +100,10 @@ async def reconcile(
     """
     # Unknown items are opened like those to be created again, but nothing is created here.
     options = BatchOptions(batch_id=batch_id, recreate_unknown=True)
-    async with open_batch(store, batch_id, None, accounts, options) as opened:
-        if opened.settled:
-            return standing(opened.plan, opened.state, store.address)
-        async with open_session(opened, store, options, create=False) as session:
+    async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
+        if prepared.settled:
+            return standing(prepared.plan, prepared.state, store.address)
+        async with open_session(prepared, store, options, create=False) as session:
             with stages(session) as executed_by:
-                await run(session, executed_by)
+                await run_session(session, executed_by)
             return await session.close_books()

@@ -10,7 +10,7 @@ from datetime import datetime
 from prefect_imagine.batches.plan import BatchItem, read_plan
 from prefect_imagine.batches.reading import folder, possible_batches, read_journal
 from prefect_imagine.batches.state import may_have_unknown_job
-from prefect_imagine.engine.identity import EchoClass
+from prefect_imagine.engine.identity import RequestIdentity
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Claims:
+class OtherJobs:
     """What other batches hold at one provider.
 
     Attributes:
@@ -28,23 +28,23 @@ class Claims:
     """
 
     ids: dict[str, datetime | None] = field(default_factory=dict)
-    open_classes: set[EchoClass] = field(default_factory=set)
+    open_classes: set[RequestIdentity] = field(default_factory=set)
     incomplete: bool = False
 
 
-class Neighbours:
+class OtherBatches:
     """Reads the journals of the other batches under one root, again only where they have grown."""
 
-    def __init__(self, store: Store, batch_id: str, echo: Callable[[BatchItem], EchoClass]) -> None:
+    def __init__(self, store: Store, batch_id: str, identity: Callable[[BatchItem], RequestIdentity]) -> None:
         self._store = store
         self._batch_id = batch_id
-        self._echo = echo
+        self._identity = identity
         self._unreadable: set[str] = set()
-        self._read: dict[str, tuple[str | None, Claims]] = {}
+        self._read: dict[str, tuple[str | None, OtherJobs]] = {}
 
-    def claims(self, provider: str) -> Claims:
+    def jobs(self, provider: str) -> OtherJobs:
         """All ids and open classes of other batches. Raises `StoreError`."""
-        total = Claims()
+        total = OtherJobs()
         for name in possible_batches(self._store):
             if name != self._batch_id:
                 found = self._readable(name, provider)
@@ -53,7 +53,7 @@ class Neighbours:
                 total.incomplete |= found.incomplete
         return total
 
-    def _readable(self, batch_id: str, provider: str) -> Claims:
+    def _readable(self, batch_id: str, provider: str) -> OtherJobs:
         try:
             return self._of(batch_id, provider)
         except StoreError as error:
@@ -62,9 +62,9 @@ class Neighbours:
             if batch_id not in self._unreadable:
                 logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
             self._unreadable.add(batch_id)
-            return Claims(incomplete=True)
+            return OtherJobs(incomplete=True)
 
-    def _of(self, batch_id: str, provider: str) -> Claims:
+    def _of(self, batch_id: str, provider: str) -> OtherJobs:
         known = self._read.get(batch_id)
         last = known[0] if known is not None else None
         grown = [found.key for found in self._store.list(folder(batch_id), after=last)]
@@ -74,13 +74,13 @@ class Neighbours:
         self._read[batch_id] = (grown[-1] if grown else last, claims)
         return claims
 
-    def _look(self, batch_id: str, provider: str) -> Claims:
+    def _look(self, batch_id: str, provider: str) -> OtherJobs:
         plan = read_plan(self._store, batch_id)
         state = read_journal(self._store, batch_id).state
         if plan is None:
-            return Claims()
+            return OtherJobs()
         items = [(item, state[item.index]) for item in plan.of(provider)]
-        return Claims(
+        return OtherJobs(
             ids={charge.id: each.asked_at for _, each in items for charge in each.charges},
-            open_classes={self._echo(item) for item, each in items if may_have_unknown_job(each)},
+            open_classes={self._identity(item) for item, each in items if may_have_unknown_job(each)},
         )

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 
 from prefect_imagine.backoff import backoff
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.cadence import Flight
-from prefect_imagine.engine.provider_run import Lane
-from prefect_imagine.engine.reconciler import Settler
+from prefect_imagine.engine.cadence import RunningJob
+from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.reconciler import Reconciler
 from prefect_imagine.errors import (
     AuthenticationError,
     ProviderError,
@@ -26,20 +26,20 @@ from prefect_imagine.providers.transport.failures import is_moderation
 
 logger = logging.getLogger(__name__)
 
-MISSES = 5
+MAX_MISSED_POLLS = 5
 VANISHED = "vanished"
 OVERDUE_SECONDS = 60.0
 """Between looks at jobs that the run does not wait for any more."""
-UNTOLD = 3
+MAX_UNREPORTED_COSTS = 3
 """Records in a row without a cost, after which none is asked for only to learn it."""
 
 
-class Watcher:
-    """Follows one lane's jobs until there is nothing left to follow."""
+class PollStage:
+    """Follows one run's jobs until there is nothing left to follow."""
 
-    def __init__(self, lane: Lane, offload: Offload) -> None:
-        self._lane = lane
-        self._settler = Settler(lane, offload)
+    def __init__(self, run: ProviderRun, blocking: Blocking) -> None:
+        self._run = run
+        self._reconciler = Reconciler(run, blocking)
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
         self._troubles = 0
@@ -48,142 +48,142 @@ class Watcher:
 
     async def run(self) -> None:
         """Look, at a cadence that spares the rate limit, until all have landed or the run has stopped."""
-        lane = self._lane
+        run = self._run
         try:
-            while not lane.finished:
+            while not run.finished:
                 await self._wait()
-                if lane.gone:
-                    await lane.until(lambda: not lane.in_air)
+                if run.gone:
+                    await run.wait_for(lambda: not run.sending)
                     return
-                if lane.flying and boot_seconds() >= self._next_look:
+                if run.running and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
                     self._next_look = math.inf
-                if lane.open and boot_seconds() >= self._settler.next_read:
-                    await self._patiently(self._settler.settle())
-                await lane.journal.snapshot()
+                if run.open and boot_seconds() >= self._reconciler.next_read:
+                    await self._patiently(self._reconciler.reconcile())
+                await run.journal.snapshot()
         finally:
-            lane.watching = False
-            lane.tell()
+            run.watching = False
+            run.notify()
 
     async def _wait(self) -> None:
-        lane = self._lane
+        run = self._run
         now = boot_seconds()
-        in_tail = not lane.creating or lane.full() or lane.held
-        wait = lane.cadence.wait(
-            lane.flying.values(),
+        in_tail = not run.creating or run.full() or run.held
+        wait = run.cadence.wait(
+            run.running.values(),
             creating=not in_tail,
-            scarce=lane.client.pacer.limited,
+            scarce=run.client.pacer.limited,
             full_in=self._full_in(),
         )
         # Thinking again never puts a look off: what hurries it along may come again and again.
-        self._next_look = min(self._next_look if lane.flying else math.inf, now + wait)
+        self._next_look = min(self._next_look if run.running else math.inf, now + wait)
         wait = max(0.0, self._next_look - now)
-        if lane.open:
-            wait = min(wait, max(0.0, self._settler.next_read - now))
-        elif not lane.flying:
+        if run.open:
+            wait = min(wait, max(0.0, self._reconciler.next_read - now))
+        elif not run.running:
             # Nothing to look at yet: whatever comes up hurries this along or is seen in a moment.
             wait = min(wait, 1.0)
         if wait > 0:
-            await lane.pause(wait)
+            await run.sleep(wait)
             if boot_seconds() < now + wait:
                 return  # hurried: think again about when to look
 
     def _full_in(self) -> float | None:
         """Seconds until creates fill the queue that the provider was found to have."""
-        lane = self._lane
-        if lane.cap is None or not lane.creating:
+        run = self._run
+        if run.max_pending is None or not run.creating:
             return None
-        room = int(lane.cap) - len(lane.flying) - len(lane.in_air)
-        return max(0, room) * lane.client.pacer.seconds_per_request
+        room = int(run.max_pending) - len(run.running) - len(run.sending)
+        return max(0, room) * run.client.pacer.seconds_per_request
 
     async def _patiently(self, work: Awaitable[None]) -> None:
-        lane = self._lane
+        run = self._run
         try:
             await work
         except AuthenticationError as error:
-            lane.halt(StopReason.GONE, f"the key is not accepted any more: {error}")
+            run.halt(StopReason.UNREACHABLE, f"the key is not accepted any more: {error}")
         except ProviderError as error:
             self._troubles += 1
-            if lane.trouble.over():
-                lane.halt(StopReason.GONE, f"no usable answer for too long: {error}")
+            if run.trouble.expired():
+                run.halt(StopReason.UNREACHABLE, f"no usable answer for too long: {error}")
                 return
-            logger.warning("%s: looking again later: %s", lane.provider, error)
+            logger.warning("%s: looking again later: %s", run.provider, error)
             await asyncio.sleep(backoff(min(self._troubles, 5)))
         else:
             self._troubles = 0
-            lane.trouble.clear()
+            run.trouble.clear()
 
     async def look(self) -> None:
         """Look once at everything under way, and write down what has ended."""
-        lane = self._lane
-        followed = {**self._overdue_again(), **lane.flying}
-        seen = await lane.client.poll(list(followed))
-        lane.reads_pass = True
-        if seen and not lane.readable:
-            lane.readable = True
-            lane.tell()
+        run = self._run
+        followed = {**self._overdue_again(), **run.running}
+        seen = await run.client.poll(list(followed))
+        run.reads_pass = True
+        if seen and not run.readable:
+            run.readable = True
+            run.notify()
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._finished(followed[row.id].item, row) for row in landed]
         for row in landed:
-            lane.cadence.learn(followed[row.id], row.lasted)
+            run.cadence.learn(followed[row.id], row.lasted)
         entries += self._given_up(seen)
         if not entries:
             return
-        await lane.record(*entries)
+        await run.record(*entries)
         for entry in entries:
             self._let_go(entry)
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in entries)
-        if unseen and lane.client.lists_refused and not lane.readable:
-            lane.halt(StopReason.UNREADABLE, f"{lane.provider}: this key may not read what it creates")
-        lane.tell()
+        if unseen and run.client.lists_refused and not run.readable:
+            run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
+        run.notify()
 
-    def _overdue_again(self) -> dict[str, Flight]:
+    def _overdue_again(self) -> dict[str, RunningJob]:
         """Jobs that are overdue, when it is time to look at them once more beside the others."""
-        lane = self._lane
-        if not lane.overdue or boot_seconds() < self._overdue_look:
+        run = self._run
+        if not run.overdue or boot_seconds() < self._overdue_look:
             return {}
         self._overdue_look = boot_seconds() + OVERDUE_SECONDS
-        return dict(lane.overdue)
+        return dict(run.overdue)
 
     def _let_go(self, entry: AnyItemRecord) -> None:
-        lane = self._lane
-        state = lane.state(entry.item)
-        flight = lane.flying.pop(state.id or "", None)
+        run = self._run
+        state = run.state(entry.item)
+        job = run.running.pop(state.id or "", None)
         if state.phase is Phase.FINISHED:
-            lane.overdue.pop(state.id or "", None)
-            lane.ready.append(entry.item)
-        elif state.phase is Phase.CREATED and state.id and flight is not None:
-            lane.overdue[state.id] = flight
+            run.overdue.pop(state.id or "", None)
+            run.to_store.append(entry.item)
+        elif state.phase is Phase.CREATED and state.id and job is not None:
+            run.overdue[state.id] = job
 
     def _given_up(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
         """What is not waited for any longer of all that has not ended."""
-        lane = self._lane
-        settled = boot_seconds() - lane.timing.settle
+        run = self._run
+        settled = boot_seconds() - run.timing.settle
         under_way = {
-            job: flight
-            for job, flight in lane.flying.items()
-            if job not in seen or not seen[job].status.terminal
+            job: each for job, each in run.running.items() if job not in seen or not seen[job].status.terminal
         }
         self._misses.update(
             job for job, each in under_way.items() if job not in seen and each.since < settled
         )
         entries: list[AnyItemRecord] = []
-        for job, flight in under_way.items():
-            if job not in seen and self._misses[job] >= MISSES:
-                message = f"{lane.provider} does not know generation {job} any more"
-                entries.append(Failed(item=flight.item, at=utc_now(), reason=VANISHED, message=message))
-            elif flight.overdue(lane.timing.longest(flight.kind)):
+        for job, each in under_way.items():
+            if job not in seen and self._misses[job] >= MAX_MISSED_POLLS:
+                message = f"{run.provider} does not know generation {job} any more"
+                entries.append(Failed(item=each.item, at=utc_now(), reason=VANISHED, message=message))
+            elif each.overdue(run.timing.longest(each.kind)):
                 message = f"generation {job} has not ended; a later run looks again"
-                entries.append(Failed(item=flight.item, at=utc_now(), reason="timeout", message=message))
+                entries.append(Failed(item=each.item, at=utc_now(), reason="timeout", message=message))
         return entries
 
     async def _finished(self, index: int, row: Generation) -> Finished:
-        known = next((each for each in self._lane.state(index).charges if each.id == row.id), None)
+        known = next((each for each in self._run.state(index).charges if each.id == row.id), None)
         charged = known.credits if known is not None else None
         refund = None
         # A list may leave out what the record has: a refund, or the cost of a job found in the history.
-        untold = row.credits is None and charged is None and self._lane.client.capabilities.credits_on_create
-        if (untold and self._told_nothing < UNTOLD) or row.status is not GenerationStatus.SUCCEEDED:
+        untold = row.credits is None and charged is None and self._run.client.capabilities.credits_on_create
+        if (
+            untold and self._told_nothing < MAX_UNREPORTED_COSTS
+        ) or row.status is not GenerationStatus.SUCCEEDED:
             row = await self._fresh(row)
             if untold:
                 self._told_nothing = self._told_nothing + 1 if row.credits is None else 0
@@ -208,7 +208,7 @@ class Watcher:
     async def _fresh(self, row: Generation) -> Generation:
         """A job's record again, in full; as it was where it cannot be had."""
         try:
-            fresh = await self._lane.client.fetch(row.id)
+            fresh = await self._run.client.fetch(row.id)
         except ProviderError:
             return row
         return fresh if fresh.status.terminal else row

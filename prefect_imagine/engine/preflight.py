@@ -21,7 +21,7 @@ from prefect_imagine.errors import (
     ServerError,
 )
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
@@ -157,7 +157,7 @@ def _refuses_key(error: ProviderError) -> bool:
 
 def make_plan(
     batch_id: str,
-    asked: Sequence[Asked],
+    asked: Sequence[RequestedItem],
     clients: Mapping[str, ProviderClient],
     inspection: Inspection,
     options: BatchOptions,
@@ -187,7 +187,7 @@ def make_plan(
 
 
 def check_requests(
-    asked: Sequence[Asked],
+    asked: Sequence[RequestedItem],
     clients: Mapping[str, ProviderClient],
     inspection: Inspection,
     problems: Problems,
@@ -205,7 +205,7 @@ def check_requests(
             problems.add(message, row=each.row, column=column)
 
 
-def check_unasked(provider: str, asked: Sequence[Asked], problems: Problems) -> None:
+def check_unasked(provider: str, asked: Sequence[RequestedItem], problems: Problems) -> None:
     """Note what a provider is known to refuse without being asked, which takes no key. What models it has is
     not known where it lists them."""
     client = open_client(Account(provider, key=SecretStr("none")), pacer=Pacer())

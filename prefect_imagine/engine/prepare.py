@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, check_same, read_plan, write_plan
 from prefect_imagine.batches.reading import read_journal
@@ -23,7 +23,7 @@ from prefect_imagine.engine.preflight import (
 )
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.limits.pacing import SharedLimit
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Balance
@@ -44,7 +44,7 @@ Shared = Callable[[Account], SharedLimit | None]
 
 
 @dataclass(frozen=True)
-class Opened:
+class PreparedBatch:
     """A batch that may be run.
 
     Attributes:
@@ -64,22 +64,22 @@ class Opened:
         return not self.clients
 
 
-handed_over: ContextVar[Opened | None] = ContextVar("prefect_imagine_handed_over", default=None)
-"""A batch that the surrounding code has opened already, so that a flow need not look everything up again."""
+handed_over: ContextVar[PreparedBatch | None] = ContextVar("prefect_imagine_handed_over", default=None)
+"""A batch that the surrounding code has prepared already, so that a flow need not look it all up again."""
 
 
 @asynccontextmanager
-async def open_batch(
+async def prepare_batch(
     store: Store,
     batch_id: str,
-    asked: Sequence[Asked] | None,
+    asked: Sequence[RequestedItem] | None,
     accounts: Accounts,
     options: BatchOptions,
     shared: Shared = lambda account: None,
-) -> AsyncIterator[Opened]:
+) -> AsyncIterator[PreparedBatch]:
     """Read the batch's plan, or make one of what is asked, and open the clients that it needs.
 
-    Spends nothing and writes nothing: `keep` writes a fresh plan.
+    Spends nothing and writes nothing: `persist_plan` writes a fresh plan.
 
     Args:
         shared: finds the limit that an account's key shares with other machines, if any.
@@ -88,14 +88,14 @@ async def open_batch(
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
             read.
     """
-    offload = Offload(patience=STORE_SECONDS)
+    blocking = Blocking(patience=STORE_SECONDS)
     try:
-        plan = await offload(read_plan, store, batch_id)
-        state = (await offload(read_journal, store, batch_id)).state if plan is not None else BatchState()
+        plan = await blocking(read_plan, store, batch_id)
+        state = (await blocking(read_journal, store, batch_id)).state if plan is not None else BatchState()
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
-        await offload.aclose()
+        await blocking.aclose()
     if plan is None and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
@@ -111,22 +111,22 @@ async def open_batch(
         if plan is None:
             prices = _prices(found, options)
             plan = make_plan(batch_id, asked or (), clients, inspection, options, prices)
-        yield Opened(plan, state, clients, inspection.balances, fresh)
+        yield PreparedBatch(plan, state, clients, inspection.balances, fresh)
 
 
-def to_create(opened: Opened, options: BatchOptions) -> list[BatchItem]:
+def to_create(prepared: PreparedBatch, options: BatchOptions) -> list[BatchItem]:
     """The items that a run with these options may create: of an open one that it was not accepted may yet
     turn out."""
 
     def wanted(item: BatchItem) -> bool:
-        phase = opened.state[item.index].phase
+        phase = prepared.state[item.index].phase
         return phase in (Phase.PLANNED, Phase.OPEN) or options.creates_again(phase)
 
-    return list(filter(wanted, opened.plan.items))
+    return list(filter(wanted, prepared.plan.items))
 
 
 async def raise_problems(
-    asked: Sequence[Asked], accounts: Accounts, options: BatchOptions, problems: Problems
+    asked: Sequence[RequestedItem], accounts: Accounts, options: BatchOptions, problems: Problems
 ) -> None:
     """Raise `InvalidPromptsError` with these problems of a prompts file, and with what the providers would
     refuse of those prompts that could be read, as far as they can be asked."""
@@ -135,7 +135,7 @@ async def raise_problems(
 
 
 async def _note_refused(
-    asked: Sequence[Asked], accounts: Accounts, options: BatchOptions, problems: Problems
+    asked: Sequence[RequestedItem], accounts: Accounts, options: BatchOptions, problems: Problems
 ) -> None:
     async def ask(provider: str) -> None:
         own = [each for each in asked if each.request.provider == provider]
@@ -149,7 +149,7 @@ async def _note_refused(
     await asyncio.gather(*map(ask, _asked_providers(asked)))
 
 
-def _or_problems(asked: Sequence[Asked], accounts: Accounts, options: BatchOptions) -> Accounts:
+def _or_problems(asked: Sequence[RequestedItem], accounts: Accounts, options: BatchOptions) -> Accounts:
     """Finds accounts; where one is missing, tells with it whatever else is wrong with the prompts."""
 
     async def find(providers: Sequence[str]) -> Mapping[str, Account]:
@@ -165,29 +165,29 @@ def _or_problems(asked: Sequence[Asked], accounts: Accounts, options: BatchOptio
     return find
 
 
-async def keep(store: Store, opened: Opened) -> Opened:
+async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
     """Write a fresh plan, after making sure that the store takes what is going to be paid for; returns the
     batch with the plan that stands.
 
     Raises:
         ConfigurationError: the store cannot be written.
     """
-    if opened.settled:
-        return opened
-    offload = Offload(patience=STORE_SECONDS)
+    if prepared.settled:
+        return prepared
+    blocking = Blocking(patience=STORE_SECONDS)
     try:
-        await offload(store.check_writable)
-        if not opened.fresh or await offload(write_plan, store, opened.plan):
-            return opened
+        await blocking(store.check_writable)
+        if not prepared.fresh or await blocking(write_plan, store, prepared.plan):
+            return prepared
         # Somebody made the same batch in this moment: theirs stands, with the seeds that they drew.
-        known = await offload(read_plan, store, opened.plan.batch_id)
+        known = await blocking(read_plan, store, prepared.plan.batch_id)
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
-        await offload.aclose()
-    if known is None or known.asked != opened.plan.asked:
-        raise ConfigurationError(f"batch {opened.plan.batch_id!r} has just been made with other prompts")
-    return replace(opened, plan=known)
+        await blocking.aclose()
+    if known is None or known.asked != prepared.plan.asked:
+        raise ConfigurationError(f"batch {prepared.plan.batch_id!r} has just been made with other prompts")
+    return replace(prepared, plan=known)
 
 
 @asynccontextmanager
@@ -216,7 +216,7 @@ def _unsettled(plan: Plan, state: BatchState, options: BatchOptions) -> list[str
     return [name for name in plan.providers if any(map(goes_on, plan.of(name)))]
 
 
-def _asked_providers(asked: Sequence[Asked]) -> list[str]:
+def _asked_providers(asked: Sequence[RequestedItem]) -> list[str]:
     return list(dict.fromkeys(each.request.provider for each in asked))
 
 

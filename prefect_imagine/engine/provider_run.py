@@ -20,26 +20,26 @@ from prefect_imagine.billing.budget import Budget
 from prefect_imagine.billing.usage import committed
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.attempts import OpenAttempt
-from prefect_imagine.engine.cadence import Cadence, Flight
-from prefect_imagine.engine.identity import EchoClass, echo_class
-from prefect_imagine.engine.other_batches import Neighbours
+from prefect_imagine.engine.cadence import Cadence, RunningJob
+from prefect_imagine.engine.identity import RequestIdentity, request_identity
+from prefect_imagine.engine.other_batches import OtherBatches
 from prefect_imagine.providers.protocol import ProviderClient
 
 logger = logging.getLogger(__name__)
 
 
-LOSSES = 4
+MAX_LOST_CREATES = 4
 """Creates of one item, each lost and proven absent, after which it is given up where others are accepted."""
 
 
-class Trouble:
+class FailureTimer:
     """How long a provider has been failing without a break."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._since: float | None = None
 
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Note a failure; whether patience is at its end."""
         self._since = self._since or boot_seconds()
         return boot_seconds() - self._since > self._patience
@@ -49,20 +49,20 @@ class Trouble:
         self._since = None
 
 
-class Lane:
-    """One provider's part of a running batch. Its stages share it; nothing else is shared between lanes
+class ProviderRun:
+    """One provider's part of a running batch. Its stages share it; nothing else is shared between runs
     but the journal and the budget.
 
     Attributes:
         held: whether nothing is created for now, because somebody has paused the run.
         todo: items to create, in order.
-        in_air: items whose create is being sent right now.
+        sending: items whose create is being sent right now.
         open: attempts whose outcome is not known.
-        flying: jobs under way, by the provider's id.
+        running: jobs under way, by the provider's id.
         overdue: jobs that the run does not wait for any more, and takes in all the same if they end while it
             follows others.
-        ready: items to store, in the order of their completion.
-        cap: how many jobs may be pending at once, where the provider was found to limit that.
+        to_store: items to store, in the order of their completion.
+        max_pending: how many jobs may be pending at once, where the provider was found to limit that.
         order: when in the journal's order each id became known.
         readable: whether a job of this key has been read.
         accepted: how many creates this run has seen accepted.
@@ -79,7 +79,7 @@ class Lane:
         journal: Journal,
         budget: Budget,
         options: BatchOptions,
-        neighbours: Callable[[Callable[[BatchItem], EchoClass]], Neighbours],
+        other_batches: Callable[[Callable[[BatchItem], RequestIdentity]], OtherBatches],
         *,
         create: bool = True,
     ) -> None:
@@ -91,21 +91,21 @@ class Lane:
         self.budget = budget
         self.options = options
         self.timing = options.timing
-        self.neighbours = neighbours(self.echo)
+        self.other_batches = other_batches(self.identity)
         self.cadence = Cadence()
-        self.trouble = Trouble(options.timing.patience)
+        self.trouble = FailureTimer(options.timing.patience)
         self.stop: Stop | None = None
         self.held = False
         self.todo: deque[int] = deque()
-        self.in_air: set[int] = set()
+        self.sending: set[int] = set()
         self.open: dict[int, OpenAttempt] = {}
-        self.flying: dict[str, Flight] = {}
-        self.overdue: dict[str, Flight] = {}
-        self.ready: deque[int] = deque()
+        self.running: dict[str, RunningJob] = {}
+        self.overdue: dict[str, RunningJob] = {}
+        self.to_store: deque[int] = deque()
         self.watching = True
         self.reads_pass = False
         self.pending_waves = 0
-        self.cap: float | None = None
+        self.max_pending: float | None = None
         self.order: dict[str, int] = {}
         self._known_since: dict[str, float] = {}
         self.history_usable = True
@@ -113,12 +113,12 @@ class Lane:
         self.accepted = 0
         self._losses: dict[int, list[int]] = {}  # by item: how many were accepted before each
         self.unread: set[int] = set()
-        self.last_sent: dict[EchoClass, float] = {}
+        self.last_sent: dict[RequestIdentity, float] = {}
         self.probe: int | None = None
         self.sends: set[asyncio.Task[None]] = set()
-        self._classes: Counter[tuple[EchoClass, str]] = Counter()
-        self._news = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._classes: Counter[tuple[RequestIdentity, str]] = Counter()
+        self._changed = asyncio.Event()
+        self._wake = asyncio.Event()
         self._creates = create
         self._load()
 
@@ -133,33 +133,33 @@ class Lane:
             elif state.phase in looked_for and state.intent is not None:
                 self.open[item.index] = self.reopened(item, state.intent)
             elif state.phase is Phase.CREATED and state.id is not None:
-                self.flying[state.id] = self.flight(item)
+                self.running[state.id] = self.running_job(item)
             elif state.phase is Phase.FINISHED:
-                self.ready.append(item.index)
+                self.to_store.append(item.index)
 
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""
         return self.journal.state[index]
 
     def owned(self) -> dict[str, BatchItem]:
-        """The provider's ids of all jobs of this lane's items."""
+        """The provider's ids of all jobs of this run's items."""
         return {charge.id: item for item in self.items for charge in self.state(item.index).charges}
 
-    def unsettled(self) -> set[EchoClass]:
+    def unsettled(self) -> set[RequestIdentity]:
         """What is asked for by creates that are being sent, open, or unknown."""
-        sent = (self.echo(self.plan.item(index)) for index in self.in_air)
-        return {*sent, *self.unknown_requests(), *(attempt.echo for attempt in self.open.values())}
+        sent = (self.identity(self.plan.item(index)) for index in self.sending)
+        return {*sent, *self.unknown_requests(), *(attempt.identity for attempt in self.open.values())}
 
-    def unknown_requests(self) -> dict[EchoClass, set[str]]:
+    def unknown_requests(self) -> dict[RequestIdentity, set[str]]:
         """The fingerprints of requests that may have a job that is not known, by class."""
-        found: dict[EchoClass, set[str]] = {}
+        found: dict[RequestIdentity, set[str]] = {}
         for item in self.items:
             if may_have_unknown_job(self.state(item.index)) and item.index not in self.open:
-                found.setdefault(self.echo(item), set()).add(item.request.fingerprint)
+                found.setdefault(self.identity(item), set()).add(item.request.fingerprint)
         return found
 
     def visible(self) -> dict[str, tuple[BatchItem, datetime]]:
-        """The jobs of this lane's items that have been known for so long that the history must show them,
+        """The jobs of this run's items that have been known for so long that the history must show them,
         with the provider's time at which each was asked for."""
         known = boot_seconds() - self.timing.settle
         return {
@@ -176,17 +176,17 @@ class Lane:
         told = (state for state in states if state.asked_at != self.plan.planned_at)
         return {state.id: state.asked_at for state in told if state.id and state.asked_at}
 
-    def echo(self, item: BatchItem) -> EchoClass:
+    def identity(self, item: BatchItem) -> RequestIdentity:
         """What the provider's history will show of an item."""
-        return echo_class(item.request, self.client.wire_prompt(item.request))
+        return request_identity(item.request, self.client.wire_prompt(item.request))
 
     def correlator(self, item: BatchItem, attempt: int) -> str:
         """Our mark on one attempt, for providers that echo one."""
         return f"{item.item_id}:{attempt}"
 
-    def flight(self, item: BatchItem) -> Flight:
+    def running_job(self, item: BatchItem) -> RunningJob:
         """A job of an item, under way from now."""
-        return Flight(item.index, boot_seconds(), item.request.kind, item.request.model)
+        return RunningJob(item.index, boot_seconds(), item.request.kind, item.request.model)
 
     def reopened(self, item: BatchItem, intent: Intent) -> OpenAttempt:
         """The open attempt that an intent became. A process that cannot tell the intent's age waits as
@@ -195,7 +195,7 @@ class Lane:
         return OpenAttempt(
             item=item.index,
             attempt=intent.attempt,
-            echo=self.echo(item),
+            identity=self.identity(item),
             correlator=self.correlator(item, intent.attempt),
             provider_at=intent.provider_at,
             since=min(intent.boot_at, boot_seconds()) if same_boot else boot_seconds(),
@@ -215,27 +215,27 @@ class Lane:
                 self.open.pop(entry.item, None)
             spent = committed(self.plan.item(entry.item), self.state(entry.item))
             self.budget.settle(self.provider, entry.item, spent)
-        self.tell()
+        self.notify()
 
     def halt(self, reason: StopReason, message: str) -> None:
         """Create nothing more in this run. That somebody asked for it outweighs all other reasons, and that
         the provider is gone those that leave something to follow."""
         asked = reason in ASKED and not self.stopped
-        outweighs = asked or (reason is StopReason.GONE and not self.stopped)
+        outweighs = asked or (reason is StopReason.UNREACHABLE and not self.stopped)
         if self.stop is None or outweighs:
             logger.warning("%s: no more creates: %s", self.provider, message)
             self.stop = Stop(reason, message)
-        self.hurry()
+        self.wake()
 
     def hold(self, held: bool) -> None:
         """Create nothing for now, or go on."""
         self.held = held
-        self.tell()
+        self.notify()
 
     @property
     def gone(self) -> bool:
         """Whether following what is under way is pointless too."""
-        return self.stop is not None and (self.stop.reason is StopReason.GONE or self.stopped)
+        return self.stop is not None and (self.stop.reason is StopReason.UNREACHABLE or self.stopped)
 
     @property
     def stopped(self) -> bool:
@@ -250,69 +250,73 @@ class Lane:
     @property
     def creating(self) -> bool:
         """Whether creates are to come or under way."""
-        return bool(self.in_air) or (self.stop is None and bool(self.todo or self.open or self.pending_waves))
+        return bool(self.sending) or (
+            self.stop is None and bool(self.todo or self.open or self.pending_waves)
+        )
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to follow."""
         if self.gone:
-            return not self.in_air
-        return not (self.creating or self.flying or self.open)
+            return not self.sending
+        return not (self.creating or self.running or self.open)
 
     def full(self, coming: Collection[int] = ()) -> bool:
         """Whether the provider will take no more jobs for now, if it gets those that are coming."""
-        return self.cap is not None and len(self.flying) + len(self.in_air.union(coming)) >= int(self.cap)
+        return self.max_pending is not None and len(self.running) + len(self.sending.union(coming)) >= int(
+            self.max_pending
+        )
 
-    def enter(self, item: BatchItem) -> bool:
-        """Take a place among the creates of one echo class, if there may be one now.
+    def acquire(self, item: BatchItem) -> bool:
+        """Take a place among the creates of one identity, if there may be one now.
 
         While an attempt of the class is open, or one with other settings is under way, there may not:
         the history could not tell their jobs apart. But the probe may pass those that were asked for just as
         it is: they wait for it.
         """
-        echo = self.echo(item)
+        identity = self.identity(item)
         fingerprint = item.request.fingerprint
         waiting = {
             self.plan.item(attempt.item).request.fingerprint
             for attempt in self.open.values()
-            if attempt.echo == echo
+            if attempt.identity == identity
         }
         if waiting and not (item.index == self.probe and waiting == {fingerprint}):
             return False
-        if any(one == echo and other != fingerprint for one, other in self._classes):
+        if any(one == identity and other != fingerprint for one, other in self._classes):
             return False
-        self._classes[echo, fingerprint] += 1
+        self._classes[identity, fingerprint] += 1
         return True
 
-    def leave(self, item: BatchItem) -> None:
+    def release(self, item: BatchItem) -> None:
         """Give the place back."""
-        key = (self.echo(item), item.request.fingerprint)
+        key = (self.identity(item), item.request.fingerprint)
         self._classes[key] -= 1
         if not self._classes[key]:
             del self._classes[key]
-        self.tell()
+        self.notify()
 
-    def take_off(self, item: BatchItem) -> None:
+    def begin_send(self, item: BatchItem) -> None:
         """A create of this item is being sent from now on."""
-        self.in_air.add(item.index)
-        self.last_sent[self.echo(item)] = boot_seconds()
+        self.sending.add(item.index)
+        self.last_sent[self.identity(item)] = boot_seconds()
 
-    def touch_down(self, item: BatchItem) -> None:
+    def end_send(self, item: BatchItem) -> None:
         """It is no longer."""
-        self.in_air.discard(item.index)
-        self.last_sent[self.echo(item)] = boot_seconds()
-        self.tell_created()
+        self.sending.discard(item.index)
+        self.last_sent[self.identity(item)] = boot_seconds()
+        self.notify_created()
 
-    def lose(self, item: BatchItem, intent: Intent, rank: int) -> None:
+    def mark_ambiguous(self, item: BatchItem, intent: Intent, rank: int) -> None:
         """A create was sent and its outcome is not known. `rank`: how many ids were known before it."""
         self.open[item.index] = self.reopened(item, intent).ranked(rank)
         self._losses.setdefault(item.index, []).append(self.accepted)
-        self.hurry()
+        self.wake()
 
-    def hopeless(self, index: int) -> bool:
+    def attempts_exhausted(self, index: int) -> bool:
         """Whether an item's creates are lost again and again while the provider takes others."""
         losses = self._losses.get(index, [])
-        return len(losses) >= LOSSES and self.accepted > losses[0]
+        return len(losses) >= MAX_LOST_CREATES and self.accepted > losses[0]
 
     @property
     def waiting(self) -> bool:
@@ -320,52 +324,52 @@ class Lane:
         not known yet whether what this key creates can be read at all."""
         return self.held or not self.unread.isdisjoint(self.open)
 
-    def quiet_since(self, echo: EchoClass, moment: float) -> bool:
+    def quiet_since(self, identity: RequestIdentity, moment: float) -> bool:
         """Whether no create of this class has been under way at any time from then on."""
-        airborne = any(self.echo(self.plan.item(index)) == echo for index in self.in_air)
-        return not airborne and self.last_sent.get(echo, 0.0) < moment
+        airborne = any(self.identity(self.plan.item(index)) == identity for index in self.sending)
+        return not airborne and self.last_sent.get(identity, 0.0) < moment
 
-    def again(self, index: int) -> None:
+    def requeue(self, index: int) -> None:
         """An item turned out not to have been created: create it, if this run creates."""
         self.open.pop(index, None)
         if self._creates:
             self.todo.append(index)
-        self.tell()
+        self.notify()
 
     def leave_open(self, index: int) -> None:
         """This run cannot find out what became of an item's create: a later one may."""
         self.open.pop(index, None)
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Something changed: let everybody who waits look again."""
-        self._news.set()
-        self._news = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def tell_created(self) -> None:
+    def notify_created(self) -> None:
         """A create has ended: after the last one there is nothing left to do but to look."""
         if self.creating:
-            self.tell()
+            self.notify()
         else:
-            self.hurry()
+            self.wake()
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Something changed that should not wait for the next look."""
-        self._hurry.set()
-        self.tell()
+        self._wake.set()
+        self.notify()
 
-    async def until(self, ready: Callable[[], bool], seconds: float | None = None) -> None:
+    async def wait_for(self, ready: Callable[[], bool], seconds: float | None = None) -> None:
         """Wait until something holds, at most so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not ready():
-                    await self._news.wait()
+                    await self._changed.wait()
 
-    async def pause(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Wait, unless something urgent comes."""
-        self._hurry.clear()
+        self._wake.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds)
+            await asyncio.wait_for(self._wake.wait(), seconds)
 
     def send(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """Start what must go on to its end although its wave is cancelled."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
@@ -25,9 +25,9 @@ from prefect_imagine.engine.attempts import (
     skew_of,
     window_of,
 )
-from prefect_imagine.engine.identity import EchoClass
+from prefect_imagine.engine.identity import RequestIdentity
 from prefect_imagine.engine.judgement import Evidence, judge
-from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -69,20 +69,20 @@ class _Reading:
     witnessed: bool
 
 
-class Settler:
-    """Settles one lane's open attempts."""
+class Reconciler:
+    """Settles one run's open attempts."""
 
-    def __init__(self, lane: Lane, offload: Offload) -> None:
-        self._lane = lane
-        self._offload = offload
+    def __init__(self, run: ProviderRun, blocking: Blocking) -> None:
+        self._run = run
+        self._blocking = blocking
         self._last_read = -math.inf
 
     @property
     def next_read(self) -> float:
         """Boot clock of the moment for the next read of the history, which is read for all attempts at once:
         when the first of them is due, but not before the last read is some seconds old."""
-        proof = self._lane.timing.absent_after
-        due = min((self._due(each, proof) for each in self._lane.open.values()), default=math.inf)
+        proof = self._run.timing.absent_after
+        due = min((self._due(each, proof) for each in self._run.open.values()), default=math.inf)
         return max(due, self._last_read + proof * BETWEEN_READS)
 
     def _due(self, attempt: OpenAttempt, proof: float) -> float:
@@ -92,19 +92,19 @@ class Settler:
             return attempt.since + LOOKS[attempt.looks] * proof
         return max(attempt.since + proof, self._last_read + proof * AFTER_PROOF)
 
-    async def settle(self) -> None:
+    async def reconcile(self) -> None:
         """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
-        lane = self._lane
+        run = self._run
         self._last_read = boot_seconds()
-        attempts = [each for each in lane.open.values() if lane.quiet_since(each.echo, math.inf)]
+        attempts = [each for each in run.open.values() if run.quiet_since(each.identity, math.inf)]
         if not attempts:
             return
-        classes: dict[EchoClass, list[OpenAttempt]] = {}
+        classes: dict[RequestIdentity, list[OpenAttempt]] = {}
         for attempt in attempts:
-            classes.setdefault(attempt.echo, []).append(attempt)
+            classes.setdefault(attempt.identity, []).append(attempt)
         # The rows of a single prompt show most jobs, with one request; later looks read the list.
         first = all(each.looks == 0 for each in attempts)
-        alone = lane.client.capabilities.correlator and len(classes) == 1 and first
+        alone = run.client.capabilities.correlator and len(classes) == 1 and first
         try:
             reading = await self._read(attempts, self._prompt_of(attempts[0]) if alone else None)
             await self._settle_groups(list(classes.values()), reading)
@@ -116,28 +116,28 @@ class Settler:
             await self._history_unusable(attempts, error)
 
     def _prompt_of(self, attempt: OpenAttempt) -> str:
-        return self._lane.client.wire_prompt(self._lane.plan.item(attempt.item).request)
+        return self._run.client.wire_prompt(self._run.plan.item(attempt.item).request)
 
     async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
         """The history from its newest page back to where it covers all of these attempts."""
-        lane = self._lane
+        run = self._run
         begun = boot_seconds()
         known = self._known(attempts, prompt)
-        asked_at = lane.asked_at()
+        asked_at = run.asked_at()
         pages: list[HistoryPage] = []
 
         def weighed() -> tuple[Window, timedelta | None, bool]:
             rows = [row for each in pages for row in each.generations]
-            behind = behind_at_most(rows, lane.client.clock.now())
+            behind = behind_at_most(rows, run.client.clock.now())
             skew = skew_of(rows, asked_at)
-            window = window_of(attempts, skew, lane.timing.margin, behind)
+            window = window_of(attempts, skew, run.timing.margin, behind)
             return window, skew, covers(pages, window.doubtful_from, known)
 
         covered, skew = False, None
-        window = window_of(attempts, None, lane.timing.margin)
-        async for page in lane.client.history(since=window.doubtful_from, prompt=prompt):
+        window = window_of(attempts, None, run.timing.margin)
+        async for page in run.client.history(since=window.doubtful_from, prompt=prompt):
             pages.append(page)
-            window, skew, covered = await self._offload.once(weighed)
+            window, skew, covered = await self._blocking.once(weighed)
             if covered:
                 break
         rows = tuple(row for page in pages for row in page.generations)
@@ -145,57 +145,59 @@ class Settler:
 
     def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
         """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
-        lane = self._lane
+        run = self._run
         rank = min(attempt.known_before for attempt in attempts)
         first = min(attempt.provider_at for attempt in attempts)
         due = {
             job: asked_at
-            for job, (item, asked_at) in lane.visible().items()
-            if prompt is None or lane.client.wire_prompt(item.request) == prompt
+            for job, (item, asked_at) in run.visible().items()
+            if prompt is None or run.client.wire_prompt(item.request) == prompt
         }
         return Known(
-            before={job for job, place in lane.order.items() if place < rank},
+            before={job for job, place in run.order.items() if place < rank},
             due={job for job, asked_at in due.items() if asked_at >= first},
             earlier={job for job, asked_at in due.items() if asked_at < first},
         )
 
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
-        lane = self._lane
+        run = self._run
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
-        claims = await self._offload(lane.neighbours.claims, lane.provider)
-        unknown = lane.unknown_requests()
-        reused = await self._offload.once(reused_ids, reading.rows, claims.ids, reading.skew)
-        own = {job: lane.echo(item) for job, item in lane.owned().items()}
-        by_mark = lane.client.capabilities.correlator
+        claims = await self._blocking(run.other_batches.jobs, run.provider)
+        unknown = run.unknown_requests()
+        reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
+        own = {job: run.identity(item) for job, item in run.owned().items()}
+        by_mark = run.client.capabilities.correlator
         evidence = Evidence(
             rows=reading.rows,
             window=reading.window,
             own=own,
             taken=own.keys() | claims.ids.keys(),
             reused=reused - own.keys(),
-            unsettled=lane.unsettled() | claims.open_classes,
+            unsettled=run.unsettled() | claims.open_classes,
             by_mark=by_mark,
         )
-        for group, findings in zip(groups, await self._offload.once(judge, groups, evidence), strict=True):
-            echo = group[0].echo
-            if not lane.quiet_since(echo, reading.begun):
+        for group, findings in zip(groups, await self._blocking.once(judge, groups, evidence), strict=True):
+            identity = group[0].identity
+            if not run.quiet_since(identity, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            asked = {lane.plan.item(attempt.item).request.fingerprint for attempt in group}
-            rivals = claims.incomplete or echo in claims.open_classes or unknown.get(echo, asked) - asked
+            asked = {run.plan.item(attempt.item).request.fingerprint for attempt in group}
+            rivals = (
+                claims.incomplete or identity in claims.open_classes or unknown.get(identity, asked) - asked
+            )
             for finding in findings:
                 await self._settle_one(finding, reading, contested=bool(rivals) and not _marked(finding))
 
     async def _settle_one(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
-        lane = self._lane
+        run = self._run
         attempt = finding.attempt
         if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
             await self._adopt(attempt, finding.job)
             return
-        proof = lane.timing.absent_after
+        proof = run.timing.absent_after
         late = reading.begun - attempt.since >= proof
         looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
         looked = attempt.looked(covered=reading.covered, late=late)
-        lane.open[attempt.item] = looked
+        run.open[attempt.item] = looked
         not_seen = finding.verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
             await self._not_there(attempt, reading)
@@ -205,28 +207,28 @@ class Settler:
     async def _not_there(self, attempt: OpenAttempt, reading: _Reading) -> None:
         """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
         one item at a time is created again upon that: its new job is what the history then has to show."""
-        lane = self._lane
+        run = self._run
         if not reading.witnessed and not self._may_probe(attempt.item):
-            if not lane.creates:
-                lane.leave_open(attempt.item)
+            if not run.creates:
+                run.leave_open(attempt.item)
             return
         if not reading.witnessed:
-            lane.probe = attempt.item
+            run.probe = attempt.item
         await self._absent(attempt)
 
     def _may_probe(self, item: int) -> bool:
-        lane = self._lane
-        if not lane.creates:
+        run = self._run
+        if not run.creates:
             return False
-        probed = lane.probe
-        return probed is None or probed == item or lane.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
+        probed = run.probe
+        return probed is None or probed == item or run.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
 
     async def _absent(self, attempt: OpenAttempt) -> None:
-        lane = self._lane
-        if lane.hopeless(attempt.item):
+        run = self._run
+        if run.attempts_exhausted(attempt.item):
             message = "the provider failed each of its creates and accepted none, while it took others"
             logger.warning("item %s is given up: %s", attempt.item, message)
-            await lane.record(
+            await run.record(
                 Refused(
                     item=attempt.item,
                     at=utc_now(),
@@ -236,49 +238,49 @@ class Settler:
                     message=message,
                 )
             )
-            lane.open.pop(attempt.item, None)
-            lane.tell()
+            run.open.pop(attempt.item, None)
+            run.notify()
             return
-        await lane.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
-        lane.again(attempt.item)
+        await run.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
+        run.requeue(attempt.item)
 
     async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
-        lane = self._lane
+        run = self._run
         logger.info("item %s: its job %s was found in the history", attempt.item, job.id)
-        await lane.record(
+        await run.record(
             Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
         )
-        lane.open.pop(attempt.item, None)
-        lane.flying[job.id] = lane.flight(lane.plan.item(attempt.item))
-        lane.tell()
+        run.open.pop(attempt.item, None)
+        run.running[job.id] = run.running_job(run.plan.item(attempt.item))
+        run.notify()
 
     async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:
-        lane = self._lane
-        if lane.history_usable:
-            logger.warning("%s: the history cannot be used: %s", lane.provider, error)
-        lane.history_usable = False
+        run = self._run
+        if run.history_usable:
+            logger.warning("%s: the history cannot be used: %s", run.provider, error)
+        run.history_usable = False
         for attempt in attempts:
-            if attempt.looks >= 2 or lane.client.lists_refused:
+            if attempt.looks >= 2 or run.client.lists_refused:
                 await self._unknown(attempt, f"the history cannot be used: {error}")
                 self._stop_if_unreadable(attempt)
             else:
-                lane.open[attempt.item] = attempt.looked(covered=False, late=False)
+                run.open[attempt.item] = attempt.looked(covered=False, late=False)
 
     def _stop_if_unreadable(self, attempt: OpenAttempt) -> None:
         """Create nothing more where neither the answers nor the history show what is created."""
-        lane = self._lane
-        if attempt.item in lane.unread:
-            lane.halt(
+        run = self._run
+        if attempt.item in run.unread:
+            run.halt(
                 StopReason.UNREADABLE,
-                f"{lane.provider} answers creates without a job, and this key may not read its history: give "
+                f"{run.provider} answers creates without a job, and this key may not read its history: give "
                 "it the right to read what it creates",
             )
 
     async def _unknown(self, attempt: OpenAttempt, message: str) -> None:
-        lane = self._lane
+        run = self._run
         logger.error("item %s may have been paid for: %s", attempt.item, message)
-        await lane.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
-        lane.hurry()
+        await run.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
+        run.wake()
 
 
 def _marked(finding: Finding) -> bool:

@@ -8,20 +8,20 @@ from datetime import datetime
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.engine.prepare import Accounts, raise_problems
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.prompts.requested import Asked, Defaults, Prompt, ask, prompts_to_rows
+from prefect_imagine.prompts.requested import Defaults, Prompt, RequestedItem, ask, prompts_to_rows
 from prefect_imagine.prompts.rotation import Rotation, rotated
 from prefect_imagine.prompts.source import asked_in
 from prefect_imagine.prompts.templates import variables
 
 
-async def asked_for(
+async def resolve(
     prompts: Sequence[Prompt] | str | None,
     defaults: Defaults,
     rotation: Rotation | None,
     at: datetime,
     accounts: Accounts,
     options: BatchOptions,
-) -> list[Asked] | None:
+) -> list[RequestedItem] | None:
     """The generations that a list of prompts, or a file of them, asks for at a local time; `None` where
     there are no prompts: a batch is to be resumed.
 

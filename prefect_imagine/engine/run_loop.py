@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.session import GRACE_SECONDS, Session
 from prefect_imagine.errors import FencedError
 
@@ -30,7 +30,7 @@ class Stages(Protocol):
         """Store a wave of finished items."""
 
 
-async def run(session: Session, stages: Stages | None = None) -> None:
+async def run_session(session: Session, stages: Stages | None = None) -> None:
     """Run a session's batch as far as it goes: all providers side by side."""
     running = asyncio.ensure_future(_run_all(session, stages or session))
     stopped = asyncio.ensure_future(session.stopped.wait())
@@ -52,8 +52,8 @@ async def run(session: Session, stages: Stages | None = None) -> None:
 async def _run_all(session: Session, stages: Stages) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            for lane in session.lanes.values():
-                group.create_task(run_provider(lane, stages))
+            for run in session.runs.values():
+                group.create_task(run_provider(run, stages))
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from group_of_errors
 
@@ -65,68 +65,68 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def run_provider(lane: Lane, stages: Stages) -> None:
+async def run_provider(run: ProviderRun, stages: Stages) -> None:
     """Run one provider's part: one long poll beside waves of creates and stores."""
-    to_follow = bool(lane.todo or lane.open or lane.flying)
-    if not (to_follow or lane.ready):
+    to_follow = bool(run.todo or run.open or run.running)
+    if not (to_follow or run.to_store):
         return
-    size = max(1, len(lane.items) // WAVES)
+    size = max(1, len(run.items) // WAVES)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_poll(lane, stages, to_follow=to_follow))
-        group.create_task(_stores(lane, stages, size))
+        group.create_task(_poll(run, stages, to_follow=to_follow))
+        group.create_task(_stores(run, stages, size))
         slots = asyncio.Semaphore(max(1, CREATES_AT_ONCE // size + (size > 1)))
-        async for wave in create_waves(lane, size):
+        async for wave in create_waves(run, size):
             await slots.acquire()
-            group.create_task(_create(lane, stages, wave, slots))
+            group.create_task(_create(run, stages, wave, slots))
 
 
-async def create_waves(lane: Lane, size: int) -> AsyncIterator[list[int]]:
+async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
     """What to create next, while there is or may yet be something: an open attempt may turn out absent."""
     while True:
-        await lane.until(lambda: bool(lane.todo) or not lane.creating)
-        if lane.stop is not None or not lane.todo:
+        await run.wait_for(lambda: bool(run.todo) or not run.creating)
+        if run.stop is not None or not run.todo:
             return
-        lane.pending_waves += 1
-        yield [lane.todo.popleft() for _ in range(min(size, len(lane.todo)))]
+        run.pending_waves += 1
+        yield [run.todo.popleft() for _ in range(min(size, len(run.todo)))]
 
 
-async def store_waves(lane: Lane, size: int) -> AsyncIterator[list[int]]:
+async def store_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
     """What to store next, in the order of completion: by count, or when the first has waited long enough."""
     while True:
-        await lane.until(lambda: bool(lane.ready) or not lane.watching)
-        if not lane.ready:
+        await run.wait_for(lambda: bool(run.to_store) or not run.watching)
+        if not run.to_store:
             return
-        await lane.until(lambda: len(lane.ready) >= size or not lane.watching, LONGEST_HOLD)
-        yield [lane.ready.popleft() for _ in range(min(size, len(lane.ready)))]
+        await run.wait_for(lambda: len(run.to_store) >= size or not run.watching, LONGEST_HOLD)
+        yield [run.to_store.popleft() for _ in range(min(size, len(run.to_store)))]
 
 
-async def _poll(lane: Lane, stages: Stages, *, to_follow: bool) -> None:
+async def _poll(run: ProviderRun, stages: Stages, *, to_follow: bool) -> None:
     if to_follow:
-        await stages.poll(lane.provider)
-    lane.watching = False
-    lane.tell()
+        await stages.poll(run.provider)
+    run.watching = False
+    run.notify()
 
 
-async def _create(lane: Lane, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
+async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
     try:
-        await stages.create(lane.provider, wave)
+        await stages.create(run.provider, wave)
     finally:
-        lane.pending_waves -= 1
+        run.pending_waves -= 1
         slots.release()
-        lane.tell_created()
+        run.notify_created()
 
 
-async def _stores(lane: Lane, stages: Stages, size: int) -> None:
+async def _stores(run: ProviderRun, stages: Stages, size: int) -> None:
     slots = asyncio.Semaphore(max(1, STORES_AT_ONCE // size))
     async with asyncio.TaskGroup() as group:
-        async for wave in store_waves(lane, size):
+        async for wave in store_waves(run, size):
             await slots.acquire()
-            group.create_task(_store(lane, stages, wave, slots))
+            group.create_task(_store(run, stages, wave, slots))
 
 
-async def _store(lane: Lane, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
+async def _store(run: ProviderRun, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
     try:
-        if not lane.stopped:
-            await stages.store_outputs(lane.provider, wave)
+        if not run.stopped:
+            await stages.store_outputs(run.provider, wave)
     finally:
         slots.release()

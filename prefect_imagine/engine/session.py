@@ -11,13 +11,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-from prefect_imagine.batches.blocking import CLOSE_SECONDS, Offload
+from prefect_imagine.batches.blocking import CLOSE_SECONDS, Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.process_identity import Owner, boot_id
+from prefect_imagine.batches.process_identity import ProcessIdentity, boot_id
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
 from prefect_imagine.batches.state import BatchState, Phase
@@ -33,13 +33,13 @@ from prefect_imagine.billing.usage import (
     outcome,
 )
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.create_stage import Creator
-from prefect_imagine.engine.identity import EchoClass
-from prefect_imagine.engine.other_batches import Neighbours
-from prefect_imagine.engine.poll_stage import Watcher
-from prefect_imagine.engine.prepare import Opened
-from prefect_imagine.engine.provider_run import Lane
-from prefect_imagine.engine.store_stage import Storer
+from prefect_imagine.engine.create_stage import CreateStage
+from prefect_imagine.engine.identity import RequestIdentity
+from prefect_imagine.engine.other_batches import OtherBatches
+from prefect_imagine.engine.poll_stage import PollStage
+from prefect_imagine.engine.prepare import PreparedBatch
+from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.store_stage import StoreStage
 from prefect_imagine.errors import ImagineError, ProviderError
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.reports.books import write_books
@@ -85,18 +85,18 @@ class Session:
 
     def __init__(
         self,
-        opened: Opened,
+        prepared: PreparedBatch,
         store: Store,
-        offload: Offload,
+        blocking: Blocking,
         journal: Journal,
         options: BatchOptions,
         *,
         create: bool = True,
     ) -> None:
-        self.plan = opened.plan
-        self.clients = opened.clients
+        self.plan = prepared.plan
+        self.clients = prepared.clients
         self.store = store
-        self.offload = offload
+        self.blocking = blocking
         self.journal = journal
         self.options = options
         self.downloader = Downloader(concurrency=16)
@@ -105,15 +105,15 @@ class Session:
             spent = committed(item, journal.state[item.index])
             self.budget.settle(item.request.provider, item.index, spent)
         self._creates = create
-        self.lanes = {name: self._lane(name) for name in self.plan.providers if name in self.clients}
+        self.runs = {name: self._run(name) for name in self.plan.providers if name in self.clients}
         self.commands_seen = 0
         self.held = False
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._balances = opened.balances if create else {}
+        self._balances = prepared.balances if create else {}
         self._bill_before = {line.name: line for line in self.usage().by_provider}
-        self._stages = {provider: self._make_stages(lane) for provider, lane in self.lanes.items()}
+        self._stages = {provider: self._make_stages(run) for provider, run in self.runs.items()}
 
     async def create(self, provider: str, items: list[int]) -> list[int]:
         """Create these items, at most once each; returns those that did not get under way."""
@@ -133,31 +133,31 @@ class Session:
     async def cancel_in_flight(self, provider: str) -> None:
         """Cancel this batch's jobs under way at a provider, one by one, where it can; jobs of others are
         never touched."""
-        lane = self.lanes[provider]
-        if not lane.client.capabilities.cancel or not lane.flying:
+        run = self.runs[provider]
+        if not run.client.capabilities.cancel or not run.running:
             return
-        for job in list(lane.flying):
+        for job in list(run.running):
             try:
-                await lane.client.cancel(job)
+                await run.client.cancel(job)
             except ProviderError as error:
                 logger.warning("%s: job %s could not be cancelled: %s", provider, job, error)
         await self._here(provider).look()
 
     def stop(self, reason: StopReason, message: str) -> None:
         """End soon: nothing more is created, what is being sent gets a moment to be answered."""
-        for lane in self.lanes.values():
-            lane.halt(reason, message)
+        for run in self.runs.values():
+            run.halt(reason, message)
         self.stopped.set()
 
     def was_stopped(self, reason: StopReason) -> bool:
         """Whether it was told to end for this reason."""
-        return any(lane.stop is not None and lane.stop.reason is reason for lane in self.lanes.values())
+        return any(run.stop is not None and run.stop.reason is reason for run in self.runs.values())
 
     def hold(self, held: bool) -> None:
         """Create nothing for now, while what was created is followed and stored; or go on."""
         self.held = held
-        for lane in self.lanes.values():
-            lane.hold(held)
+        for run in self.runs.values():
+            run.hold(held)
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -167,7 +167,7 @@ class Session:
             stored=outcomes["stored"],
             failed=outcomes["failed"],
             unknown=outcomes["unknown"],
-            flying=sum(len(lane.flying) for lane in self.lanes.values()),
+            flying=sum(len(run.running) for run in self.runs.values()),
             credits=self.budget.spent,
         )
 
@@ -179,10 +179,10 @@ class Session:
         """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
         has. What it had created stands in the journal, which is not its own any more."""
         batch_id = self.plan.batch_id
-        command = await self.offload(cancelled_since, self.store, batch_id, self.commands_seen)
+        command = await self.blocking(cancelled_since, self.store, batch_id, self.commands_seen)
         if command is None:
             return None
-        self.journal.state = (await self.offload(read_journal, self.store, batch_id)).state
+        self.journal.state = (await self.blocking(read_journal, self.store, batch_id)).state
         self.stop(
             StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
         )
@@ -191,8 +191,8 @@ class Session:
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
         usage = self.usage(await self._balance_changes())
-        await self.offload(write_books, self.store, self.plan, self.journal.state, usage)
-        stops = [lane.stop for lane in self.lanes.values() if lane.stop is not None]
+        await self.blocking(write_books, self.store, self.plan, self.journal.state, usage)
+        stops = [run.stop for run in self.runs.values() if run.stop is not None]
         summary = self._summary(usage, stops)
         watcher = observer.get()
         if watcher is not None:
@@ -201,14 +201,14 @@ class Session:
 
     async def close(self) -> None:
         """Let creates that are being sent be answered, for a moment, and stop everything."""
-        sends = [task for lane in self.lanes.values() for task in lane.sends]
+        sends = [task for run in self.runs.values() for task in run.sends]
         if sends:
             await asyncio.wait(sends, timeout=GRACE_SECONDS)
         for task in sends:
             task.cancel()
         await asyncio.gather(*sends, return_exceptions=True)
         if self.stopped.is_set() and self.options.cancel_in_flight:
-            for provider in self.lanes:
+            for provider in self.runs:
                 await self.cancel_in_flight(provider)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS if self.stopped.is_set() else None):
@@ -239,28 +239,30 @@ class Session:
 
     def _here(self, provider: str) -> _Stages:
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("a session works only in the event loop that opened it: await its tasks there")
+            raise RuntimeError(
+                "a session works only in the event loop that prepared it: await its tasks there"
+            )
         return self._stages[provider]
 
-    def _lane(self, provider: str) -> Lane:
-        def neighbours(echo: Callable[[BatchItem], EchoClass]) -> Neighbours:
-            return Neighbours(self.store, self.plan.batch_id, echo)
+    def _run(self, provider: str) -> ProviderRun:
+        def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:
+            return OtherBatches(self.store, self.plan.batch_id, identity)
 
-        return Lane(
+        return ProviderRun(
             provider,
             self.clients[provider],
             self.plan,
             self.journal,
             self.budget,
             self.options,
-            neighbours,
+            other_batches,
             create=self._creates,
         )
 
-    def _make_stages(self, lane: Lane) -> _Stages:
-        creator = Creator(lane)
-        watcher = Watcher(lane, self.offload)
-        storer = Storer(lane, self.store, self.downloader, self.offload)
+    def _make_stages(self, run: ProviderRun) -> _Stages:
+        creator = CreateStage(run)
+        watcher = PollStage(run, self.blocking)
+        storer = StoreStage(run, self.store, self.downloader, self.blocking)
         return _Stages(creator.wave, watcher.run, watcher.look, storer.wave)
 
 
@@ -274,7 +276,7 @@ class _Stages:
 
 @asynccontextmanager
 async def open_session(
-    opened: Opened,
+    prepared: PreparedBatch,
     store: Store,
     options: BatchOptions,
     *,
@@ -285,7 +287,7 @@ async def open_session(
     """Take a batch over and be ready to go on with it.
 
     Args:
-        opened: the batch as it stood when its run was asked for, and may have been estimated and approved:
+        prepared: the batch as it stood when its run was asked for, and may have been estimated and approved:
             what has failed since then is not created again.
         force: take it from a living process, which ends as fenced.
         create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
@@ -297,12 +299,12 @@ async def open_session(
         FencedError: another process took it in the same moment.
         StoreError: the store is gone.
     """
-    owner = Owner.me()
-    offload = Offload(patience=options.timing.patience)
-    plan = opened.plan
-    lease = Lease(store, offload, plan.batch_id, owner)
+    owner = ProcessIdentity.me()
+    blocking = Blocking(patience=options.timing.patience)
+    plan = prepared.plan
+    lease = Lease(store, blocking, plan.batch_id, owner)
     try:
-        commands_seen = await offload(last_command, store, plan.batch_id)
+        commands_seen = await blocking(last_command, store, plan.batch_id)
         await lease.take(wait=options.wait, force=force)
         claim = Claim(
             owner=owner.token,
@@ -311,10 +313,10 @@ async def open_session(
             max_credits=options.max_credits,
             max_credits_by_provider=options.max_credits_by_provider,
         )
-        journal = await Journal.open(store, offload, plan.batch_id, claim)
+        journal = await Journal.open(store, blocking, plan.batch_id, claim)
         if create:
-            await _amend(plan, journal, options, opened.state, asked_by)
-        session = Session(opened, store, offload, journal, options, create=create)
+            await _amend(plan, journal, options, prepared.state, asked_by)
+        session = Session(prepared, store, blocking, journal, options, create=create)
         session.fenced = lease.lost
         session.commands_seen = commands_seen
         watcher = observer.get()
@@ -329,7 +331,7 @@ async def open_session(
             await session.close()
     finally:
         await lease.release()
-        await offload.aclose()
+        await blocking.aclose()
 
 
 async def _amend(

@@ -10,15 +10,15 @@ from pathlib import PurePosixPath
 import httpx
 
 from prefect_imagine.backoff import backoff
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.records import Failed, Stored
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
-from prefect_imagine.engine.provider_run import Lane
+from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import OutputError, ProviderError, StoreError
 from prefect_imagine.failpoints import reach
-from prefect_imagine.providers.limits.pacing import Urgency
+from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.providers.models import Output
 from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
 from prefect_imagine.stores.reach import origin
@@ -35,34 +35,34 @@ PATIENT_WITH_MISSING = 2
 """Downloads of an output that a CDN may only be about to have, before its address is asked for again."""
 
 
-class Storer:
-    """Stores a lane's finished items."""
+class StoreStage:
+    """Stores a run's finished items."""
 
-    def __init__(self, lane: Lane, store: Store, downloader: Downloader, offload: Offload) -> None:
-        self._lane = lane
+    def __init__(self, run: ProviderRun, store: Store, downloader: Downloader, blocking: Blocking) -> None:
+        self._run = run
         self._store = store
         self._downloader = downloader
-        self._offload = offload
-        self._api_origin = origin(httpx.URL(lane.client.base_url))
+        self._blocking = blocking
+        self._api_origin = origin(httpx.URL(run.client.base_url))
         self._media_count = False
-        headers = lane.client.media_headers()
+        headers = run.client.media_headers()
         self._policy = DownloadPolicy(
-            api_origin=lane.client.base_url,
-            max_bytes=lane.options.max_output_bytes,
+            api_origin=run.client.base_url,
+            max_bytes=run.options.max_output_bytes,
             auth_headers=headers,
             auth_first=bool(headers),
         )
 
     async def wave(self, items: Sequence[int]) -> None:
         """Store these items; returns when each is stored or has failed for now."""
-        await asyncio.gather(*(self._store_item(self._lane.plan.item(index)) for index in items))
+        await asyncio.gather(*(self._store_item(self._run.plan.item(index)) for index in items))
 
     async def _store_item(self, item: BatchItem) -> None:
-        lane = self._lane
-        if lane.state(item.index).phase is not Phase.FINISHED:
+        run = self._run
+        if run.state(item.index).phase is not Phase.FINISHED:
             return
         try:
-            outputs = lane.state(item.index).outputs or await self._fetched(item)
+            outputs = run.state(item.index).outputs or await self._fetched(item)
             moves = (
                 self._store_output(item, number, output, len(outputs))
                 for number, output in enumerate(outputs)
@@ -80,14 +80,14 @@ class Storer:
             await self._failed(item, error)
             return
         reach("before_stored")
-        await lane.record(Stored(item=item.index, at=utc_now(), outputs=stored))
+        await run.record(Stored(item=item.index, at=utc_now(), outputs=stored))
 
     async def _store_output(self, item: BatchItem, number: int, output: Output, count: int) -> Output:
         """Store one output of an item, again and again within bounds. While the store itself is gone,
         patience is what bounds it."""
-        stem = f"{self._lane.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
+        stem = f"{self._run.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
         stem = stem if count == 1 else f"{stem}-{number + 1}"
-        patience = Deadline(self._lane.timing.patience)
+        patience = Deadline(self._run.timing.patience)
         attempt = throttled = 0
         same_address = False
         while True:
@@ -96,12 +96,12 @@ class Storer:
             try:
                 return await self._moved(item, stem, output)
             except StoreError as error:
-                if not error.retryable or patience.passed or self._lane.stopped:
+                if not error.retryable or patience.passed or self._run.stopped:
                     raise
                 logger.info("item %s: waiting for the store: %s", item.title, error)
             except OutputError as error:
                 throttled += error.rate_limited and not patience.passed
-                if attempt - throttled >= ATTEMPTS or self._lane.stopped:
+                if attempt - throttled >= ATTEMPTS or self._run.stopped:
                     raise
                 logger.info("item %s: storing it again: %s", item.title, error)
                 early = error.reason == "missing" and attempt <= PATIENT_WITH_MISSING
@@ -114,12 +114,12 @@ class Storer:
     async def _moved(self, item: BatchItem, stem: str, output: Output) -> Output:
         """Move an output. On servers that count them among the API's requests, downloads from the API's own
         origin take their turn with those."""
-        pacer = self._lane.client.pacer
+        pacer = self._run.client.pacer
         own = output.url is not None and origin(httpx.URL(output.url)) == self._api_origin
-        permit = await pacer.acquire(Urgency.READ) if own and self._media_count else None
+        permit = await pacer.acquire(Priority.READ) if own and self._media_count else None
         begun = boot_seconds()
         try:
-            moved = await self._offload.transfer(self._move, item, stem, output)
+            moved = await self._blocking.transfer(self._move, item, stem, output)
         except OutputError as error:
             if own and error.rate_limited:
                 self._media_count = True
@@ -132,7 +132,7 @@ class Storer:
             return moved
         finally:
             if permit is not None:
-                pacer.unused(permit)
+                pacer.release(permit)
 
     async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:
         """The output at a fresh address: by fetching the record, never by creating again."""
@@ -143,13 +143,13 @@ class Storer:
         return outputs[number] if number < len(outputs) else output
 
     async def _fetched(self, item: BatchItem) -> tuple[Output, ...]:
-        lane = self._lane
+        run = self._run
         for attempt in range(1, FETCHES + 1):
-            generation = await lane.client.fetch(lane.state(item.index).id or "")
+            generation = await run.client.fetch(run.state(item.index).id or "")
             if generation.outputs:
                 return generation.outputs
             await asyncio.sleep(backoff(attempt))
-        raise OutputError(f"generation {lane.state(item.index).id} has no output", reason="empty")
+        raise OutputError(f"generation {run.state(item.index).id} has no output", reason="empty")
 
     def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
         metadata = {"item": item.item_id, "provider": item.request.provider}
@@ -166,7 +166,7 @@ class Storer:
     def _described(self, stored: StoredOutput) -> Output:
         return Output(
             media_type=stored.media_type,
-            key=stored.key.removeprefix(f"{self._lane.plan.batch_id}/"),
+            key=stored.key.removeprefix(f"{self._run.plan.batch_id}/"),
             bytes=stored.bytes,
             sha256=stored.sha256,
         )
@@ -179,7 +179,7 @@ class Storer:
             return None
         key = f"thumbnails/{PurePosixPath(output.key or '').stem}.webp"
         try:
-            self._store.put(f"{self._lane.plan.batch_id}/{key}", small, THUMBNAIL_TYPE)
+            self._store.put(f"{self._run.plan.batch_id}/{key}", small, THUMBNAIL_TYPE)
         except StoreError as error:
             logger.info("%s: its thumbnail could not be stored: %s", output.key, error)
             return None
@@ -187,7 +187,7 @@ class Storer:
 
     async def _failed(self, item: BatchItem, error: Exception) -> None:
         logger.error("item %s could not be stored; a later run tries again: %s", item.title, error)
-        await self._lane.record(
+        await self._run.record(
             Failed(item=item.index, at=utc_now(), reason=f"output_{_why(error)}", message=str(error))
         )
 

@@ -60,7 +60,7 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedItem:
     """One generation that a person asked for, and the row (from 1) that asked for it."""
 
     row: int
@@ -81,7 +81,7 @@ def read_prompts(
     defaults: Defaults,
     variables: Mapping[str, str],
     problems: Problems | None = None,
-) -> list[Asked]:
+) -> list[RequestedItem]:
     """All generations that a prompts file asks for.
 
     Args:
@@ -105,7 +105,7 @@ def ask(
     defaults: Defaults,
     variables: Mapping[str, str] | None,
     problems: Problems | None = None,
-) -> list[Asked]:
+) -> list[RequestedItem]:
     """The generations that rows (numbered from 1) ask for; see `read_prompts` for `problems`. Without
     `variables` prompts are no templates."""
     found = Problems() if problems is None else problems
@@ -120,7 +120,7 @@ def _ask(
     defaults: Defaults,
     variables: Mapping[str, str] | None,
     problems: Problems,
-) -> list[Asked]:
+) -> list[RequestedItem]:
     if not rows and not problems.found:
         problems.add("there are no prompts")
     flat = [(row, _flat(value, row, problems)) for row, value in rows]
@@ -190,7 +190,7 @@ def _ask_row(
     defaults: Defaults,
     variables: Mapping[str, str] | None,
     problems: Problems,
-) -> Iterator[Asked]:
+) -> Iterator[RequestedItem]:
     prompt = _prompt(row, values, variables, problems)
     provider = choice(row, "provider", values.get("provider") or defaults.provider, PROVIDERS, problems)
     kinds = tuple(GenerationKind)
@@ -214,7 +214,7 @@ def _ask_row(
         settings=settings,
         labels=labels,
     )
-    yield from (Asked(row=row, request=request, name=name) for _ in range(count))
+    yield from (RequestedItem(row=row, request=request, name=name) for _ in range(count))
 
 
 def _prompt(

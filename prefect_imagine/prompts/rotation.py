@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from prefect_imagine.prompts.requested import Asked
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import Frozen
 
 _EPOCH = datetime(1970, 1, 1)
@@ -31,11 +31,11 @@ class Rotation(Frozen):
         return [(turn * self.take + step) % count for step in range(min(self.take, count))]
 
 
-def rotated(asked: Sequence[Asked], rotation: Rotation | None, at: datetime) -> list[Asked]:
+def rotated(asked: Sequence[RequestedItem], rotation: Rotation | None, at: datetime) -> list[RequestedItem]:
     """What the rows whose turn it is ask for; without a rotation, everything."""
     if rotation is None:
         return list(asked)
-    by_row: dict[int, list[Asked]] = {}
+    by_row: dict[int, list[RequestedItem]] = {}
     for each in asked:
         by_row.setdefault(each.row, []).append(each)
     rows = list(by_row.values())

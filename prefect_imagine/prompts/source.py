@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.prompts.formats import Problems, format_of
-from prefect_imagine.prompts.requested import Asked, Defaults, read_prompts
+from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
 from prefect_imagine.prompts.templates import variables
 from prefect_imagine.stores import open_store
 
@@ -65,7 +65,7 @@ def asked_in(
     defaults: Defaults,
     at: datetime,
     problems: Problems | None = None,
-) -> list[Asked]:
+) -> list[RequestedItem]:
     """The generations that a prompts file asks for. Raises `ConfigurationError`; what is wrong with single
     prompts goes to `problems`, where given."""
     known = file_format or format_of(source)

@@ -13,7 +13,7 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.apis import aivisualstudio, blockadelabs, imagineapi, imaginelab
 from prefect_imagine.providers.apis.imaginelab import LoginAuth
 from prefect_imagine.providers.base import nearest
-from prefect_imagine.providers.limits.pacing import Pacer, SharedLimit, machine_cell
+from prefect_imagine.providers.limits.pacing import Pacer, SharedLimit, machine_pace_store
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
@@ -109,7 +109,7 @@ def open_client(
     account: Account, *, shared: SharedLimit | None = None, pacer: Pacer | None = None
 ) -> ProviderClient:
     """A client for an account. Raises `ConfigurationError` for an address that is none."""
-    pacer = pacer or Pacer(machine_cell(account.identity), rate=account.rate, shared=shared)
+    pacer = pacer or Pacer(machine_pace_store(account.identity), rate=account.rate, shared=shared)
     module = {
         "imaginelab": imaginelab,
         "blockadelabs": blockadelabs,

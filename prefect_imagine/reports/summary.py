@@ -113,9 +113,14 @@ def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool
         return INTERRUPTED
     if StopReason.TERMINATED in reasons:
         return TERMINATED
-    if StopReason.KEY in reasons and key_refused_first:
+    if StopReason.AUTHENTICATION in reasons and key_refused_first:
         return BAD_INPUT
-    if reasons & {StopReason.FAILING, StopReason.GONE, StopReason.KEY, StopReason.UNREADABLE}:
+    if reasons & {
+        StopReason.FAILING,
+        StopReason.UNREACHABLE,
+        StopReason.AUTHENTICATION,
+        StopReason.UNREADABLE,
+    }:
         return INFRASTRUCTURE
     if reasons & {StopReason.BUDGET, StopReason.CREDITS}:
         return OUT_OF_CREDITS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.records import (
     Claim,
@@ -21,8 +21,8 @@ AT = datetime(2025, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def offload() -> Iterator[Offload]:
-    found = Offload(patience=5.0)
+def blocking() -> Iterator[Blocking]:
+    found = Blocking(patience=5.0)
     yield found
     found.close()
 
@@ -44,8 +44,8 @@ def created(item: int = 1, attempt: int = 1) -> Created:
     return Created(item=item, at=AT, attempt=attempt, id=f"job-{item}-{attempt}", credits=5)
 
 
-async def opened(store: Store, offload: Offload, owner: str = "me") -> Journal:
-    return await Journal.open(store, offload, "b", claim(owner))
+async def opened(store: Store, blocking: Blocking, owner: str = "me") -> Journal:
+    return await Journal.open(store, blocking, "b", claim(owner))
 
 
 def segments(store: Store) -> list[str]:

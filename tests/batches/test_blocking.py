@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefect_imagine.batches import blocking
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches import blocking as blocking_module
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.threads import DaemonPool
 from tests.engine.waiting import until
 
@@ -40,9 +40,9 @@ def gate() -> Iterator[Gate]:
     found.open()
 
 
-async def abandoned(offload: Offload, gate: Gate) -> None:
+async def abandoned(blocking: Blocking, gate: Gate) -> None:
     """A call whose caller was cancelled and which goes on."""
-    calling = asyncio.create_task(offload.transfer(gate))
+    calling = asyncio.create_task(blocking.transfer(gate))
     await until(lambda: gate.entered == 1)
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
@@ -51,10 +51,10 @@ async def abandoned(offload: Offload, gate: Gate) -> None:
 async def test_the_end_waits_a_moment_only_and_holds_no_loop(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blocking, "CLOSE_SECONDS", 0.3)
-    offload = Offload(patience=1.0)
-    await abandoned(offload, gate)
-    closing = asyncio.create_task(offload.aclose())
+    monkeypatch.setattr(blocking_module, "CLOSE_SECONDS", 0.3)
+    blocking = Blocking(patience=1.0)
+    await abandoned(blocking, gate)
+    closing = asyncio.create_task(blocking.aclose())
     await asyncio.sleep(0)
     assert not closing.done(), "the loop goes on while it waits"
     async with asyncio.timeout(10):
@@ -64,9 +64,9 @@ async def test_the_end_waits_a_moment_only_and_holds_no_loop(
 
 
 async def test_the_end_lets_a_running_call_finish(gate: Gate) -> None:
-    offload = Offload(patience=1.0)
-    await abandoned(offload, gate)
-    closing = asyncio.create_task(offload.aclose())
+    blocking = Blocking(patience=1.0)
+    await abandoned(blocking, gate)
+    closing = asyncio.create_task(blocking.aclose())
     await asyncio.sleep(0)
     gate.open()
     await closing
@@ -74,11 +74,11 @@ async def test_the_end_lets_a_running_call_finish(gate: Gate) -> None:
 
 
 async def test_a_call_that_has_not_begun_never_does(gate: Gate) -> None:
-    offload = Offload(patience=1.0, transfers=1)
-    await abandoned(offload, gate)
-    waiting = asyncio.create_task(offload.transfer(gate))
+    blocking = Blocking(patience=1.0, transfers=1)
+    await abandoned(blocking, gate)
+    waiting = asyncio.create_task(blocking.transfer(gate))
     await asyncio.sleep(0)
-    closing = asyncio.create_task(offload.aclose())
+    closing = asyncio.create_task(blocking.aclose())
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gate.open()
@@ -87,10 +87,10 @@ async def test_a_call_that_has_not_begun_never_does(gate: Gate) -> None:
 
 
 async def test_closing_at_once_waits_for_nobody(gate: Gate) -> None:
-    offload = Offload(patience=1.0)
-    running = asyncio.create_task(offload.transfer(gate))
+    blocking = Blocking(patience=1.0)
+    running = asyncio.create_task(blocking.transfer(gate))
     await until(lambda: gate.entered == 1)
-    offload.close()
+    blocking.close()
     assert gate.passed == 0
     gate.open()
     await running
@@ -98,7 +98,7 @@ async def test_closing_at_once_waits_for_nobody(gate: Gate) -> None:
 
 ENDLESS = """
 import asyncio, time
-from prefect_imagine.batches import blocking
+from prefect_imagine.batches import blocking as module
 
 entered = []
 
@@ -108,13 +108,13 @@ def hang():
 
 async def main():
     module.CLOSE_SECONDS = 0.1
-    offload = module.Offload(patience=1.0)
-    calling = [asyncio.create_task(call(hang)) for call in (offload.transfer, offload.once)]
+    blocking = module.Blocking(patience=1.0)
+    calling = [asyncio.create_task(call(hang)) for call in (blocking.transfer, blocking.once)]
     while len(entered) < 2:
         await asyncio.sleep(0.01)
     for each in calling:
         each.cancel()
-    await offload.aclose()
+    await blocking.aclose()
 
 asyncio.run(main())
 """

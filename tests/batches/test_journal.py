@@ -7,22 +7,22 @@ import threading
 
 import pytest
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import FencedError, StoreError
-from tests.batches.journals import created, intent, memory, offload, opened, segments
+from tests.batches.journals import blocking, created, intent, memory, opened, segments
 from tests.batches.memory_store import InterferedStore, MemoryStore
 
-__all__ = ["memory", "offload"]
+__all__ = ["blocking", "memory"]
 
 
-async def test_segments_follow_each_other_without_a_gap(memory: MemoryStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_segments_follow_each_other_without_a_gap(memory: MemoryStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking)
     for item in range(1, 5):
         await journal.append(intent(item))
     assert segments(memory) == [segment_key("b", seq) for seq in range(1, 6)]
-    await (await opened(memory, offload, "other")).append(created(4))
+    await (await opened(memory, blocking, "other")).append(created(4))
     assert segments(memory)[-1] == segment_key("b", 7)
     reading = read_journal(memory, "b")
     assert (reading.seq, reading.damaged) == (7, [])
@@ -31,20 +31,20 @@ async def test_segments_follow_each_other_without_a_gap(memory: MemoryStore, off
 
 
 async def test_of_two_that_claim_at_once_only_the_later_writes_on(
-    memory: InterferedStore, offload: Offload
+    memory: InterferedStore, blocking: Blocking
 ) -> None:
     together = threading.Barrier(2)
     first_puts = iter((True, True))
     memory.before = lambda key: together.wait(10) and None if next(first_puts, False) else None
-    journals = await asyncio.gather(*(opened(memory, offload, who) for who in "ab"))
+    journals = await asyncio.gather(*(opened(memory, blocking, who) for who in "ab"))
     assert len(segments(memory)) == 2
     done = await asyncio.gather(*(each.append(intent()) for each in journals), return_exceptions=True)
     assert sorted(type(one).__name__ for one in done) == ["FencedError", "NoneType"]
 
 
-async def test_whoever_is_taken_over_writes_nothing_more(memory: MemoryStore, offload: Offload) -> None:
-    first = await opened(memory, offload, "first")
-    second = await opened(memory, offload, "second")
+async def test_whoever_is_taken_over_writes_nothing_more(memory: MemoryStore, blocking: Blocking) -> None:
+    first = await opened(memory, blocking, "first")
+    second = await opened(memory, blocking, "second")
     with pytest.raises(FencedError, match="taken over"):
         await first.append(intent(1))
     assert first.state[1].phase is Phase.PLANNED
@@ -54,18 +54,18 @@ async def test_whoever_is_taken_over_writes_nothing_more(memory: MemoryStore, of
     assert read_journal(memory, "b").state[2].phase is Phase.PLANNED
 
 
-async def test_a_write_that_met_itself_is_a_success(memory: InterferedStore, offload: Offload) -> None:
+async def test_a_write_that_met_itself_is_a_success(memory: InterferedStore, blocking: Blocking) -> None:
     memory.deny = lambda key: True
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     await journal.append(intent())
     await journal.append(created())
     assert journal.state[1].id == read_journal(memory, "b").state[1].id == "job-1-1"
 
 
 async def test_what_is_appended_during_a_write_goes_into_one_segment(
-    memory: InterferedStore, offload: Offload
+    memory: InterferedStore, blocking: Blocking
 ) -> None:
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     go_on = threading.Event()
     memory.before = lambda key: go_on.wait(10) and None
     first = asyncio.ensure_future(journal.append(intent(1)))
@@ -81,9 +81,9 @@ async def test_what_is_appended_during_a_write_goes_into_one_segment(
 
 
 async def test_cancelling_an_append_does_not_take_its_record_back(
-    memory: InterferedStore, offload: Offload
+    memory: InterferedStore, blocking: Blocking
 ) -> None:
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     go_on = threading.Event()
     memory.before = lambda key: go_on.wait(10) and None
     waiting = [asyncio.ensure_future(journal.append(intent(item))) for item in (1, 2)]
@@ -97,8 +97,8 @@ async def test_cancelling_an_append_does_not_take_its_record_back(
         assert [state[item].phase for item in (1, 2, 3)] == [Phase.OPEN] * 3
 
 
-async def test_flush_waits_for_what_was_just_appended(memory: InterferedStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_flush_waits_for_what_was_just_appended(memory: InterferedStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking)
     appending = asyncio.ensure_future(journal.append(intent()))
     await asyncio.sleep(0)
     await journal.flush()
@@ -107,9 +107,9 @@ async def test_flush_waits_for_what_was_just_appended(memory: InterferedStore, o
 
 
 async def test_a_store_that_fails_for_good_breaks_the_journal(
-    memory: InterferedStore, offload: Offload
+    memory: InterferedStore, blocking: Blocking
 ) -> None:
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
 
     def fail(key: str) -> None:
         raise StoreError("the disk is full")
@@ -123,8 +123,10 @@ async def test_a_store_that_fails_for_good_breaks_the_journal(
         await journal.append(intent(3))
 
 
-async def test_an_unexpected_failure_reaches_whoever_waits(memory: InterferedStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_an_unexpected_failure_reaches_whoever_waits(
+    memory: InterferedStore, blocking: Blocking
+) -> None:
+    journal = await opened(memory, blocking)
 
     def fail(key: str) -> None:
         raise RuntimeError("a bug")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches import lease as lease_module
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord
-from prefect_imagine.batches.process_identity import Owner, boot_id
+from prefect_imagine.batches.process_identity import ProcessIdentity, boot_id
 from prefect_imagine.errors import BatchBusyError, StoreError
 from prefect_imagine.stores import Store, open_store
 from tests.batches.memory_store import InterferedStore, MemoryStore
@@ -26,8 +26,8 @@ KEY = "b/lease.json"
 
 
 @pytest.fixture
-def offload() -> Iterator[Offload]:
-    found = Offload(patience=5.0)
+def blocking() -> Iterator[Blocking]:
+    found = Blocking(patience=5.0)
     yield found
     found.close()
 
@@ -43,9 +43,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def held(store: Store, offload: Offload, owner: Owner | None = None) -> AsyncIterator[Lease]:
+async def held(
+    store: Store, blocking: Blocking, owner: ProcessIdentity | None = None
+) -> AsyncIterator[Lease]:
     """The lease of a batch, as another process of this machine would hold it."""
-    lease = Lease(store, offload, "b", owner or Owner.me())
+    lease = Lease(store, blocking, "b", owner or ProcessIdentity.me())
     await lease.take(wait=False)
     try:
         yield lease
@@ -57,9 +59,9 @@ def record(store: Store) -> LeaseRecord:
     return LeaseRecord.model_validate_json(store.read(KEY) or b"")
 
 
-def far_away() -> Owner:
+def far_away() -> ProcessIdentity:
     """A process on another machine: nobody here can tell whether it lives."""
-    return Owner(token="theirs", host="elsewhere", boot="another boot", pid=1, started="1")
+    return ProcessIdentity(token="theirs", host="elsewhere", boot="another boot", pid=1, started="1")
 
 
 class AgedStore(MemoryStore):
@@ -78,29 +80,29 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.1)
 
 
-async def test_a_living_holder_keeps_everybody_else_off(store: Store, offload: Offload) -> None:
-    async with held(store, offload):
+async def test_a_living_holder_keeps_everybody_else_off(store: Store, blocking: Blocking) -> None:
+    async with held(store, blocking):
         with pytest.raises(BatchBusyError, match=r"process \d+ on .*--wait"):
-            await Lease(store, offload, "b", Owner.me()).take(wait=False)
+            await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=False)
 
 
-async def test_a_holder_elsewhere_is_believed_to_live(store: Store, offload: Offload) -> None:
-    async with held(store, offload, far_away()):
+async def test_a_holder_elsewhere_is_believed_to_live(store: Store, blocking: Blocking) -> None:
+    async with held(store, blocking, far_away()):
         with pytest.raises(BatchBusyError, match="elsewhere"):
-            await Lease(store, offload, "b", Owner.me()).take(wait=False)
+            await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=False)
 
 
-async def test_a_released_lease_is_free_at_once(store: Store, offload: Offload) -> None:
-    async with held(store, offload, far_away()):
+async def test_a_released_lease_is_free_at_once(store: Store, blocking: Blocking) -> None:
+    async with held(store, blocking, far_away()):
         pass
     assert record(store).released
-    async with held(store, offload):
+    async with held(store, blocking):
         assert not record(store).released
 
 
-async def test_waiting_ends_when_the_holder_is_done(store: Store, offload: Offload) -> None:
-    lease = Lease(store, offload, "b", mine := Owner.me())
-    async with held(store, offload):
+async def test_waiting_ends_when_the_holder_is_done(store: Store, blocking: Blocking) -> None:
+    lease = Lease(store, blocking, "b", mine := ProcessIdentity.me())
+    async with held(store, blocking):
         waiting = asyncio.ensure_future(lease.take(wait=True))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
@@ -109,21 +111,21 @@ async def test_waiting_ends_when_the_holder_is_done(store: Store, offload: Offlo
     await lease.release()
 
 
-async def test_waiting_has_an_end(store: Store, offload: Offload, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_has_an_end(store: Store, blocking: Blocking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "LONGEST_WAIT", 0.3)
-    async with held(store, offload):
+    async with held(store, blocking):
         with pytest.raises(BatchBusyError):
             async with asyncio.timeout(10):
-                await Lease(store, offload, "b", Owner.me()).take(wait=True)
+                await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=True)
 
 
 @pytest.mark.parametrize(("wait", "most"), [(True, "24 hours"), (False, "15 seconds")])
 async def test_waiting_is_told_once(
-    store: Store, offload: Offload, caplog: pytest.LogCaptureFixture, wait: bool, most: str
+    store: Store, blocking: Blocking, caplog: pytest.LogCaptureFixture, wait: bool, most: str
 ) -> None:
     elsewhere = LeaseRecord(owner=far_away())
     store.put(KEY, elsewhere.model_dump_json().encode())
-    lease = Lease(store, offload, "b", Owner.me())
+    lease = Lease(store, blocking, "b", ProcessIdentity.me())
     taking = await still_waits(lease, wait=wait)
     store.put(KEY, elsewhere.model_copy(update={"released": True}).model_dump_json().encode())
     await taking
@@ -144,7 +146,7 @@ class RefusingStore(MemoryStore):
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("there", [False, True])
 async def test_a_lease_that_the_store_does_not_let_be_taken_is_given_up(
-    offload: Offload, monkeypatch: pytest.MonkeyPatch, there: bool, force: bool
+    blocking: Blocking, monkeypatch: pytest.MonkeyPatch, there: bool, force: bool
 ) -> None:
     monkeypatch.setattr(lease_module, "STUCK_SECONDS", 0.3)
     refusing = RefusingStore()
@@ -153,16 +155,16 @@ async def test_a_lease_that_the_store_does_not_let_be_taken_is_given_up(
         refusing.put(KEY, record.model_dump_json().encode())
     async with asyncio.timeout(10):
         with pytest.raises(StoreError, match=r"memory/b/lease\.json cannot be taken.*conditional writes"):
-            await Lease(refusing, offload, "b", Owner.me()).take(wait=True, force=force)
+            await Lease(refusing, blocking, "b", ProcessIdentity.me()).take(wait=True, force=force)
 
 
 async def test_a_holder_that_renews_is_waited_for_without_end(
-    offload: Offload, monkeypatch: pytest.MonkeyPatch
+    blocking: Blocking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_module, "STUCK_SECONDS", 1.0)
     store = MemoryStore()
-    async with held(store, offload, far_away()):
-        taking = await still_waits(lease := Lease(store, offload, "b", Owner.me()), wait=True)
+    async with held(store, blocking, far_away()):
+        taking = await still_waits(lease := Lease(store, blocking, "b", ProcessIdentity.me()), wait=True)
         beat = record(store).beat
         await until(lambda: record(store).beat >= beat + 40)
         assert not taking.done()
@@ -170,8 +172,8 @@ async def test_a_holder_that_renews_is_waited_for_without_end(
     await lease.release()
 
 
-async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Offload) -> None:
-    leases = [Lease(store, offload, "b", Owner.me()) for _ in range(2)]
+async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, blocking: Blocking) -> None:
+    leases = [Lease(store, blocking, "b", ProcessIdentity.me()) for _ in range(2)]
     took = await asyncio.gather(*(each.take(wait=False) for each in leases), return_exceptions=True)
     assert sorted(type(one).__name__ for one in took) == ["BatchBusyError", "NoneType"]
     for each in leases:
@@ -179,10 +181,10 @@ async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, offload: Of
 
 
 async def test_force_takes_it_from_the_living_who_does_not_take_it_back(
-    store: Store, offload: Offload
+    store: Store, blocking: Blocking
 ) -> None:
-    async with held(store, offload, far_away()):
-        lease = Lease(store, offload, "b", mine := Owner.me())
+    async with held(store, blocking, far_away()):
+        lease = Lease(store, blocking, "b", mine := ProcessIdentity.me())
         await lease.take(wait=False, force=True)
         beat = record(store).beat
         await until(lambda: record(store).beat >= beat + 3)
@@ -191,8 +193,8 @@ async def test_force_takes_it_from_the_living_who_does_not_take_it_back(
     await lease.release()
 
 
-async def test_a_holder_shows_that_it_lives(store: Store, offload: Offload) -> None:
-    async with held(store, offload):
+async def test_a_holder_shows_that_it_lives(store: Store, blocking: Blocking) -> None:
+    async with held(store, blocking):
         await until(lambda: record(store).beat >= 4)
 
 
@@ -204,11 +206,11 @@ async def still_waits(lease: Lease, *, wait: bool = False) -> asyncio.Task[None]
     return taking
 
 
-async def test_age_is_told_by_the_stores_own_clock(offload: Offload) -> None:
+async def test_age_is_told_by_the_stores_own_clock(blocking: Blocking) -> None:
     memory = AgedStore()
     memory.put(KEY, LeaseRecord(owner=far_away()).model_dump_json().encode())
     memory.ahead = LEASE_SECONDS - 5
-    lease = Lease(memory, offload, "b", mine := Owner.me())
+    lease = Lease(memory, blocking, "b", mine := ProcessIdentity.me())
     taking = await still_waits(lease)
     memory.ahead = LEASE_SECONDS + 1
     await taking
@@ -217,31 +219,31 @@ async def test_age_is_told_by_the_stores_own_clock(offload: Offload) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"owner": 7}'])
-async def test_a_lease_that_nobody_can_read_ends_like_any_other(offload: Offload, data: bytes) -> None:
+async def test_a_lease_that_nobody_can_read_ends_like_any_other(blocking: Blocking, data: bytes) -> None:
     memory = AgedStore()
     memory.put(KEY, data)
-    lease = Lease(memory, offload, "b", Owner.me())
+    lease = Lease(memory, blocking, "b", ProcessIdentity.me())
     taking = await still_waits(lease)
     memory.ahead = LEASE_SECONDS + 1
     await taking
     await lease.release()
 
 
-async def test_a_write_that_met_itself_is_a_success(offload: Offload) -> None:
+async def test_a_write_that_met_itself_is_a_success(blocking: Blocking) -> None:
     """A bucket answers a repeated write with "exists"; the lease must not take itself for another."""
     memory = InterferedStore()
     memory.deny = lambda key: True
-    async with asyncio.timeout(5), held(memory, offload):
+    async with asyncio.timeout(5), held(memory, blocking):
         await until(lambda: record(memory).beat >= 4)
 
 
 CHILD = """
 import sys
 from prefect_imagine.batches.lease import LeaseRecord
-from prefect_imagine.batches.process_identity import Owner
+from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.stores import open_store
 
-record = LeaseRecord(owner=Owner.me())
+record = LeaseRecord(owner=ProcessIdentity.me())
 assert open_store(sys.argv[1]).swap("b/lease.json", record.model_dump_json().encode(), None)
 print("taken", flush=True)
 sys.stdin.read()
@@ -268,9 +270,9 @@ def seen(holder: subprocess.Popen[bytes], change: int) -> None:
 @pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
 @pytest.mark.parametrize("reaped", [True, False])
 async def test_a_dead_process_of_this_host_is_taken_over_at_once(
-    store: Store, offload: Offload, holder: subprocess.Popen[bytes], reaped: bool
+    store: Store, blocking: Blocking, holder: subprocess.Popen[bytes], reaped: bool
 ) -> None:
-    lease = Lease(store, offload, "b", Owner.me())
+    lease = Lease(store, blocking, "b", ProcessIdentity.me())
     with pytest.raises(BatchBusyError, match=f"process {holder.pid}"):
         await lease.take(wait=False)
     holder.kill()
@@ -285,17 +287,17 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
 
 @pytest.mark.skipif(not boot_id(), reason="the system does not tell its boot")
 async def test_a_stopped_process_is_not_dead(
-    store: Store, offload: Offload, holder: subprocess.Popen[bytes]
+    store: Store, blocking: Blocking, holder: subprocess.Popen[bytes]
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
     seen(holder, os.WSTOPPED)
-    taking = await still_waits(Lease(store, offload, "b", Owner.me()))
+    taking = await still_waits(Lease(store, blocking, "b", ProcessIdentity.me()))
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_holder() -> None:
-    mine = Owner.me()
+    mine = ProcessIdentity.me()
     assert not mine.surely_dead
     assert mine.model_copy(update={"started": "1"}).surely_dead
     assert not mine.model_copy(update={"started": "1", "boot": "another"}).surely_dead
@@ -303,4 +305,4 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_holder() -> None:
 
 
 def test_two_attempts_of_one_process_are_two_owners() -> None:
-    assert Owner.me().token != Owner.me().token
+    assert ProcessIdentity.me().token != ProcessIdentity.me().token

@@ -9,9 +9,9 @@ import threading
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.reading import Entry, Past, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.reading import Compaction, Entry, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import (
     Absent,
     Adopted,
@@ -29,14 +29,14 @@ from prefect_imagine.batches.records import (
 )
 from prefect_imagine.batches.state import BatchState, Phase
 from prefect_imagine.providers.models import GenerationStatus, Output
-from tests.batches.journals import AT, claim, created, intent, memory, offload, opened
+from tests.batches.journals import AT, blocking, claim, created, intent, memory, opened
 from tests.batches.memory_store import InterferedStore, MemoryStore
 
-__all__ = ["memory", "offload"]
+__all__ = ["blocking", "memory"]
 
 
-async def test_a_resume_reads_the_snapshot_and_what_follows(memory: MemoryStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_a_resume_reads_the_snapshot_and_what_follows(memory: MemoryStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking)
     await journal.append(intent(1))
     await journal.append(created(1))
     await journal.snapshot(force=True)
@@ -48,8 +48,8 @@ async def test_a_resume_reads_the_snapshot_and_what_follows(memory: MemoryStore,
     assert reading.state.items == journal.state.items
 
 
-async def test_a_corrupt_snapshot_falls_back(memory: MemoryStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_a_corrupt_snapshot_falls_back(memory: MemoryStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking)
     await journal.append(intent(1))
     await journal.snapshot(force=True)
     await journal.append(created(1))
@@ -63,9 +63,9 @@ async def test_a_corrupt_snapshot_falls_back(memory: MemoryStore, offload: Offlo
 
 
 async def test_what_is_appended_while_a_snapshot_is_written_is_in_the_next_one(
-    memory: InterferedStore, offload: Offload
+    memory: InterferedStore, blocking: Blocking
 ) -> None:
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     go_on = threading.Event()
     memory.before = lambda key: "snapshots" in key and go_on.wait(10) and None
     snapshot = asyncio.ensure_future(journal.snapshot(force=True))
@@ -78,8 +78,8 @@ async def test_what_is_appended_while_a_snapshot_is_written_is_in_the_next_one(
     assert read_journal(memory, "b").state.items == journal.state.items
 
 
-async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, offload: Offload) -> None:
-    journal = await opened(memory, offload)
+async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking)
     for attempt in range(1, 20):
         refused = Refused(item=1, at=AT, attempt=attempt, final=False, reason="rate_limited", message="no")
         await journal.append(intent(1, attempt), refused)
@@ -90,12 +90,12 @@ async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, o
 
 
 async def test_a_segment_that_lost_its_last_newline_is_compacted_whole(
-    memory: MemoryStore, offload: Offload
+    memory: MemoryStore, blocking: Blocking
 ) -> None:
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     await journal.append(intent(1))
     memory.put(segment_key("b", 2), (memory.read(segment_key("b", 2)) or b"").rstrip())
-    journal = await opened(memory, offload)
+    journal = await opened(memory, blocking)
     await journal.append(intent(2))
     await journal.snapshot(force=True)
     reading = read_journal(memory, "b")
@@ -163,14 +163,14 @@ def test_a_snapshot_says_what_a_full_replay_says(entries: list[Entry], cuts: lis
         whole.apply(entry)
 
     async def write() -> None:
-        offload = Offload(patience=1.0, transfers=1)
-        journal = await Journal.open(store, offload, "b", claim())
+        blocking = Blocking(patience=1.0, transfers=1)
+        journal = await Journal.open(store, blocking, "b", claim())
         for place, entry in enumerate(entries[1:]):
             if place in cuts:
                 await journal.snapshot(force=True)
             await journal.append(entry)
         await journal.snapshot(force=True)
-        offload.close()
+        blocking.close()
 
     asyncio.run(write())
     reading = read_journal(store, "b")
@@ -209,7 +209,7 @@ def cleared_up(times: int) -> list[Entry]:
 @example(entries=cleared_up(2), cuts=set())
 @example(entries=cleared_up(1)[:3], cuts=set())
 def test_compaction_changes_nothing_about_an_item(entries: list[Entry], cuts: set[int]) -> None:
-    live, past = BatchState(), Past()
+    live, past = BatchState(), Compaction()
     for place, entry in enumerate(entries):
         live.apply(entry)
         past.add(entry, to_line(entry))
@@ -218,9 +218,9 @@ def test_compaction_changes_nothing_about_an_item(entries: list[Entry], cuts: se
     assert compacted(past)[0].items == live.items
 
 
-def compacted(past: Past) -> tuple[BatchState, Past]:
+def compacted(past: Compaction) -> tuple[BatchState, Compaction]:
     """What a resume reads of a compaction."""
-    state, again = BatchState(), Past()
+    state, again = BatchState(), Compaction()
     for line in past.lines():
         entry = to_record(unwrap_line(line) or {})
         state.apply(entry)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.records import Claim, Created, Intent
@@ -98,14 +98,14 @@ def test_an_empty_ledger_is_a_page_too() -> None:
 async def _written(root: Path, batch_id: str, at: datetime) -> None:
     """A batch of one job, all of it written at a moment."""
     plan, _ = _batch(batch_id, ("", ItemState()))
-    store, offload = open_store(str(root)), Offload(patience=5.0, transfers=1)
+    store, blocking = open_store(str(root)), Blocking(patience=5.0, transfers=1)
     write_plan(store, plan)
-    journal = await Journal.open(store, offload, batch_id, Claim(owner="me", host="here", at=at))
+    journal = await Journal.open(store, blocking, batch_id, Claim(owner="me", host="here", at=at))
     await journal.append(Intent(item=1, at=at, attempt=1, provider_at=at, boot="b", boot_at=1.0))
     await journal.append(Created(item=1, at=at, attempt=1, id=f"job of {batch_id}", credits=10))
     for file in (root / batch_id).rglob("*.json*"):
         os.utime(file, (at.timestamp(), at.timestamp()))
-    offload.close()
+    blocking.close()
     store.close()
 
 

@@ -13,7 +13,7 @@ from prefect_imagine.stores import Store
 TELLING = ("imaginelab", "aivisualstudio")
 """Providers whose records say what a job cost; of the others nothing can be charged, only estimated."""
 
-Asked = Mapping[tuple[str, str], int]
+RequestedItem = Mapping[tuple[str, str], int]
 """How often each (provider, prompt) was asked for."""
 
 
@@ -32,7 +32,7 @@ class Verdict:
         return [*self.doubles, *self.lost, *self.credits, *self.stray]
 
 
-def audit(store: Store, batches: Iterable[str], asked: Asked, books: Mapping[str, Any]) -> Verdict:
+def audit(store: Store, batches: Iterable[str], asked: RequestedItem, books: Mapping[str, Any]) -> Verdict:
     """Hold finished batches of one account against the sandbox's books (`GET /_sandbox/books`)."""
     verdict = Verdict()
     _audit_counts(asked, books["by_prompt"], verdict)
@@ -65,7 +65,7 @@ def manifest(store: Store, batch: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def _audit_counts(asked: Asked, accepted: Mapping[str, Mapping[str, int]], verdict: Verdict) -> None:
+def _audit_counts(asked: RequestedItem, accepted: Mapping[str, Mapping[str, int]], verdict: Verdict) -> None:
     found = {(provider, prompt): count for provider, of in accepted.items() for prompt, count in of.items()}
     for provider, prompt in sorted(asked.keys() | found.keys()):
         wanted, there = asked.get((provider, prompt), 0), found.get((provider, prompt), 0)

@@ -13,8 +13,8 @@ from contextlib import closing
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.prepare import keep, open_batch
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, FencedError
 from prefect_imagine.prompts.requested import Defaults
@@ -32,10 +32,10 @@ async def main(prompts: str, root: str, batch: str, *, force: bool) -> int:
     providers = {each.request.provider for each in asked}
     options = BatchOptions(timing=TIMING, rates=dict.fromkeys(providers, RATE))
     with closing(open_store(root)) as store:
-        async with open_batch(store, batch, asked, accounts_for({}), options) as opened:
-            opened = await keep(store, opened) or opened
+        async with prepare_batch(store, batch, asked, accounts_for({}), options) as opened:
+            opened = await persist_plan(store, opened) or opened
             async with open_session(opened, store, options, force=force) as session:
-                await run(session)
+                await run_session(session)
                 summary, _ = await session.close_books()
     return summary.exit_code
 

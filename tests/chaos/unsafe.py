@@ -6,15 +6,15 @@ It pays twice. The test of the chaos tests holds that they find that.
 from __future__ import annotations
 
 from prefect_imagine.cli import main
-from prefect_imagine.engine.reconciler import Settler
+from prefect_imagine.engine.reconciler import Reconciler
 
 
-async def careless(settler: Settler) -> None:
+async def careless(settler: Reconciler) -> None:
     """Believe that what has no answer was not accepted."""
-    for attempt in list(settler._lane.open.values()):
+    for attempt in list(settler._run.open.values()):
         await settler._absent(attempt)
 
 
 if __name__ == "__main__":
-    Settler.settle = careless  # type: ignore[assignment]
+    Reconciler.reconcile = careless  # type: ignore[assignment]
     main()

@@ -14,10 +14,10 @@ from prefect_imagine.batches import blocking
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine import cadence, create_stage, poll_stage, store_stage
-from prefect_imagine.engine.prepare import keep, open_batch
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
-from prefect_imagine.prompts.requested import Asked, Defaults, ask
+from prefect_imagine.prompts.requested import Defaults, RequestedItem, ask
 from prefect_imagine.providers.registry import Account, account_from_environment
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.sandbox import RunningSandbox
@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of tenths of a second are looked for as often."""
-    monkeypatch.setattr(cadence, "CLOSEST", 0.2)
+    monkeypatch.setattr(cadence, "MIN_POLL_SECONDS", 0.2)
     for module in (blocking, create_stage, poll_stage, store_stage):
         monkeypatch.setattr(module, "backoff", lambda attempt: 0.05 * attempt)
 
@@ -64,12 +64,12 @@ class Runs:
         self.sandbox = sandbox
         self.store = store
         self.asked: Counter[tuple[str, str]] = Counter()
-        self.batches: dict[str, list[Asked]] = {}
+        self.batches: dict[str, list[RequestedItem]] = {}
 
     async def run(self, rows: Sequence[Row] | None = None, *, batch: str = "batch", **options: Any) -> Ended:
         """Make a batch of these rows, or resume it, and run it as far as it goes."""
         async with self.session(rows, batch=batch, **options) as session:
-            await run(session)
+            await run_session(session)
             summary, usage = await session.close_books()
         return Ended(summary, usage, session)
 
@@ -92,8 +92,8 @@ class Runs:
             if batch not in self.batches:
                 self.asked.update((each.request.provider, each.request.prompt) for each in asked)
             self.batches[batch] = asked
-        async with open_batch(self.store, batch, asked, self.accounts, options) as opened:
-            opened = await keep(self.store, opened) or opened
+        async with prepare_batch(self.store, batch, asked, self.accounts, options) as opened:
+            opened = await persist_plan(self.store, opened) or opened
             async with open_session(
                 opened, self.store, options, force=force, create=create, asked_by=asked_by
             ) as session:

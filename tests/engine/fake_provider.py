@@ -23,7 +23,7 @@ from prefect_imagine.errors import (
     InvalidRequestError,
     RateLimitedError,
 )
-from prefect_imagine.providers.limits.pacing import Permit, Urgency
+from prefect_imagine.providers.limits.pacing import Permit, Priority
 from prefect_imagine.providers.models import (
     Capabilities,
     Estimate,
@@ -157,13 +157,13 @@ class FreePacer:
     led_by_headers = False
     seconds_per_request = 0.0
 
-    async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
-        return Permit(urgency, clock.boot_seconds())
+    async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
+        return Permit(priority, clock.boot_seconds())
 
-    def unused(self, permit: Permit) -> None:
+    def release(self, permit: Permit) -> None:
         """Nothing to give back."""
 
-    def forgive(self) -> None:
+    def undo_backoff(self) -> None:
         """Nothing to forget."""
 
 

@@ -17,7 +17,7 @@ from prefect_imagine.engine.attempts import (
     skew_of,
     window_of,
 )
-from prefect_imagine.engine.identity import EchoClass, echo_class
+from prefect_imagine.engine.identity import RequestIdentity, request_identity
 from prefect_imagine.engine.judgement import Evidence, judge
 from prefect_imagine.providers.models import (
     Generation,
@@ -30,16 +30,23 @@ from tests.engine.fake_provider import moved_time
 
 T = datetime(2025, 3, 1, 12, tzinfo=UTC)
 MARGIN = 300.0
-ECHO: EchoClass = ("image", "m", "a lake", None)
+IDENTITY: RequestIdentity = RequestIdentity("image", "m", "a lake", None)
 
 
 def at(seconds: float) -> datetime:
     return T + timedelta(seconds=seconds)
 
 
-def attempt(item: int = 1, *, sent: float = 0.0, number: int = 1, echo: EchoClass = ECHO) -> OpenAttempt:
+def attempt(
+    item: int = 1, *, sent: float = 0.0, number: int = 1, identity: RequestIdentity = IDENTITY
+) -> OpenAttempt:
     return OpenAttempt(
-        item=item, attempt=number, echo=echo, correlator=f"{item}:{number}", provider_at=at(sent), since=0.0
+        item=item,
+        attempt=number,
+        identity=identity,
+        correlator=f"{item}:{number}",
+        provider_at=at(sent),
+        since=0.0,
     )
 
 
@@ -59,8 +66,8 @@ def find(
     taken: Sequence[str] = (),
     marks: bool = False,
     skew: timedelta | None = timedelta(),
-    own: Mapping[str, EchoClass] | None = None,
-    explained: Sequence[EchoClass] = (),
+    own: Mapping[str, RequestIdentity] | None = None,
+    explained: Sequence[RequestIdentity] = (),
 ) -> list[Finding]:
     known = own or {}
     [findings] = judge(
@@ -70,7 +77,7 @@ def find(
             window=window_of(attempts, skew, MARGIN),
             own=known,
             taken={*taken, *known},
-            unsettled={attempts[0].echo, *explained},
+            unsettled={attempts[0].identity, *explained},
             by_mark=marks,
         ),
     )
@@ -138,15 +145,20 @@ def test_a_job_without_a_time_is_a_candidate() -> None:
 def test_what_the_provider_echoes_must_agree(other: dict[str, Any]) -> None:
     """One job of ours shows that it echoes faithfully."""
     seen = [job("j", **other), job("ours", prompt="a pond")]
-    assert verdicts(find([attempt()], *seen, own={"ours": ("image", "m", "a pond", None)})) == {
-        Verdict.NOT_SEEN
-    }
+    assert verdicts(
+        find([attempt()], *seen, own={"ours": RequestIdentity("image", "m", "a pond", None)})
+    ) == {Verdict.NOT_SEEN}
 
 
 class TestUnfaithfulEchoes:
     """No page promises that a prompt or a model comes back as it was sent: never is such a job paid again."""
 
-    LONG: EchoClass = ("image", "m", "a fox & a lake in the evening light, with snow on every mountain", None)
+    LONG = RequestIdentity(
+        "image",
+        "m",
+        "a fox & a lake in the evening light, with snow on every mountain",
+        None,
+    )
 
     @pytest.mark.parametrize(
         ("sent", "told"),
@@ -157,7 +169,9 @@ class TestUnfaithfulEchoes:
     )
     def test_what_says_the_same_is_the_same(self, sent: str, told: str) -> None:
         request = GenerationRequest(provider="p", model="m", prompt=sent)
-        assert adopted(find([attempt(echo=echo_class(request, sent))], job("j", prompt=told))) == {1: "j"}
+        assert adopted(find([attempt(identity=request_identity(request, sent))], job("j", prompt=told))) == {
+            1: "j"
+        }
 
     @pytest.mark.parametrize(
         ("sent", "told"),
@@ -165,7 +179,9 @@ class TestUnfaithfulEchoes:
     )
     def test_a_label_may_stand_for_a_model(self, sent: str, told: str) -> None:
         request = GenerationRequest(provider="p", model=sent, prompt="a lake")
-        assert adopted(find([attempt(echo=echo_class(request, "a lake"))], job("j", model=told))) == {1: "j"}
+        assert adopted(
+            find([attempt(identity=request_identity(request, "a lake"))], job("j", model=told))
+        ) == {1: "j"}
 
     @pytest.mark.parametrize(
         "told", [{"model": "another name"}, {"prompt": "a lake, 4k"}, {"prompt": "lake"}]
@@ -183,30 +199,30 @@ class TestUnfaithfulEchoes:
         assert verdicts(find([attempt()], bicycles)) == {Verdict.DOUBTFUL}
         video = bicycles.model_copy(update={"kind": GenerationKind.VIDEO})
         assert verdicts(find([attempt()], video)) == {Verdict.NOT_SEEN}
-        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        ours: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", None)}
         assert verdicts(find([attempt()], bicycles, job("ours", prompt="a pond"), own=ours)) == {
             Verdict.NOT_SEEN
         }
 
     def test_where_our_own_are_told_otherwise_nothing_is_absent(self) -> None:
         seen = [job("j", prompt="un lac"), job("ours", prompt="un \u00e9tang")]
-        own: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        own: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", None)}
         assert verdicts(find([attempt()], *seen, own=own)) == {Verdict.DOUBTFUL}
 
     @pytest.mark.parametrize("told", [LONG[2][:45], LONG[2].replace("&", "").replace(",", "")])
     def test_a_long_prompt_may_be_told_otherwise_than_short_ones(self, told: str) -> None:
         seen = [job("j", prompt=told), job("ours", prompt="a pond")]
-        own: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
-        assert verdicts(find([attempt(echo=self.LONG)], *seen, own=own)) == {Verdict.DOUBTFUL}
+        own: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", None)}
+        assert verdicts(find([attempt(identity=self.LONG)], *seen, own=own)) == {Verdict.DOUBTFUL}
 
     def test_neighbours_in_a_numbered_series_are_told_apart(self) -> None:
         seen = [job("j", prompt="a lake, no. 1"), job("ours", prompt="a lake, no. 2")]
-        own: dict[str, EchoClass] = {"ours": ("image", "m", "a lake, no. 2", None)}
-        asked = attempt(echo=("image", "m", "a lake, no. 12", None))
+        own: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a lake, no. 2", None)}
+        asked = attempt(identity=RequestIdentity("image", "m", "a lake, no. 12", None))
         assert verdicts(find([asked], *seen, own=own)) == {Verdict.NOT_SEEN}
 
     def test_jobs_of_other_creates_under_way_are_not_doubted(self) -> None:
-        other: EchoClass = ("image", "m", "a lake, 4k", None)
+        other: RequestIdentity = RequestIdentity("image", "m", "a lake, 4k", None)
         assert verdicts(find([attempt()], job("j", prompt="a lake, 4k"), explained=[other])) == {
             Verdict.NOT_SEEN
         }
@@ -215,16 +231,16 @@ class TestUnfaithfulEchoes:
         assert adopted(find([attempt()], job("j", correlator="1:1", prompt="?"), marks=True)) == {1: "j"}
 
     def test_an_equal_seed_beside_another_prompt_is_doubted(self) -> None:
-        seeded = attempt(echo=("image", "m", "a lake", "7"))
-        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", None)}
+        seeded = attempt(identity=RequestIdentity("image", "m", "a lake", "7"))
+        ours: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", None)}
         rewritten = job("j", prompt="un lac", echoed_seed="7")
         assert verdicts(find([seeded], rewritten, job("ours", prompt="a pond"), own=ours)) == {
             Verdict.DOUBTFUL
         }
 
     def test_where_seeds_are_told_otherwise_they_tell_nothing(self) -> None:
-        seeded = attempt(echo=("image", "m", "a lake", "7"))
-        ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", "3")}
+        seeded = attempt(identity=RequestIdentity("image", "m", "a lake", "7"))
+        ours: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", "3")}
         seen = [job("j", echoed_seed="555"), job("ours", prompt="a pond", echoed_seed="444")]
         assert verdicts(find([seeded], *seen, own=ours)) == {Verdict.DOUBTFUL}
 
@@ -232,11 +248,11 @@ class TestUnfaithfulEchoes:
     def test_seeds_are_numbers_and_some_stand_for_any(self, sent: object, told: str) -> None:
         request = GenerationRequest(provider="p", model="m", prompt="a lake", settings={"seed": sent})
         seen = job("j", echoed_seed=told)
-        assert adopted(find([attempt(echo=echo_class(request, "a lake"))], seen)) == {1: "j"}
+        assert adopted(find([attempt(identity=request_identity(request, "a lake"))], seen)) == {1: "j"}
 
     def test_so_does_a_seed_beside_a_prompt_that_was_cut(self) -> None:
-        seeded = attempt(echo=(*self.LONG[:3], "7"))
-        assert adopted(find([seeded], job("j", prompt=self.LONG[2][:50], echoed_seed="7"))) == {1: "j"}
+        seeded = attempt(identity=self.LONG._replace(seed="7"))
+        assert adopted(find([seeded], job("j", prompt=self.LONG.prompt[:50], echoed_seed="7"))) == {1: "j"}
 
 
 @pytest.mark.parametrize("silent", [{"prompt": None}, {"model": None}, {"kind": None}])
@@ -250,8 +266,8 @@ def test_white_space_is_not_held_against_a_prompt(prompt: str) -> None:
 
 
 def test_a_seed_tells_identical_prompts_apart() -> None:
-    seeded = attempt(echo=("image", "m", "a lake", "7"))
-    ours: dict[str, EchoClass] = {"ours": ("image", "m", "a pond", "3")}
+    seeded = attempt(identity=RequestIdentity("image", "m", "a lake", "7"))
+    ours: dict[str, RequestIdentity] = {"ours": RequestIdentity("image", "m", "a pond", "3")}
     seen = [job("j", echoed_seed="8"), job("ours", prompt="a pond", echoed_seed="3")]
     assert verdicts(find([seeded], *seen, own=ours)) == {Verdict.NOT_SEEN}
     assert adopted(find([seeded], job("x", echoed_seed="8"), job("j", echoed_seed="7"))) == {1: "j"}
@@ -372,12 +388,12 @@ class TestSkew:
 
 
 def test_requests_that_the_history_shows_alike_are_one_class() -> None:
-    def of(**settings: object) -> EchoClass:
+    def of(**settings: object) -> RequestIdentity:
         request = GenerationRequest(provider="p", model="m", prompt="a  lake ", settings=settings)
-        return echo_class(request, request.prompt)
+        return request_identity(request, request.prompt)
 
     assert of() == of(aspect_ratio="16:9")
     assert of(seed=1) != of(seed=2)
     assert of(seed=1) == of(seed="1")
     one = GenerationRequest(provider="p", model="m", prompt="a lake")
-    assert of() == echo_class(one, one.prompt), "white space is not held against a prompt"
+    assert of() == request_identity(one, one.prompt), "white space is not held against a prompt"

@@ -8,9 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.engine import cadence
-from prefect_imagine.engine.cadence import CLOSEST, FARTHEST, WHILE_CREATING, Cadence, Flight
+from prefect_imagine.engine.cadence import (
+    MAX_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+    WHILE_CREATING,
+    Cadence,
+    RunningJob,
+)
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.stores import Downloader
 from tests.batches.memory_store import MemoryStore
@@ -25,15 +31,15 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cadence, "boot_seconds", lambda: NOW)
 
 
-def flight(age: float) -> Flight:
-    return Flight(1, NOW - age, GenerationKind.IMAGE, "m")
+def job(age: float) -> RunningJob:
+    return RunningJob(1, NOW - age, GenerationKind.IMAGE, "m")
 
 
 def lasting(*seconds: float) -> Cadence:
     """One that has seen jobs last so long."""
     learned = Cadence()
     for each in seconds:
-        learned.learn(flight(1000.0), each)
+        learned.learn(job(1000.0), each)
     return learned
 
 
@@ -42,44 +48,44 @@ def about(seconds: float) -> object:
 
 
 def test_while_creates_need_the_limit_looks_are_rare() -> None:
-    assert lasting(4.0).wait([flight(3.0)], creating=True, scarce=True) == about(WHILE_CREATING)
+    assert lasting(4.0).wait([job(3.0)], creating=True, scarce=True) == about(WHILE_CREATING)
 
 
 def test_in_the_tail_most_landings_are_waited_for() -> None:
-    flights = [flight(age) for age in (2.0, 8.0, 14.0, 20.0)]
-    assert lasting(30.0).wait(flights, creating=False, scarce=True) == about(28.0)
+    jobs = [job(age) for age in (2.0, 8.0, 14.0, 20.0)]
+    assert lasting(30.0).wait(jobs, creating=False, scarce=True) == about(28.0)
 
 
 def test_a_full_queue_is_looked_at_when_its_next_job_lands() -> None:
-    flights = [flight(age) for age in (2.0, 8.0, 14.0, 20.0)]
-    assert lasting(30.0).wait(flights, creating=False, scarce=True, full_in=0.0) == about(10.0)
+    jobs = [job(age) for age in (2.0, 8.0, 14.0, 20.0)]
+    assert lasting(30.0).wait(jobs, creating=False, scarce=True, full_in=0.0) == about(10.0)
 
 
 def test_a_queue_that_will_soon_be_full_is_looked_at_once_it_is() -> None:
     waits = [
-        lasting(4.0).wait([flight(3.0)], creating=True, scarce=True, full_in=seconds)
+        lasting(4.0).wait([job(3.0)], creating=True, scarce=True, full_in=seconds)
         for seconds in (12.0, WHILE_CREATING + 1)
     ]
     assert waits == [about(12.0), about(WHILE_CREATING)]
 
 
-@pytest.mark.parametrize(("scarce", "closest"), [(True, CLOSEST), (False, CLOSEST / 2)])
+@pytest.mark.parametrize(("scarce", "closest"), [(True, MIN_POLL_SECONDS), (False, MIN_POLL_SECONDS / 2)])
 def test_a_job_that_is_overdue_may_land_any_moment(scarce: bool, closest: float) -> None:
-    flights = [flight(0.0), flight(4.5)]
-    assert lasting(4.0).wait(flights, creating=False, scarce=scarce, full_in=0.0) == about(closest)
+    jobs = [job(0.0), job(4.5)]
+    assert lasting(4.0).wait(jobs, creating=False, scarce=scarce, full_in=0.0) == about(closest)
 
 
 def test_a_job_that_hangs_in_a_full_queue_is_looked_at_ever_more_rarely() -> None:
     waits = [
-        lasting(4.0).wait([flight(age)], creating=False, scarce=False, full_in=0.0) for age in (40, 100, 1000)
+        lasting(4.0).wait([job(age)], creating=False, scarce=False, full_in=0.0) for age in (40, 100, 1000)
     ]
-    assert waits == [about(6.0), about(15.0), about(FARTHEST)]
+    assert waits == [about(6.0), about(15.0), about(MAX_POLL_SECONDS)]
 
 
 def test_a_look_that_is_wanted_at_once_is_had_once() -> None:
     learned = lasting(4.0)
     learned.look_at_once = True
-    waits = [learned.wait([flight(0.0)], creating=True, scarce=True) for _ in range(2)]
+    waits = [learned.wait([job(0.0)], creating=True, scarce=True) for _ in range(2)]
     assert waits == [0.0, about(WHILE_CREATING)]
 
 
@@ -92,11 +98,11 @@ def time() -> Iterator[Time]:
 @pytest.fixture
 async def process(time: Time) -> AsyncIterator[Process]:
     """A batch of two, of which nothing has been created yet, and whose jobs never end."""
-    offload, downloader = Offload(patience=5.0, transfers=1), Downloader()
+    blocking, downloader = Blocking(patience=5.0, transfers=1), Downloader()
     server = FakeProvider(time, lasts=math.inf)
-    yield await Process.start(MemoryStore(), offload, plan_of("a", "b"), server, downloader)
+    yield await Process.start(MemoryStore(), blocking, plan_of("a", "b"), server, downloader)
     downloader.close()
-    offload.close()
+    blocking.close()
 
 
 async def turns() -> None:
@@ -111,8 +117,8 @@ async def test_what_hurries_does_not_put_off_the_next_look(process: Process, tim
     await turns()
     looks = process.client.requests["poll"]
     for _ in range(10):  # each time before the next look is due
-        time.now += CLOSEST / 2
-        process.lane.hurry()
+        time.now += MIN_POLL_SECONDS / 2
+        process.run.wake()
         await turns()
     assert looks + 3 <= process.client.requests["poll"] <= looks + 6
     watching.cancel()
@@ -126,11 +132,11 @@ async def test_an_item_that_is_told_twice_is_created_once(process: Process) -> N
 
 
 async def test_while_nothing_is_under_way_the_watcher_waits(process: Process, time: Time) -> None:
-    assert process.lane.creating
+    assert process.run.creating
     for _ in range(3):
         waiting = asyncio.create_task(process._watcher._wait())
         await turns()
         assert not waiting.done(), "it would keep everybody else from going on"
-        time.now += FARTHEST + 5
-        process.lane.hurry()
+        time.now += MAX_POLL_SECONDS + 5
+        process.run.wake()
         await waiting

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from prefect_imagine.batches import journal as journals
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.records import (
@@ -17,20 +17,20 @@ from prefect_imagine.batches.records import (
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Downloader
-from tests.batches.journals import AT, created, intent, memory, offload, opened, segments
+from tests.batches.journals import AT, blocking, created, intent, memory, opened, segments
 from tests.batches.memory_store import MemoryStore
 from tests.engine.fake_provider import REFUSED, FakeProvider, moved_time, plan_of
 from tests.engine.one_process import TIMING, Process
 
-__all__ = ["memory", "offload"]
+__all__ = ["blocking", "memory"]
 
 
 class TestDamage:
     """A journal of four segments: a claim, two intents, and what became of the second."""
 
     @pytest.fixture
-    async def journal(self, memory: MemoryStore, offload: Offload) -> MemoryStore:
-        journal = await opened(memory, offload)
+    async def journal(self, memory: MemoryStore, blocking: Blocking) -> MemoryStore:
+        journal = await opened(memory, blocking)
         await journal.append(intent(1), intent(2))
         await journal.append(created(1), created(2))
         await journal.append(Absent(item=3, at=AT, attempt=1))
@@ -99,25 +99,27 @@ class TestDamage:
         with pytest.raises(StoreError):
             read_journal(journal, "b")
 
-    async def test_a_damaged_journal_can_be_written_on(self, journal: MemoryStore, offload: Offload) -> None:
+    async def test_a_damaged_journal_can_be_written_on(
+        self, journal: MemoryStore, blocking: Blocking
+    ) -> None:
         journal.put(segment_key("b", 3), b"?")
-        again = await opened(journal, offload, "again")
+        again = await opened(journal, blocking, "again")
         assert len(again.damaged) == 1
         await again.snapshot(force=True)
         assert read_journal(journal, "b").damaged == [], "a snapshot heals it"
 
     async def test_only_a_forced_snapshot_settles_damage(
-        self, journal: MemoryStore, offload: Offload, monkeypatch: pytest.MonkeyPatch
+        self, journal: MemoryStore, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whoever only looks does not write down what may have been lost; whoever creates next has to."""
         monkeypatch.setattr(journals, "SNAPSHOT_EVERY", 1)
         journal.put(segment_key("b", 3), b"?")
-        looking = await opened(journal, offload, "looking")
+        looking = await opened(journal, blocking, "looking")
         await looking.append(intent(9))
         await looking.snapshot()
         assert list(journal.list("b/snapshots/")) == []
         assert len(read_journal(journal, "b").damaged) == 1
-        creating = await opened(journal, offload, "creating")
+        creating = await opened(journal, blocking, "creating")
         await creating.snapshot(force=True)
         assert (creating.damaged, read_journal(journal, "b").damaged) == ((), [])
         await creating.append(intent(10))
@@ -125,7 +127,9 @@ class TestDamage:
         assert len(list(journal.list("b/snapshots/"))) == 2, "from then on they are taken as ever"
 
 
-async def test_a_retry_that_a_damaged_journal_has_lost_is_not_paid_for_again(offload: Offload) -> None:
+async def test_a_retry_that_a_damaged_journal_has_lost_is_not_paid_for_again(
+    blocking: Blocking,
+) -> None:
     store, plan, downloader = MemoryStore(), plan_of("a"), Downloader()
     with moved_time() as time:
         server = FakeProvider(time)
@@ -133,7 +137,7 @@ async def test_a_retry_that_a_damaged_journal_has_lost_is_not_paid_for_again(off
 
         async def started() -> Process:
             options = BatchOptions(timing=TIMING, retry_failed=True)
-            return await Process.start(store, offload, plan, server, downloader, options=options)
+            return await Process.start(store, blocking, plan, server, downloader, options=options)
 
         await (await started()).create(1)
         refused = len(segments(store))

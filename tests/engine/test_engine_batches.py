@@ -15,8 +15,8 @@ from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
-from prefect_imagine.engine.prepare import keep, open_batch, to_create
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.prepare import persist_plan, prepare_batch, to_create
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError
 from prefect_imagine.prompts.requested import Defaults, ask
@@ -72,8 +72,8 @@ async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> N
     ended = await runs.run(numbered("blockadelabs", 6))
     assert ended.summary.exit_code == 0
     assert ended.summary.requests.create <= 6 + 4, "those refused together, and one more to find out"
-    lane = ended.session.lanes["blockadelabs"]
-    assert (lane.cap is not None and int(lane.cap), lane.client.pacer.limited) == (3, False)
+    run = ended.session.runs["blockadelabs"]
+    assert (run.max_pending is not None and int(run.max_pending), run.client.pacer.limited) == (3, False)
     runs.check()
 
 
@@ -83,7 +83,7 @@ async def test_a_full_queue_that_tells_how_long_to_wait_is_found_out_too(runs: R
     )
     ended = await runs.run(numbered("blockadelabs", 9))
     assert ended.summary.exit_code == 0
-    assert ended.session.lanes["blockadelabs"].cap is not None
+    assert ended.session.runs["blockadelabs"].max_pending is not None
     assert ended.summary.requests.create <= 9 + 6 + 3, (
         "those sent before the first refusal, and a few to find out"
     )
@@ -173,13 +173,13 @@ class TestSecondThoughts:
         rows = numbered("aivisualstudio", 3)
         await runs.run(rows)
         options = BatchOptions(batch_id="batch", timing=TIMING, retry_failed=True)
-        async with open_batch(runs.store, "batch", None, runs.accounts, options) as opened:
+        async with prepare_batch(runs.store, "batch", None, runs.accounts, options) as opened:
             assert len(to_create(opened, options)) == 2
             runs.sandbox.faults.add(FaultRule("job_fails", times=1))
             meanwhile = await runs.run(rows, retry_failed=True)
             assert (meanwhile.summary.items.failed, meanwhile.summary.requests.create) == (1, 2)
             async with open_session(opened, runs.store, options) as session:
-                await run(session)
+                await run_session(session)
                 summary, _ = await session.close_books()
         assert (summary.items.failed, summary.requests.create) == (1, 0)
 
@@ -195,7 +195,7 @@ class TestSecondThoughts:
         rows = numbered("imaginelab", 4)
         await self._die_with_open_attempts(runs, rows)
         options = BatchOptions(batch_id="batch")
-        async with open_batch(runs.store, "batch", None, runs.accounts, options) as opened:
+        async with prepare_batch(runs.store, "batch", None, runs.accounts, options) as opened:
             left = {index for index, state in opened.state.items.items() if state.phase is Phase.OPEN}
             assert left
             assert left <= {item.index for item in to_create(opened, options)}
@@ -224,7 +224,7 @@ class TestSecondThoughts:
         rows = numbered("imaginelab", 4)
         await self._die_with_open_attempts(runs, rows)
         async with runs.session(create=False) as session:
-            await run(session)
+            await run_session(session)
             summary, _ = await session.close_books()
         assert summary.requests.create == 0
         assert summary.items.stored == len(runs.sandbox.books.jobs) > 0
@@ -239,7 +239,7 @@ class TestSecondThoughts:
         assert ended.summary.items.unknown == 1
         runs.sandbox.configure(history_mode="bare")
         async with runs.session(create=False, recreate_unknown=True) as session:
-            await run(session)
+            await run_session(session)
             summary, _ = await session.close_books()
         assert (summary.exit_code, summary.requests.create) == (0, 0)
         runs.check()
@@ -249,8 +249,8 @@ class TestSecondThoughts:
         runs.sandbox.faults.add(FaultRule("cut_after", "imaginelab", "create", times=2))
         runs.sandbox.configure(history_mode="missing")
         async with runs.session(rows) as session:
-            going = asyncio.ensure_future(run(session))
-            await until(lambda: len(session.lanes["imaginelab"].open) >= 2)
+            going = asyncio.ensure_future(run_session(session))
+            await until(lambda: len(session.runs["imaginelab"].open) >= 2)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
         runs.sandbox.configure(history_mode="bare")
@@ -260,8 +260,8 @@ class TestSecondThoughts:
 async def test_what_is_under_way_is_cancelled_only_where_asked(runs: Runs, asked_for: bool) -> None:
     runs.sandbox.configure(latency={"image": (3600.0, 3600.0)})
     async with runs.session(numbered("blockadelabs", 3), cancel_in_flight=asked_for) as session:
-        running = asyncio.create_task(run(session))
-        await until(lambda: len(session.lanes["blockadelabs"].flying) == 3)
+        running = asyncio.create_task(run_session(session))
+        await until(lambda: len(session.runs["blockadelabs"].running) == 3)
         session.stop(StopReason.TERMINATED, "by a test")
         await running
     states = Counter(job["status"] for job in runs.sandbox.report(sums=False)["jobs"])
@@ -309,7 +309,7 @@ class TestNeighbours:
         async with runs.session(rows) as session:
             with pytest.raises(BatchBusyError):
                 await runs.run(rows)
-            await run(session)
+            await run_session(session)
             await session.close_books()
         runs.check()
 
@@ -333,7 +333,7 @@ class TestNeighbours:
                 await first
             runs.sandbox.configure(latency={"image": (0.1, 0.1)})
             runs.sandbox.advance(7200)
-            await run(session)
+            await run_session(session)
             await session.close_books()
         runs.check()
 
@@ -343,10 +343,10 @@ class TestNeighbours:
         options = BatchOptions(timing=Timing(deadline=1, create=1.5, settle=0.5))
         accounts = runs.accounts
         async with (
-            open_batch(runs.store, "b", asked, accounts, options) as one,
-            open_batch(runs.store, "b", asked, accounts, options) as two,
+            prepare_batch(runs.store, "b", asked, accounts, options) as one,
+            prepare_batch(runs.store, "b", asked, accounts, options) as two,
         ):
-            kept = [await keep(runs.store, each) or each for each in (one, two)]
+            kept = [await persist_plan(runs.store, each) or each for each in (one, two)]
         assert [each.plan for each in kept] == [read_plan(runs.store, "b")] * 2
 
 

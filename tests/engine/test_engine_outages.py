@@ -13,7 +13,7 @@ import pytest
 
 from prefect_imagine.batches.options import Timing
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.errors import StoreError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
@@ -60,9 +60,9 @@ async def test_a_bucket_that_does_not_answer_for_a_while_is_waited_for(
     sandbox.configure(rate_limits={"blockadelabs": RateLimit(limit=20, window_seconds=4.0, headers=True)})
     runs = Runs(sandbox, open_store(f"s3://{own_s3.make_bucket()}/prefix"))
     async with runs.session(numbered("blockadelabs", 30)) as session:
-        running = asyncio.create_task(run(session))
-        lane = session.lanes["blockadelabs"]
-        await lane.until(lambda: len(lane.order) >= 5, 30)
+        running = asyncio.create_task(run_session(session))
+        run = session.runs["blockadelabs"]
+        await run.wait_for(lambda: len(run.order) >= 5, 30)
         os.kill(own_s3.pid, signal.SIGSTOP)
         await asyncio.sleep(2 * TIMING.deadline)  # intents that were waiting for it are too late by then
         os.kill(own_s3.pid, signal.SIGCONT)
@@ -151,9 +151,9 @@ async def test_a_key_that_is_revoked_after_creating_has_stopped_ends_the_run(run
     runs.sandbox.configure(latency={"image": (3.0, 3.0)})
     rows = numbered("aivisualstudio", 3)
     async with runs.session(rows, max_credits=10) as session:
-        running = asyncio.create_task(run(session))
-        lane = session.lanes["aivisualstudio"]
-        await lane.until(lambda: lane.stop is not None and len(lane.flying) == 2, 30)
+        running = asyncio.create_task(run_session(session))
+        run = session.runs["aivisualstudio"]
+        await run.wait_for(lambda: run.stop is not None and len(run.running) == 2, 30)
         runs.sandbox.faults.add(FaultRule("expired_token"))
         async with asyncio.timeout(60):
             await running

@@ -15,7 +15,7 @@ from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.records import Intent
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits.pacing import Permit, Urgency
+from prefect_imagine.providers.limits.pacing import Permit, Priority
 from tests.engine.fake_provider import (
     CRASHED,
     LOST,
@@ -37,7 +37,7 @@ __all__ = ["world"]
 
 
 def jobs_of(process: Process) -> list[str | None]:
-    return [process.journal.state[item.index].id for item in process.lane.items]
+    return [process.journal.state[item.index].id for item in process.run.items]
 
 
 async def test_a_lost_answer_is_found_and_not_paid_again(world: World) -> None:
@@ -119,11 +119,11 @@ class SlowPacer(FreePacer):
         self.more = asyncio.Event()
         self._given = 0
 
-    async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
+    async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
         self._given += 1
         if self._given > 1:
             await self.more.wait()
-        return Permit(urgency, boot_seconds())
+        return Permit(priority, boot_seconds())
 
 
 async def test_a_twin_created_while_the_history_is_read_is_not_adopted(world: World) -> None:
@@ -144,7 +144,7 @@ async def test_a_twin_created_while_the_history_is_read_is_not_adopted(world: Wo
     process.client.while_answering = answer_later
     process.client.before_page = twin_is_created
     creating_both = asyncio.ensure_future(process.create(1, 2))
-    await until(lambda: bool(process.lane.open))
+    await until(lambda: bool(process.run.open))
     await process.look_back()
     process.client.before_page = lambda: None
     answered.set()

@@ -118,7 +118,7 @@ async def test_a_provider_that_answers_two_creates_with_one_job_is_paid_for_one(
     process = await world.process(plan_of("a", "a"))
     await process.create(1, 2)
     await world.finish(process, 8)
-    assert sum(len(process.lane.state(index).charges) for index in (1, 2)) == 1
+    assert sum(len(process.run.state(index).charges) for index in (1, 2)) == 1
     assert process.phases.count(Phase.STORED) == 1
 
 
@@ -151,7 +151,7 @@ async def test_a_record_that_lags_has_not_vanished(world: World) -> None:
     while world.time.now < begun + TIMING.settle:
         world.time.now += 2
         await process.look()
-    assert process.lane.state(1).reason is None
+    assert process.run.state(1).reason is None
     assert process.phases == [Phase.STORED]
 
 

@@ -14,9 +14,9 @@ from prefect_imagine.batches.records import Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine import identity
+from prefect_imagine.engine import identity as identities
 from prefect_imagine.engine.attempts import Finding, OpenAttempt, window_of
-from prefect_imagine.engine.identity import EchoClass
+from prefect_imagine.engine.identity import RequestIdentity
 from prefect_imagine.engine.judgement import Evidence, judge
 from prefect_imagine.providers.models import Generation, GenerationStatus
 from tests.engine.fake_provider import BEGAN, LOST, LOST_BEFORE, REFUSED, plan_of
@@ -39,7 +39,7 @@ def shaped(batch: str, *ratios: str) -> Plan:
 async def looked_for(world: World, process: Process, reads: int = 100) -> None:
     """Read the history whenever it is time to, until nothing is open any more."""
     for _ in range(reads):
-        if not process.lane.open:
+        if not process.run.open:
             return
         world.time.now = max(world.time.now, process.next_read)
         await process.look_back()
@@ -109,9 +109,9 @@ async def test_of_identical_prompts_too_one_create_is_sent_again(world: World, c
     world.server.fates.extend([LOST_BEFORE] * count)
     await process.create(*range(1, count + 1))
     await looked_for(world, process, reads=10)
-    [probe] = process.lane.todo
-    assert process.lane.enter(process.lane.plan.item(probe))
-    process.lane.leave(process.lane.plan.item(probe))
+    [probe] = process.run.todo
+    assert process.run.acquire(process.run.plan.item(probe))
+    process.run.release(process.run.plan.item(probe))
     await process.create(probe)
     await looked_for(world, process)
     assert sorted(process.phases) == [Phase.CREATED, *[Phase.PLANNED] * (count - 1)]
@@ -123,8 +123,8 @@ async def test_a_probe_does_not_pass_an_open_create_of_another_shape(world: Worl
     process = await world.process(shaped("b", "16:9", "1:1"))
     world.server.fates.append(LOST_BEFORE)
     await process.create(2)
-    process.lane.probe = 1
-    assert not process.lane.enter(process.lane.plan.item(1))
+    process.run.probe = 1
+    assert not process.run.acquire(process.run.plan.item(1))
 
 
 async def test_an_id_that_another_batch_had_before_the_provider_began_anew_is_doubted(world: World) -> None:
@@ -167,10 +167,10 @@ async def test_a_run_that_creates_nothing_more_leaves_open_what_nothing_proves(w
     process = await world.process(plan_of("a", "b"))
     world.server.fates.extend([LOST_BEFORE, LOST_BEFORE])
     await process.create(1, 2)
-    process.lane.halt(StopReason.BUDGET, "the budget is spent")
+    process.run.halt(StopReason.BUDGET, "the budget is spent")
     await looked_for(world, process)
     assert process.phases == [Phase.OPEN, Phase.OPEN]
-    assert process.lane.finished
+    assert process.run.finished
 
 
 async def test_a_create_that_arrived_is_found_at_once(world: World) -> None:
@@ -188,7 +188,7 @@ async def test_the_job_of_a_neighbours_unknown_item_is_left_to_it(world: World) 
     theirs = await world.process(shaped("theirs", "16:9"))
     world.server.fates.append(LOST)
     await theirs.create(1)
-    await theirs.lane.record(Unknown(item=1, at=utc_now(), attempt=1, message="it lagged"))
+    await theirs.run.record(Unknown(item=1, at=utc_now(), attempt=1, message="it lagged"))
     world.time.now += 60
     mine = await world.process(shaped("mine", "1:1"))
     world.server.fates.append(LOST_BEFORE)
@@ -202,7 +202,7 @@ async def test_nor_is_the_job_of_an_unknown_item_of_another_shape_in_the_same_ba
     process = await world.process(shaped("b", "16:9", "1:1"))
     world.server.fates.append(LOST)
     await process.create(1)
-    await process.lane.record(Unknown(item=1, at=utc_now(), attempt=1, message="it lagged"))
+    await process.run.record(Unknown(item=1, at=utc_now(), attempt=1, message="it lagged"))
     world.server.fates.append(LOST_BEFORE)
     await process.create(2)
     await looked_for(world, process)
@@ -227,7 +227,14 @@ def rows(count: int) -> list[Generation]:
 def open_attempts(count: int) -> list[OpenAttempt]:
     """Creates of which nothing is known."""
     return [
-        OpenAttempt(number, 1, ("image", "ours", f"our picture {number}", None), f"{number}:1", BEGAN, 0.0)
+        OpenAttempt(
+            number,
+            1,
+            RequestIdentity("image", "ours", f"our picture {number}", None),
+            f"{number}:1",
+            BEGAN,
+            0.0,
+        )
         for number in range(count)
     ]
 
@@ -238,7 +245,7 @@ def judged(count: int, attempts: Sequence[OpenAttempt]) -> list[list[Finding]]:
         window=window_of(attempts, None, 300.0),
         own={},
         taken=set(),
-        unsettled={each.echo for each in attempts},
+        unsettled={each.identity for each in attempts},
         by_mark=False,
     )
     return judge([[each] for each in attempts], evidence)
@@ -246,14 +253,14 @@ def judged(count: int, attempts: Sequence[OpenAttempt]) -> list[list[Finding]]:
 
 def test_rows_are_not_compared_with_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
-    same = identity.same
+    same = identities.same
 
-    def counted(row: Generation, echo: EchoClass) -> bool:
+    def counted(row: Generation, identity: RequestIdentity) -> bool:
         nonlocal compared
         compared += 1
-        return same(row, echo)
+        return same(row, identity)
 
-    monkeypatch.setattr(identity, "same", counted)
+    monkeypatch.setattr(identities, "same", counted)
     assert len(judged(3000, open_attempts(16))) == 16
     assert compared <= 3000
 

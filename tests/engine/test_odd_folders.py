@@ -14,7 +14,8 @@ import pytest
 from prefect_imagine.batches.index import batches_under, standings_under, unsettled_under
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.records import Header, to_line
-from prefect_imagine.engine.other_batches import Claims, Neighbours
+from prefect_imagine.engine.identity import RequestIdentity
+from prefect_imagine.engine.other_batches import OtherBatches, OtherJobs
 from prefect_imagine.stores import Store, open_store
 from tests.batches.journals import created, intent
 from tests.engine.fake_provider import PROVIDER, plan_of
@@ -46,8 +47,11 @@ def write_batch(store: Store) -> None:
     store.put("b/journal/00000001.jsonl", b"".join(lines))
 
 
-def claims_of(store: Store) -> Claims:
-    return Neighbours(store, "mine", lambda item: ("", None, "", None)).claims(PROVIDER)
+NOTHING = RequestIdentity("", None, "", None)
+
+
+def claims_of(store: Store) -> OtherJobs:
+    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER)
 
 
 def the_job() -> dict[str, datetime | None]:
@@ -73,7 +77,7 @@ def test_a_folder_that_cannot_be_a_batch_is_none(store: Store, root: Path) -> No
     assert list(batches_under(store)) == ["b"]
     assert [plan.batch_id for plan, _ in standings_under(store)] == ["b"]
     assert list(unsettled_under(store)) == ["b"]
-    assert claims_of(store) == Claims(ids=the_job())
+    assert claims_of(store) == OtherJobs(ids=the_job())
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_a_batch_that_cannot_be_read_is_left_out_and_doubted(
     circle(root / "c" / name)
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
     assert "batch c cannot be read and is left out" in caplog.text
-    assert claims_of(folder) == Claims(ids=the_job(), incomplete=True)
+    assert claims_of(folder) == OtherJobs(ids=the_job(), incomplete=True)
 
 
 def test_a_neighbour_that_cannot_be_read_is_told_once(
@@ -106,8 +110,8 @@ def test_a_neighbour_that_cannot_be_read_is_told_once(
 ) -> None:
     folder.put("c/outputs/x.png", b"-")
     circle(root / "c" / "journal")
-    neighbours = Neighbours(folder, "mine", lambda item: ("", None, "", None))
-    assert all(neighbours.claims(PROVIDER).incomplete for _ in range(3))
+    other_batches = OtherBatches(folder, "mine", lambda item: NOTHING)
+    assert all(other_batches.jobs(PROVIDER).incomplete for _ in range(3))
     assert caplog.text.count("the neighbouring batch c cannot be read") == 1
 
 
@@ -118,11 +122,11 @@ def test_files_and_links_where_folders_are_expected_are_no_batches(folder: Store
     (root / "c" / "journal").write_bytes(b"-")
     (root / "nowhere").symlink_to(root / "absent")
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
-    assert claims_of(folder) == Claims(ids=the_job())
+    assert claims_of(folder) == OtherJobs(ids=the_job())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_this_user_may_not_read_is_left_out_and_doubted(folder: Store, root: Path) -> None:
     (root / "c").mkdir(mode=0)
     assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
-    assert claims_of(folder) == Claims(ids=the_job(), incomplete=True)
+    assert claims_of(folder) == OtherJobs(ids=the_job(), incomplete=True)

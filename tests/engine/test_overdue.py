@@ -31,12 +31,12 @@ async def test_a_job_that_ends_too_late_is_stored_while_the_run_follows_others(w
     world.time.now += TIMING.longest_job + 1
     await process.create(2)
     await process.look()
-    assert process.lane.state(1).reason == "timeout"
-    assert list(process.lane.flying) == [process.lane.state(2).id]
+    assert process.run.state(1).reason == "timeout"
+    assert list(process.run.running) == [process.run.state(2).id]
     world.time.now += max(30.0, OVERDUE_SECONDS)
     await process.look()
     assert process.phases == [Phase.STORED, Phase.CREATED]
-    assert process.lane.overdue == {}
+    assert process.run.overdue == {}
 
 
 async def test_a_job_that_ends_too_late_holds_no_run_and_is_followed_by_the_next(world: World) -> None:
@@ -46,7 +46,7 @@ async def test_a_job_that_ends_too_late_holds_no_run_and_is_followed_by_the_next
     await process.create(1)
     world.time.now += TIMING.longest_job + 1
     await process.look()
-    assert process.lane.finished
+    assert process.run.finished
     world.time.now += 60
     later = await world.process(plan)
     await later.look()

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline
 from prefect_imagine.engine import create_stage
@@ -66,8 +66,8 @@ class NeverTwice(RuleBasedStateMachine):
         patch.setattr(create_stage, "backoff", lambda attempt: 0.0)
         self.loop = asyncio.new_event_loop()
         self.open.callback(self.loop.close)
-        self.offload = Offload(patience=5.0, transfers=2)
-        self.open.callback(self.offload.close)
+        self.blocking = Blocking(patience=5.0, transfers=2)
+        self.open.callback(self.blocking.close)
         self.downloader = Downloader()
         self.open.callback(self.downloader.close)
         self.store = MemoryStore()
@@ -108,7 +108,12 @@ class NeverTwice(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.process = await Process.start(
-            self.store, self.offload, self.plan, self.server, self.downloader, correlates=self.correlates
+            self.store,
+            self.blocking,
+            self.plan,
+            self.server,
+            self.downloader,
+            correlates=self.correlates,
         )
 
     def _creatable(self) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_imagine.batches import blocking, lease
 from prefect_imagine.engine import session
-from prefect_imagine.engine.run_loop import run
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
@@ -34,9 +34,9 @@ async def test_a_silent_bucket_does_not_hold_a_cancelled_run(
 
         async def whole_run() -> None:
             async with runs.session(rows) as under_way:
-                running = asyncio.ensure_future(run(under_way))
-                lane = under_way.lanes["aivisualstudio"]
-                await lane.until(lambda: len(lane.flying) == len(rows), 20)
+                running = asyncio.ensure_future(run_session(under_way))
+                run = under_way.runs["aivisualstudio"]
+                await run.wait_for(lambda: len(run.running) == len(rows), 20)
                 os.kill(own_s3.pid, signal.SIGSTOP)
                 appending = asyncio.ensure_future(under_way.journal.append())
                 opened.set()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.engine import create_stage
 from prefect_imagine.stores import Downloader
@@ -18,17 +18,17 @@ from tests.engine.one_process import Process
 class World:
     """A store, a provider, and processes that come and go."""
 
-    def __init__(self, time: Time, offload: Offload, downloader: Downloader) -> None:
+    def __init__(self, time: Time, blocking: Blocking, downloader: Downloader) -> None:
         self.time = time
         self.store = InterferedStore()
         self.server = FakeProvider()
-        self._offload = offload
+        self._blocking = blocking
         self._downloader = downloader
 
     async def process(self, plan: Plan, *, correlates: bool = False) -> Process:
         """A process that takes the batch over."""
         return await Process.start(
-            self.store, self._offload, plan, self.server, self._downloader, correlates=correlates
+            self.store, self._blocking, plan, self.server, self._downloader, correlates=correlates
         )
 
     async def finish(self, process: Process, rounds: int = 20) -> None:
@@ -44,9 +44,9 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(create_stage, "backoff", lambda attempt: 0.0)
-    offload = Offload(patience=5.0, transfers=2)
+    blocking = Blocking(patience=5.0, transfers=2)
     downloader = Downloader()
     with moved_time() as time:
-        yield World(time, offload, downloader)
+        yield World(time, blocking, downloader)
     downloader.close()
-    offload.close()
+    blocking.close()

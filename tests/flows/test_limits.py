@@ -13,7 +13,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits.pacing import MemoryCell, Pacer, Urgency
+from prefect_imagine.providers.limits.pacing import MemoryPaceStore, Pacer, Priority
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.tasks import limits
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, PrefectSharedLimit, Slots
@@ -33,7 +33,7 @@ async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) 
 
     async def use(limit: PrefectSharedLimit) -> None:
         for _ in range(20):
-            await limit.acquire(Urgency.CREATE)
+            await limit.acquire(Priority.CREATE)
             taken.append(boot_seconds())
 
     await asyncio.gather(*(use(limit) for limit in machines))
@@ -49,10 +49,10 @@ async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) 
 async def test_a_limit_that_somebody_has_made_is_kept_by_runs_without_a_rate(prefect_server: str) -> None:
     name = f"test-{uuid4().hex[:8]}"
     made = PrefectSharedLimit(name, Rate(10, 2.0))
-    await made.acquire(Urgency.READ)
+    await made.acquire(Priority.READ)
     other = PrefectSharedLimit(name, None)
     for _ in range(2):
-        await other.acquire(Urgency.CREATE)
+        await other.acquire(Priority.CREATE)
     async with get_client() as client:
         found = await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
     assert found.active_slots > 0
@@ -63,16 +63,16 @@ async def test_where_nobody_has_made_one_nothing_is_shared_and_nothing_said(
 ) -> None:
     alone = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None)
     for _ in range(100):
-        await alone.acquire(Urgency.CREATE)
+        await alone.acquire(Priority.CREATE)
     assert not caplog.text
 
 
 async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
     no_server: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pacer = Pacer(MemoryCell(), shared=PrefectSharedLimit("nobody", Rate(1000, 1.0)))
+    pacer = Pacer(MemoryPaceStore(), shared=PrefectSharedLimit("nobody", Rate(1000, 1.0)))
     for _ in range(3):
-        permit = await pacer.acquire(Urgency.READ)
+        permit = await pacer.acquire(Priority.READ)
         pacer.answered(permit, 200, {})
     assert caplog.text.count("not shared with other machines") == 1
 
@@ -85,7 +85,7 @@ async def test_a_server_that_does_not_answer_keeps_nobody(
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: address}):
             async with asyncio.timeout(60):
-                await PrefectSharedLimit("nobody", Rate(10, 1.0)).acquire(Urgency.READ)
+                await PrefectSharedLimit("nobody", Rate(10, 1.0)).acquire(Priority.READ)
     assert caplog.text.count("not shared with other machines") == 1
 
 
@@ -96,8 +96,8 @@ async def test_a_server_that_comes_back_is_shared_with_again(
     name = f"test-{uuid4().hex[:8]}"
     shared = PrefectSharedLimit(name, Rate(10, 2.0))
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        await shared.acquire(Urgency.READ)
-    await shared.acquire(Urgency.READ)
+        await shared.acquire(Priority.READ)
+    await shared.acquire(Priority.READ)
     async with get_client() as client:
         assert await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
 
@@ -121,7 +121,7 @@ async def test_a_limit_made_by_hand_that_is_too_small_is_told_and_keeps_nobody(
         await client.create_global_concurrency_limit(made)
     async with asyncio.timeout(30):  # nothing becomes free in that time
         for _ in range(3):
-            await shared.acquire(Urgency.CREATE)
+            await shared.acquire(Priority.CREATE)
     assert caplog.text.count("not shared with other machines: a limit of 60 slots") == 1
 
 
@@ -130,15 +130,15 @@ class _Counted:
 
     asked = 0
 
-    async def acquire(self, urgency: Urgency) -> None:
+    async def acquire(self, priority: Priority) -> None:
         self.asked += 1
 
 
 async def test_headers_beat_the_shared_limit() -> None:
     shared = _Counted()
-    pacer = Pacer(MemoryCell(), shared=shared)
-    first = await pacer.acquire(Urgency.READ)
+    pacer = Pacer(MemoryPaceStore(), shared=shared)
+    first = await pacer.acquire(Priority.READ)
     headers = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "59", "x-ratelimit-reset": "30"}
     pacer.answered(first, 200, headers)
-    await pacer.acquire(Urgency.READ)
+    await pacer.acquire(Priority.READ)
     assert shared.asked == 1

@@ -14,9 +14,9 @@ from prefect_imagine.errors import ConfigurationError, PromptFileError
 from prefect_imagine.prompts import source
 from prefect_imagine.prompts.formats import format_of
 from prefect_imagine.prompts.requested import (
-    Asked,
     Defaults,
     Prompt,
+    RequestedItem,
     ask,
     prompts_to_rows,
     read_prompts,
@@ -31,7 +31,7 @@ AT = datetime(2025, 3, 1, 23, 59, tzinfo=UTC)
 DEFAULTS = Defaults(provider="aivisualstudio")
 
 
-def read(text: str | bytes, file_format: str, defaults: Defaults = DEFAULTS) -> list[Asked]:
+def read(text: str | bytes, file_format: str, defaults: Defaults = DEFAULTS) -> list[RequestedItem]:
     data = text.encode() if isinstance(text, str) else text
     return read_prompts(data, file_format, defaults, variables(AT))
 

@@ -15,7 +15,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
     ServerError,
 )
-from prefect_imagine.providers.limits.pacing import Urgency
+from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import CREATES, LISTS, READS, OpenClient, asked, made, pages_of, rows_of
@@ -205,7 +205,7 @@ async def test_a_rate_limit_by_another_status_is_waited_for_too(
         await client.create(asked(provider))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await client.pacer.acquire(Urgency.CREATE)
+            await client.pacer.acquire(Priority.CREATE)
 
 
 async def test_half_a_letter_in_a_text_can_be_written_down(

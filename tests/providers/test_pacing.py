@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits.pacing import FileCell, MemoryCell, Pacer, Permit, Urgency, machine_cell
+from prefect_imagine.providers.limits.pacing import (
+    FilePaceStore,
+    MemoryPaceStore,
+    Pacer,
+    Permit,
+    Priority,
+    machine_pace_store,
+)
 from prefect_imagine.providers.limits.rates import Pace, Rate
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
 
@@ -22,15 +29,15 @@ ADD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from prefect_imagine.providers.limits.pacing import FileCell
+from prefect_imagine.providers.limits.pacing import FilePaceStore
 
-cell = FileCell(Path(sys.argv[1]))
+cell = FilePaceStore(Path(sys.argv[1]))
 for _ in range(int(sys.argv[2])):
     cell.update(lambda pace: (replace(pace, in_flight=pace.in_flight + 1), None))
 """
 
 
-def look(cell: FileCell | MemoryCell) -> Pace:
+def look(cell: FilePaceStore | MemoryPaceStore) -> Pace:
     """The pace in a cell."""
     return cell.update(lambda pace: (pace, pace))
 
@@ -41,12 +48,12 @@ async def test_a_file_is_exact_for_two_processes(tmp_path: Path) -> None:
         await asyncio.create_subprocess_exec(sys.executable, "-c", ADD, str(path), "2000") for _ in range(2)
     ]
     assert [await adder.wait() for adder in adders] == [0, 0]
-    assert look(FileCell(path)).in_flight == 4000
+    assert look(FilePaceStore(path)).in_flight == 4000
 
 
 def test_a_file_is_only_its_owner_s(tmp_path: Path) -> None:
     path = tmp_path / "pace" / "key.json"
-    FileCell(path)
+    FilePaceStore(path)
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
@@ -54,27 +61,27 @@ def test_a_file_is_only_its_owner_s(tmp_path: Path) -> None:
 def test_a_spoilt_file_starts_afresh(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key.json"
     path.write_text(text)
-    assert look(FileCell(path)) == Pace()
+    assert look(FilePaceStore(path)) == Pace()
 
 
 def test_a_file_of_an_earlier_boot_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
-    FileCell(path).update(lambda pace: (replace(pace, in_flight=7), None))
+    FilePaceStore(path).update(lambda pace: (replace(pace, in_flight=7), None))
     saved = json.loads(path.read_text())
     path.write_text(json.dumps(saved | {"saved_at": saved["saved_at"] + 10**6}))
-    assert look(FileCell(path)) == Pace()
+    assert look(FilePaceStore(path)) == Pace()
 
 
 def test_a_pace_survives_the_file(tmp_path: Path) -> None:
     path, pace = tmp_path / "key.json", Pace(by_headers=True, limit=60, left=7, reset_at=3.5, freezes=2)
-    FileCell(path).update(lambda _: (pace, None))
-    assert look(FileCell(path)) == pace
+    FilePaceStore(path).update(lambda _: (pace, None))
+    assert look(FilePaceStore(path)) == pace
 
 
 def test_a_key_has_one_cell_on_a_machine() -> None:
-    machine_cell("one").update(lambda pace: (replace(pace, in_flight=7), None))
-    assert machine_cell("one").update(lambda pace: (pace, pace.in_flight)) == 7
-    assert machine_cell("other").update(lambda pace: (pace, pace.in_flight)) == 0
+    machine_pace_store("one").update(lambda pace: (replace(pace, in_flight=7), None))
+    assert machine_pace_store("one").update(lambda pace: (pace, pace.in_flight)) == 7
+    assert machine_pace_store("other").update(lambda pace: (pace, pace.in_flight)) == 0
 
 
 async def test_without_a_folder_of_one_s_own_the_pace_is_this_process_s(
@@ -82,39 +89,39 @@ async def test_without_a_folder_of_one_s_own_the_pace_is_this_process_s(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert isinstance(machine_cell("one"), MemoryCell)
+    assert isinstance(machine_pace_store("one"), MemoryPaceStore)
 
 
 async def opened(rate: Rate | None = None) -> Pacer:
     """A pacer whose first request has been answered, without headers."""
     pacer = Pacer(rate=rate)
-    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
+    pacer.answered(await pacer.acquire(Priority.READ), 200, {})
     return pacer
 
 
 async def test_reads_go_before_creates() -> None:
     pacer = await opened(Rate(2, 0.2))
-    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
-    order: list[Urgency] = []
+    pacer.answered(await pacer.acquire(Priority.READ), 200, {})
+    order: list[Priority] = []
 
-    async def take(urgency: Urgency) -> None:
-        order.append((await pacer.acquire(urgency)).urgency)
+    async def take(priority: Priority) -> None:
+        order.append((await pacer.acquire(priority)).priority)
 
     async with asyncio.TaskGroup() as group:
-        for urgency in (Urgency.CREATE, Urgency.CREATE, Urgency.READ, Urgency.READ):
-            group.create_task(take(urgency))
+        for priority in (Priority.CREATE, Priority.CREATE, Priority.READ, Priority.READ):
+            group.create_task(take(priority))
             await asyncio.sleep(0)
-    assert order == [Urgency.READ, Urgency.READ, Urgency.CREATE, Urgency.CREATE]
+    assert order == [Priority.READ, Priority.READ, Priority.CREATE, Priority.CREATE]
 
 
 async def test_a_cancelled_waiter_takes_nothing() -> None:
     pacer = await opened(Rate(2, 0.1))
-    waiting = [asyncio.create_task(pacer.acquire(Urgency.READ)) for _ in range(3)]
+    waiting = [asyncio.create_task(pacer.acquire(Priority.READ)) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     waiting[1].cancel()
     assert isinstance(await waiting[2], Permit)
-    assert isinstance(await pacer.acquire(Urgency.CREATE), Permit)
+    assert isinstance(await pacer.acquire(Priority.CREATE), Permit)
 
 
 async def test_the_pacer_knows_when_requests_are_scarce() -> None:
@@ -122,7 +129,7 @@ async def test_the_pacer_knows_when_requests_are_scarce() -> None:
     assert (free.limited, free.seconds_per_request) == (False, 0.0)
     assert (rated.limited, rated.seconds_per_request) == (True, 1.0)
     told = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "30", "x-ratelimit-reset": "60"}
-    free.answered(await free.acquire(Urgency.READ), 200, told)
+    free.answered(await free.acquire(Priority.READ), 200, told)
     assert (free.limited, free.led_by_headers) == (True, True)
     assert free.seconds_per_request == pytest.approx(2.0, rel=0.1)
 
@@ -130,21 +137,21 @@ async def test_the_pacer_knows_when_requests_are_scarce() -> None:
 async def test_a_429_that_says_requests_remain_quietens_nobody() -> None:
     pacer = await opened()
     told = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "30", "x-ratelimit-reset": "60"}
-    pacer.answered(await pacer.acquire(Urgency.CREATE), 429, told)
+    pacer.answered(await pacer.acquire(Priority.CREATE), 429, told)
     async with asyncio.timeout(5):
-        await pacer.acquire(Urgency.CREATE)
+        await pacer.acquire(Priority.CREATE)
 
 
 class Gate:
     """A limit over all machines that counts who asks, and lets nobody through while closed."""
 
     def __init__(self) -> None:
-        self.asked: list[Urgency] = []
+        self.asked: list[Priority] = []
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
 
-    async def acquire(self, urgency: Urgency) -> None:
-        self.asked.append(urgency)
+    async def acquire(self, priority: Priority) -> None:
+        self.asked.append(priority)
         self.reached.set()
         await self.open.wait()
 
@@ -154,37 +161,37 @@ async def test_the_limit_over_all_machines_is_asked_while_no_headers_tell() -> N
     gate.open.set()
     pacer = Pacer(shared=gate)
     told = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "30", "x-ratelimit-reset": "60"}
-    pacer.answered(await pacer.acquire(Urgency.READ), 200, told)
-    await pacer.acquire(Urgency.CREATE)
-    assert gate.asked == [Urgency.READ]
+    pacer.answered(await pacer.acquire(Priority.READ), 200, told)
+    await pacer.acquire(Priority.CREATE)
+    assert gate.asked == [Priority.READ]
 
 
 async def test_a_read_waits_behind_one_create_at_most_where_the_shared_limit_is_slow() -> None:
     gate = Gate()
     pacer = Pacer(shared=gate)
     gate.open.set()
-    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
+    pacer.answered(await pacer.acquire(Priority.READ), 200, {})
     gate.open.clear()
     gate.asked.clear()
     async with asyncio.TaskGroup() as group:
-        for urgency in [*[Urgency.CREATE] * 5, Urgency.READ]:
-            group.create_task(pacer.acquire(urgency))
+        for priority in [*[Priority.CREATE] * 5, Priority.READ]:
+            group.create_task(pacer.acquire(priority))
             await asyncio.sleep(0)
         gate.open.set()
-    assert gate.asked == [Urgency.CREATE, Urgency.READ, *[Urgency.CREATE] * 4]
+    assert gate.asked == [Priority.CREATE, Priority.READ, *[Priority.CREATE] * 4]
 
 
 async def test_a_waiter_cancelled_at_the_shared_limit_gives_its_permit_back() -> None:
     gate = Gate()
     pacer = Pacer(shared=gate)
-    waiting = asyncio.create_task(pacer.acquire(Urgency.READ))
+    waiting = asyncio.create_task(pacer.acquire(Priority.READ))
     await gate.reached.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gate.open.set()
     async with asyncio.timeout(5):
-        await pacer.acquire(Urgency.READ)
+        await pacer.acquire(Priority.READ)
 
 
 async def test_a_server_with_headers_never_answers_429(
@@ -227,19 +234,19 @@ class _Gate:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
 
-    async def acquire(self, urgency: Urgency) -> None:
+    async def acquire(self, priority: Priority) -> None:
         await self.opened.wait()
 
 
 async def test_a_429_that_comes_while_a_shared_slot_is_waited_for_quiets_that_request_too() -> None:
     gate = _Gate()
-    pacer = Pacer(MemoryCell(), shared=gate)
+    pacer = Pacer(MemoryPaceStore(), shared=gate)
     gate.opened.set()
-    pacer.answered(await pacer.acquire(Urgency.READ), 200, {})
+    pacer.answered(await pacer.acquire(Priority.READ), 200, {})
     gate.opened.clear()
-    waiting = asyncio.ensure_future(pacer.acquire(Urgency.CREATE))
+    waiting = asyncio.ensure_future(pacer.acquire(Priority.CREATE))
     await asyncio.sleep(0.01)
     refused_at = boot_seconds()
-    pacer.answered(Permit(Urgency.CREATE, refused_at), 429, {"retry-after": "0.2"})
+    pacer.answered(Permit(Priority.CREATE, refused_at), 429, {"retry-after": "0.2"})
     gate.opened.set()
     assert (await waiting).granted_at - refused_at >= 0.2

@@ -259,7 +259,7 @@ def test_a_429_that_was_not_about_the_rate_is_forgiven() -> None:
     slowed = rates.answered(slowed, NOW + 2, SILENT)
     slowed = rates.refused(slowed, NOW + 3, SILENT, NOW + 3)
     assert slowed.interval > 0.5
-    forgiven = rates.forgiven(slowed, NOW + 3)
+    forgiven = rates.without_backoff(slowed, NOW + 3)
     assert forgiven.interval == 0.5
     assert rates.reserve(forgiven, NOW + 3)[1] == 0.0
 
@@ -267,7 +267,7 @@ def test_a_429_that_was_not_about_the_rate_is_forgiven() -> None:
 def test_a_create_that_passes_confirms_the_slower_pace() -> None:
     slowed = rates.refused(replace(Pace(), answered=True), NOW, SILENT, NOW)
     confirmed = rates.answered(slowed, NOW + 2, SILENT, created=True)
-    assert rates.forgiven(confirmed, NOW + 3).interval == confirmed.interval > 0
+    assert rates.without_backoff(confirmed, NOW + 3).interval == confirmed.interval > 0
 
 
 def test_a_reset_that_was_told_too_early_by_rounding_costs_no_window() -> None:

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from prefect_imagine.batches.blocking import Offload
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord, Runner, who_runs
 from prefect_imagine.batches.plan import Plan, write_plan
-from prefect_imagine.batches.process_identity import Owner
+from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Failed, Stored
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.errors import StoreError
@@ -43,8 +43,8 @@ class ReadOnly(MemoryStore):
 
 
 @pytest.fixture
-def offload() -> Iterator[Offload]:
-    found = Offload(patience=5.0)
+def blocking() -> Iterator[Blocking]:
+    found = Blocking(patience=5.0)
     yield found
     found.close()
 
@@ -99,13 +99,13 @@ def test_nothing_is_said_of_the_rate_of_a_process_that_has_not_written_yet(runne
     assert (seen.runner, seen.since, seen.creates_per_minute, seen.seconds_left) == (runner, None, 0, None)
 
 
-async def test_what_was_read_is_not_read_again(offload: Offload) -> None:
+async def test_what_was_read_is_not_read_again(blocking: Blocking) -> None:
     store = ReadOnly()
     write_plan(store, PLAN)
-    owner = Owner.me()
-    lease = Lease(store, offload, "b", owner)
+    owner = ProcessIdentity.me()
+    lease = Lease(store, blocking, "b", owner)
     await lease.take(wait=False)
-    journal = await Journal.open(store, offload, "b", claim(owner.token))
+    journal = await Journal.open(store, blocking, "b", claim(owner.token))
     follower = Follower(store, PLAN)
     for item in range(1, 4):
         await journal.append(intent(item))
@@ -124,7 +124,7 @@ async def test_what_was_read_is_not_read_again(offload: Offload) -> None:
 
 
 def elsewhere(store: MemoryStore, *, age: float = 0.0, released: bool = False) -> None:
-    owner = Owner(token="theirs", host="elsewhere", boot="another boot", pid=7, started="1")
+    owner = ProcessIdentity(token="theirs", host="elsewhere", boot="another boot", pid=7, started="1")
     data = LeaseRecord(owner=owner, released=released).model_dump_json().encode()
     store.files["b/lease.json"] = (data, 1, time.time() - age)
 

@@ -26,7 +26,7 @@ _LOCK_SECONDS = 0.25
 _ALONE_SECONDS = 10.0
 
 
-class Urgency(StrEnum):
+class Priority(StrEnum):
     """Reads go before creates: one list answer tells of a hundred jobs."""
 
     READ = "read"
@@ -37,25 +37,25 @@ class Urgency(StrEnum):
 class Permit:
     """Leave to send one request now."""
 
-    urgency: Urgency
+    priority: Priority
     granted_at: float
 
 
 class SharedLimit(Protocol):
     """Keeps the processes of all machines inside a key's limit together."""
 
-    async def acquire(self, urgency: Urgency) -> None:
+    async def acquire(self, priority: Priority) -> None:
         """Wait for a slot."""
 
 
-class PaceCell(Protocol):
+class PaceStore(Protocol):
     """Where the pace of a key is kept."""
 
     def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
         """Apply a change; nobody else sees or writes the pace meanwhile."""
 
 
-class MemoryCell:
+class MemoryPaceStore:
     """The pace of a key that only this process uses."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class MemoryCell:
         return result
 
 
-class FileCell:
+class FilePaceStore:
     """The pace of a key in a locked file, exact for all processes of a machine.
 
     A process that was stopped while it held the lock must not stop the others: for a while they pace
@@ -77,7 +77,7 @@ class FileCell:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._alone = MemoryCell()
+        self._alone = MemoryPaceStore()
         self._alone_until = 0.0
 
     def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
@@ -141,13 +141,13 @@ def _pace_file(name: str) -> Path:
     return base / "prefect-imagine" / "pace" / f"{name}.json"
 
 
-def machine_cell(name: str) -> PaceCell:
+def machine_pace_store(name: str) -> PaceStore:
     """The cell that all processes of this user on this machine share under a name."""
     try:
-        return FileCell(_pace_file(name))
+        return FilePaceStore(_pace_file(name))
     except (OSError, RuntimeError) as error:
         logger.warning("rate limits are not shared with other processes: %s", error)
-        return MemoryCell()
+        return MemoryPaceStore()
 
 
 class Pacer:
@@ -160,45 +160,45 @@ class Pacer:
     """
 
     def __init__(
-        self, cell: PaceCell | None = None, *, rate: Rate | None = None, shared: SharedLimit | None = None
+        self, cell: PaceStore | None = None, *, rate: Rate | None = None, shared: SharedLimit | None = None
     ) -> None:
-        self._cell = cell or MemoryCell()
+        self._cell = cell or MemoryPaceStore()
         self._rate = rate
         self._shared = shared
-        self._queues = {urgency: asyncio.Lock() for urgency in Urgency}
+        self._queues = {priority: asyncio.Lock() for priority in Priority}
         self._reads_waiting = 0
         self._news = asyncio.Event()
 
-    async def acquire(self, urgency: Urgency, *, demand: int = 0) -> Permit:
+    async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
         """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
-        self._reads_waiting += urgency is Urgency.READ
+        self._reads_waiting += priority is Priority.READ
         try:
             # One of each at a time, in the shared limit too: a read waits behind one create at most.
-            async with self._queues[urgency]:
-                return await self._permit(urgency, demand)
+            async with self._queues[priority]:
+                return await self._permit(priority, demand)
         finally:
-            self._reads_waiting -= urgency is Urgency.READ
+            self._reads_waiting -= priority is Priority.READ
             self._tell()
 
-    async def _permit(self, urgency: Urgency, demand: int) -> Permit:
-        permit = await self._own_permit(urgency, demand)
+    async def _permit(self, priority: Priority, demand: int) -> Permit:
+        permit = await self._own_permit(priority, demand)
         if self._shared is None or self.led_by_headers:
             return permit
         try:
-            await self._shared.acquire(urgency)
+            await self._shared.acquire(priority)
         except BaseException:
-            self.unused(permit)
+            self.release(permit)
             raise
         if self._frozen_since(permit):
-            self.unused(permit)
-            return await self._own_permit(urgency, demand)
-        return Permit(urgency, boot_seconds())
+            self.release(permit)
+            return await self._own_permit(priority, demand)
+        return Permit(priority, boot_seconds())
 
-    async def _own_permit(self, urgency: Urgency, demand: int) -> Permit:
+    async def _own_permit(self, priority: Priority, demand: int) -> Permit:
         """Leave from this machine's pace."""
-        while (wait := self._reserve(urgency, demand)) > 0:
+        while (wait := self._reserve(priority, demand)) > 0:
             await self._sleep(wait)
-        return Permit(urgency, boot_seconds())
+        return Permit(priority, boot_seconds())
 
     def _frozen_since(self, permit: Permit) -> bool:
         """Whether a 429 has come since a permit was given."""
@@ -236,12 +236,12 @@ class Pacer:
         if status == 429 and not (told.remaining and told.retry_after is None):
             self._change(lambda pace: rates.refused(pace, now, told, permit.granted_at))
         else:
-            created = status < 300 and permit.urgency is Urgency.CREATE
+            created = status < 300 and permit.priority is Priority.CREATE
             self._change(lambda pace: rates.answered(pace, now, told, created=created))
 
-    def forgive(self) -> None:
+    def undo_backoff(self) -> None:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
-        self._change(lambda pace: rates.forgiven(pace, boot_seconds()))
+        self._change(lambda pace: rates.without_backoff(pace, boot_seconds()))
 
     def throttled(self, sent_at: float, retry_after: float | None) -> None:
         """A request of this key that took no permit, such as one for media, was refused for the rate.
@@ -256,12 +256,12 @@ class Pacer:
             lambda pace: rates.refused(replace(pace, in_flight=pace.in_flight + 1), now, told, sent_at)
         )
 
-    def unused(self, permit: Permit) -> None:
+    def release(self, permit: Permit) -> None:
         """Nothing came back for a permit, or it was not used."""
         self._change(rates.lost)
 
-    def _reserve(self, urgency: Urgency, demand: int) -> float:
-        if urgency is Urgency.CREATE and self._reads_waiting:
+    def _reserve(self, priority: Priority, demand: int) -> float:
+        if priority is Priority.CREATE and self._reads_waiting:
             return 0.05
         return self._cell.update(lambda pace: rates.reserve(self._rated(pace), boot_seconds(), demand=demand))
 

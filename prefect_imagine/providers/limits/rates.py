@@ -223,7 +223,7 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     return pace
 
 
-def forgiven(pace: Pace, now: float) -> Pace:
+def without_backoff(pace: Pace, now: float) -> Pace:
     """Forget the 429s since the last create that passed: they were not about the rate."""
     return replace(
         pace,

@@ -22,7 +22,7 @@ from prefect_imagine.errors import (
     RateLimitedError,
     UnexpectedResponseError,
 )
-from prefect_imagine.providers.limits.pacing import Pacer, Permit, Urgency
+from prefect_imagine.providers.limits.pacing import Pacer, Permit, Priority
 from prefect_imagine.providers.transport.answers import UNREADABLE, FailureReader, json_of
 from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.connections import Timeouts, open_connections
@@ -116,7 +116,7 @@ class Api:
         deadline: Deadline | None,
     ) -> T:
         """POST once and parse the answer; see `ProviderClient.create` for what is raised."""
-        permit = permit or await self.pacer.acquire(Urgency.CREATE)
+        permit = permit or await self.pacer.acquire(Priority.CREATE)
         sending = _Sending(deadline)
         timeout = httpx.Timeout(self._timeouts.create, connect=self._timeouts.connect)
         headers: dict[str, str] = {}
@@ -146,7 +146,7 @@ class Api:
         authenticated: bool,
     ) -> Any:
         # A login goes unpaced: whoever waits for it may hold the one permit there is.
-        permit = await self.pacer.acquire(Urgency.READ) if authenticated else None
+        permit = await self.pacer.acquire(Priority.READ) if authenticated else None
         try:
             with self._returning(permit):
                 headers = await self.auth.headers() if authenticated else {}
@@ -179,7 +179,7 @@ class Api:
             yield
         except BaseException:
             if permit is not None:
-                self.pacer.unused(permit)
+                self.pacer.release(permit)
             raise
 
     async def _send(

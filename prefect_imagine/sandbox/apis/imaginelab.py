@@ -41,7 +41,7 @@ MODELS: tuple[tuple[str, str, int], ...] = (
 
 PACKAGES = (
     {"id": 1, "name": "Starter", "credits": 100, "price": 9.0, "currency": "USD"},
-    {"id": 2, "name": "Creator", "credits": 500, "price": 39.0, "currency": "USD"},
+    {"id": 2, "name": "CreateStage", "credits": 500, "price": 39.0, "currency": "USD"},
     {"id": 3, "name": "Studio", "credits": 2000, "price": 129.0, "currency": "USD"},
 )
 
