@@ -67,8 +67,8 @@ def _first(error: BaseException) -> BaseException:
 
 async def run_provider(run: ProviderRun, stages: Stages) -> None:
     """Run one provider's part: one long poll beside waves of creates and stores."""
-    to_follow = bool(run.todo or run.open or run.running)
-    if not (to_follow or run.to_store):
+    to_follow = bool(run.queues.to_create or run.queues.open or run.queues.running)
+    if not (to_follow or run.queues.to_store):
         return
     size = max(1, len(run.items) // WAVES)
     async with asyncio.TaskGroup() as group:
@@ -83,28 +83,28 @@ async def run_provider(run: ProviderRun, stages: Stages) -> None:
 async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
     """What to create next, while there is or may yet be something: an open attempt may turn out absent."""
     while True:
-        await run.wait_for(lambda: bool(run.todo) or not run.creating)
-        if run.stop is not None or not run.todo:
+        await run.wake_up.wait_for(lambda: bool(run.queues.to_create) or not run.creating)
+        if run.stop is not None or not run.queues.to_create:
             return
         run.pending_waves += 1
-        yield [run.todo.popleft() for _ in range(min(size, len(run.todo)))]
+        yield [run.queues.to_create.popleft() for _ in range(min(size, len(run.queues.to_create)))]
 
 
 async def store_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
     """What to store next, in the order of completion: by count, or when the first has waited long enough."""
     while True:
-        await run.wait_for(lambda: bool(run.to_store) or not run.watching)
-        if not run.to_store:
+        await run.wake_up.wait_for(lambda: bool(run.queues.to_store) or not run.polling)
+        if not run.queues.to_store:
             return
-        await run.wait_for(lambda: len(run.to_store) >= size or not run.watching, LONGEST_HOLD)
-        yield [run.to_store.popleft() for _ in range(min(size, len(run.to_store)))]
+        await run.wake_up.wait_for(lambda: len(run.queues.to_store) >= size or not run.polling, LONGEST_HOLD)
+        yield [run.queues.to_store.popleft() for _ in range(min(size, len(run.queues.to_store)))]
 
 
 async def _poll(run: ProviderRun, stages: Stages, *, to_follow: bool) -> None:
     if to_follow:
         await stages.poll(run.provider)
-    run.watching = False
-    run.notify()
+    run.polling = False
+    run.wake_up.notify()
 
 
 async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
@@ -113,7 +113,7 @@ async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyn
     finally:
         run.pending_waves -= 1
         slots.release()
-        run.notify_created()
+        run.end_create()
 
 
 async def _stores(run: ProviderRun, stages: Stages, size: int) -> None:

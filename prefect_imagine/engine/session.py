@@ -33,13 +33,13 @@ from prefect_imagine.billing.usage import (
     outcome,
 )
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.create_stage import CreateStage
-from prefect_imagine.engine.identity import RequestIdentity
-from prefect_imagine.engine.other_batches import OtherBatches
-from prefect_imagine.engine.poll_stage import PollStage
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.store_stage import StoreStage
+from prefect_imagine.engine.stages.create import CreateStage
+from prefect_imagine.engine.stages.poll import PollStage
+from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.errors import ImagineError, ProviderError
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.reports.books import write_books
@@ -134,9 +134,9 @@ class Session:
         """Cancel this batch's jobs under way at a provider, one by one, where it can; jobs of others are
         never touched."""
         run = self.runs[provider]
-        if not run.client.capabilities.cancel or not run.running:
+        if not run.client.capabilities.cancel or not run.queues.running:
             return
-        for job in list(run.running):
+        for job in list(run.queues.running):
             try:
                 await run.client.cancel(job)
             except ProviderError as error:
@@ -157,7 +157,7 @@ class Session:
         """Create nothing for now, while what was created is followed and stored; or go on."""
         self.held = held
         for run in self.runs.values():
-            run.hold(held)
+            run.admission.hold(held)
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -167,7 +167,7 @@ class Session:
             stored=outcomes["stored"],
             failed=outcomes["failed"],
             unknown=outcomes["unknown"],
-            flying=sum(len(run.running) for run in self.runs.values()),
+            flying=sum(len(run.queues.running) for run in self.runs.values()),
             credits=self.budget.spent,
         )
 

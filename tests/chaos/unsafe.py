@@ -6,12 +6,12 @@ It pays twice. The test of the chaos tests holds that they find that.
 from __future__ import annotations
 
 from prefect_imagine.cli import main
-from prefect_imagine.engine.reconciler import Reconciler
+from prefect_imagine.engine.stages.reconcile import Reconciler
 
 
 async def careless(settler: Reconciler) -> None:
     """Believe that what has no answer was not accepted."""
-    for attempt in list(settler._run.open.values()):
+    for attempt in list(settler._run.queues.open.values()):
         await settler._absent(attempt)
 
 

@@ -13,10 +13,11 @@ import pytest
 from prefect_imagine.batches import blocking
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.engine import cadence, create_stage, poll_stage, store_stage
+from prefect_imagine.engine import cadence
 from prefect_imagine.engine.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.engine.stages import create, poll, store
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, ask
 from prefect_imagine.providers.registry import Account, account_from_environment
 from prefect_imagine.reports.summary import Summary
@@ -34,7 +35,7 @@ Row = Mapping[str, Any]
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of tenths of a second are looked for as often."""
     monkeypatch.setattr(cadence, "MIN_POLL_SECONDS", 0.2)
-    for module in (blocking, create_stage, poll_stage, store_stage):
+    for module in (blocking, create, poll, store):
         monkeypatch.setattr(module, "backoff", lambda attempt: 0.05 * attempt)
 
 

@@ -14,14 +14,14 @@ from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.create_stage import CreateStage
-from prefect_imagine.engine.identity import RequestIdentity
-from prefect_imagine.engine.other_batches import OtherBatches
-from prefect_imagine.engine.poll_stage import PollStage
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.reconciler import Reconciler
 from prefect_imagine.engine.session import _amend
-from prefect_imagine.engine.store_stage import StoreStage
+from prefect_imagine.engine.stages.create import CreateStage
+from prefect_imagine.engine.stages.poll import PollStage
+from prefect_imagine.engine.stages.reconcile import Reconciler
+from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
 from tests.engine.fake_provider import FakeClient, FakeProvider
@@ -79,14 +79,18 @@ class Process:
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""
-        held = {attempt.identity for attempt in self.run.open.values()}
-        return [index for index in self.run.todo if self.run.identity(self.run.plan.item(index)) not in held]
+        held = {attempt.identity for attempt in self.run.queues.open.values()}
+        return [
+            index
+            for index in self.run.queues.to_create
+            if self.run.identity(self.run.plan.item(index)) not in held
+        ]
 
     async def create(self, *items: int) -> None:
         """A wave."""
         for index in items:
-            if index in self.run.todo:
-                self.run.todo.remove(index)
+            if index in self.run.queues.to_create:
+                self.run.queues.to_create.remove(index)
         await self.creator.wave(items)
 
     async def look_back(self) -> None:
@@ -100,9 +104,9 @@ class Process:
 
     async def look(self) -> None:
         """One look at what is under way, and the store of what has ended."""
-        if self.run.running:
+        if self.run.queues.running:
             await self._watcher.look()
-        ready = [self.run.to_store.popleft() for _ in range(len(self.run.to_store))]
+        ready = [self.run.queues.to_store.popleft() for _ in range(len(self.run.queues.to_store))]
         await self._storer.wave(ready)
 
     @property

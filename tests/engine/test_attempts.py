@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prefect_imagine.engine.attempts import (
+from prefect_imagine.engine.history.attempts import (
     Finding,
     Known,
     OpenAttempt,
@@ -17,8 +17,8 @@ from prefect_imagine.engine.attempts import (
     skew_of,
     window_of,
 )
-from prefect_imagine.engine.identity import RequestIdentity, request_identity
-from prefect_imagine.engine.judgement import Evidence, judge
+from prefect_imagine.engine.history.identity import RequestIdentity, request_identity
+from prefect_imagine.engine.history.judgement import Evidence, judge
 from prefect_imagine.providers.models import (
     Generation,
     GenerationKind,

@@ -118,7 +118,7 @@ async def test_what_hurries_does_not_put_off_the_next_look(process: Process, tim
     looks = process.client.requests["poll"]
     for _ in range(10):  # each time before the next look is due
         time.now += MIN_POLL_SECONDS / 2
-        process.run.wake()
+        process.run.wake_up.wake()
         await turns()
     assert looks + 3 <= process.client.requests["poll"] <= looks + 6
     watching.cancel()
@@ -138,5 +138,5 @@ async def test_while_nothing_is_under_way_the_watcher_waits(process: Process, ti
         await turns()
         assert not waiting.done(), "it would keep everybody else from going on"
         time.now += MAX_POLL_SECONDS + 5
-        process.run.wake()
+        process.run.wake_up.wake()
         await waiting

@@ -73,7 +73,10 @@ async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> N
     assert ended.summary.exit_code == 0
     assert ended.summary.requests.create <= 6 + 4, "those refused together, and one more to find out"
     run = ended.session.runs["blockadelabs"]
-    assert (run.max_pending is not None and int(run.max_pending), run.client.pacer.limited) == (3, False)
+    assert (
+        run.admission.max_pending.limit,
+        run.client.pacer.limited,
+    ) == (3, False)
     runs.check()
 
 
@@ -83,7 +86,7 @@ async def test_a_full_queue_that_tells_how_long_to_wait_is_found_out_too(runs: R
     )
     ended = await runs.run(numbered("blockadelabs", 9))
     assert ended.summary.exit_code == 0
-    assert ended.session.runs["blockadelabs"].max_pending is not None
+    assert ended.session.runs["blockadelabs"].admission.max_pending.limit is not None
     assert ended.summary.requests.create <= 9 + 6 + 3, (
         "those sent before the first refusal, and a few to find out"
     )
@@ -250,7 +253,7 @@ class TestSecondThoughts:
         runs.sandbox.configure(history_mode="missing")
         async with runs.session(rows) as session:
             going = asyncio.ensure_future(run_session(session))
-            await until(lambda: len(session.runs["imaginelab"].open) >= 2)
+            await until(lambda: len(session.runs["imaginelab"].queues.open) >= 2)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
         runs.sandbox.configure(history_mode="bare")
@@ -261,7 +264,7 @@ async def test_what_is_under_way_is_cancelled_only_where_asked(runs: Runs, asked
     runs.sandbox.configure(latency={"image": (3600.0, 3600.0)})
     async with runs.session(numbered("blockadelabs", 3), cancel_in_flight=asked_for) as session:
         running = asyncio.create_task(run_session(session))
-        await until(lambda: len(session.runs["blockadelabs"].running) == 3)
+        await until(lambda: len(session.runs["blockadelabs"].queues.running) == 3)
         session.stop(StopReason.TERMINATED, "by a test")
         await running
     states = Counter(job["status"] for job in runs.sandbox.report(sums=False)["jobs"])

@@ -62,7 +62,7 @@ async def test_a_bucket_that_does_not_answer_for_a_while_is_waited_for(
     async with runs.session(numbered("blockadelabs", 30)) as session:
         running = asyncio.create_task(run_session(session))
         run = session.runs["blockadelabs"]
-        await run.wait_for(lambda: len(run.order) >= 5, 30)
+        await run.wake_up.wait_for(lambda: len(run.jobs.order) >= 5, 30)
         os.kill(own_s3.pid, signal.SIGSTOP)
         await asyncio.sleep(2 * TIMING.deadline)  # intents that were waiting for it are too late by then
         os.kill(own_s3.pid, signal.SIGCONT)
@@ -153,7 +153,7 @@ async def test_a_key_that_is_revoked_after_creating_has_stopped_ends_the_run(run
     async with runs.session(rows, max_credits=10) as session:
         running = asyncio.create_task(run_session(session))
         run = session.runs["aivisualstudio"]
-        await run.wait_for(lambda: run.stop is not None and len(run.running) == 2, 30)
+        await run.wake_up.wait_for(lambda: run.stop is not None and len(run.queues.running) == 2, 30)
         runs.sandbox.faults.add(FaultRule("expired_token"))
         async with asyncio.timeout(60):
             await running

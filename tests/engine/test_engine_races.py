@@ -144,7 +144,7 @@ async def test_a_twin_created_while_the_history_is_read_is_not_adopted(world: Wo
     process.client.while_answering = answer_later
     process.client.before_page = twin_is_created
     creating_both = asyncio.ensure_future(process.create(1, 2))
-    await until(lambda: bool(process.run.open))
+    await until(lambda: bool(process.run.queues.open))
     await process.look_back()
     process.client.before_page = lambda: None
     answered.set()

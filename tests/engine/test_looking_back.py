@@ -14,10 +14,10 @@ from prefect_imagine.batches.records import Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine import identity as identities
-from prefect_imagine.engine.attempts import Finding, OpenAttempt, window_of
-from prefect_imagine.engine.identity import RequestIdentity
-from prefect_imagine.engine.judgement import Evidence, judge
+from prefect_imagine.engine.history import identity as identities
+from prefect_imagine.engine.history.attempts import Finding, OpenAttempt, window_of
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.judgement import Evidence, judge
 from prefect_imagine.providers.models import Generation, GenerationStatus
 from tests.engine.fake_provider import BEGAN, LOST, LOST_BEFORE, REFUSED, plan_of
 from tests.engine.one_process import TIMING, Process
@@ -39,7 +39,7 @@ def shaped(batch: str, *ratios: str) -> Plan:
 async def looked_for(world: World, process: Process, reads: int = 100) -> None:
     """Read the history whenever it is time to, until nothing is open any more."""
     for _ in range(reads):
-        if not process.run.open:
+        if not process.run.queues.open:
             return
         world.time.now = max(world.time.now, process.next_read)
         await process.look_back()
@@ -109,9 +109,9 @@ async def test_of_identical_prompts_too_one_create_is_sent_again(world: World, c
     world.server.fates.extend([LOST_BEFORE] * count)
     await process.create(*range(1, count + 1))
     await looked_for(world, process, reads=10)
-    [probe] = process.run.todo
-    assert process.run.acquire(process.run.plan.item(probe))
-    process.run.release(process.run.plan.item(probe))
+    [probe] = process.run.queues.to_create
+    assert process.run.admission.acquire(process.run.plan.item(probe))
+    process.run.admission.release(process.run.plan.item(probe))
     await process.create(probe)
     await looked_for(world, process)
     assert sorted(process.phases) == [Phase.CREATED, *[Phase.PLANNED] * (count - 1)]
@@ -123,8 +123,8 @@ async def test_a_probe_does_not_pass_an_open_create_of_another_shape(world: Worl
     process = await world.process(shaped("b", "16:9", "1:1"))
     world.server.fates.append(LOST_BEFORE)
     await process.create(2)
-    process.run.probe = 1
-    assert not process.run.acquire(process.run.plan.item(1))
+    process.run.admission.probe = 1
+    assert not process.run.admission.acquire(process.run.plan.item(1))
 
 
 async def test_an_id_that_another_batch_had_before_the_provider_began_anew_is_doubted(world: World) -> None:
@@ -266,7 +266,7 @@ def test_rows_are_not_compared_with_each_attempt(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_judging_happens_beside_the_event_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect_imagine.engine import reconciler
+    from prefect_imagine.engine.stages import reconcile
 
     threads = []
 
@@ -274,7 +274,7 @@ async def test_judging_happens_beside_the_event_loop(world: World, monkeypatch: 
         threads.append(threading.current_thread())
         return judge(groups, evidence)
 
-    monkeypatch.setattr(reconciler, "judge", watched)
+    monkeypatch.setattr(reconcile, "judge", watched)
     process = await world.process(plan_of("a"))
     world.server.fates.append(LOST)
     await process.create(1)

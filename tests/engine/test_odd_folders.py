@@ -14,8 +14,8 @@ import pytest
 from prefect_imagine.batches.index import batches_under, standings_under, unsettled_under
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.records import Header, to_line
-from prefect_imagine.engine.identity import RequestIdentity
-from prefect_imagine.engine.other_batches import OtherBatches, OtherJobs
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
 from prefect_imagine.stores import Store, open_store
 from tests.batches.journals import created, intent
 from tests.engine.fake_provider import PROVIDER, plan_of

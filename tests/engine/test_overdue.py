@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.engine.poll_stage import OVERDUE_SECONDS
+from prefect_imagine.engine.stages.poll import OVERDUE_SECONDS
 from tests.engine.fake_provider import plan_of
 from tests.engine.one_process import TIMING
 from tests.engine.worlds import World, world
@@ -32,11 +32,11 @@ async def test_a_job_that_ends_too_late_is_stored_while_the_run_follows_others(w
     await process.create(2)
     await process.look()
     assert process.run.state(1).reason == "timeout"
-    assert list(process.run.running) == [process.run.state(2).id]
+    assert list(process.run.queues.running) == [process.run.state(2).id]
     world.time.now += max(30.0, OVERDUE_SECONDS)
     await process.look()
     assert process.phases == [Phase.STORED, Phase.CREATED]
-    assert process.run.overdue == {}
+    assert process.run.queues.overdue == {}
 
 
 async def test_a_job_that_ends_too_late_holds_no_run_and_is_followed_by_the_next(world: World) -> None:

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline
-from prefect_imagine.engine import create_stage
+from prefect_imagine.engine.stages import create
 from prefect_imagine.errors import FencedError
 from prefect_imagine.providers.models import GenerationRequest
 from prefect_imagine.stores import Downloader
@@ -63,7 +63,7 @@ class NeverTwice(RuleBasedStateMachine):
         self.open = ExitStack()
         self.time = self.open.enter_context(moved_time())
         patch = self.open.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(create_stage, "backoff", lambda attempt: 0.0)
+        patch.setattr(create, "backoff", lambda attempt: 0.0)
         self.loop = asyncio.new_event_loop()
         self.open.callback(self.loop.close)
         self.blocking = Blocking(patience=5.0, transfers=2)

@@ -36,7 +36,7 @@ async def test_a_silent_bucket_does_not_hold_a_cancelled_run(
             async with runs.session(rows) as under_way:
                 running = asyncio.ensure_future(run_session(under_way))
                 run = under_way.runs["aivisualstudio"]
-                await run.wait_for(lambda: len(run.running) == len(rows), 20)
+                await run.wake_up.wait_for(lambda: len(run.queues.running) == len(rows), 20)
                 os.kill(own_s3.pid, signal.SIGSTOP)
                 appending = asyncio.ensure_future(under_way.journal.append())
                 opened.set()

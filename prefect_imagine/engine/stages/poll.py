@@ -16,7 +16,7 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.reconciler import Reconciler
+from prefect_imagine.engine.stages.reconcile import Reconciler
 from prefect_imagine.errors import (
     AuthenticationError,
     ProviderError,
@@ -53,47 +53,48 @@ class PollStage:
             while not run.finished:
                 await self._wait()
                 if run.gone:
-                    await run.wait_for(lambda: not run.sending)
+                    await run.wake_up.wait_for(lambda: not run.admission.sending)
                     return
-                if run.running and boot_seconds() >= self._next_look:
+                if run.queues.running and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
                     self._next_look = math.inf
-                if run.open and boot_seconds() >= self._reconciler.next_read:
+                if run.queues.open and boot_seconds() >= self._reconciler.next_read:
                     await self._patiently(self._reconciler.reconcile())
                 await run.journal.snapshot()
         finally:
-            run.watching = False
-            run.notify()
+            run.polling = False
+            run.wake_up.notify()
 
     async def _wait(self) -> None:
         run = self._run
         now = boot_seconds()
-        in_tail = not run.creating or run.full() or run.held
+        in_tail = not run.creating or run.admission.full() or run.admission.held
         wait = run.cadence.wait(
-            run.running.values(),
+            run.queues.running.values(),
             creating=not in_tail,
             scarce=run.client.pacer.limited,
             full_in=self._full_in(),
         )
         # Thinking again never puts a look off: what hurries it along may come again and again.
-        self._next_look = min(self._next_look if run.running else math.inf, now + wait)
+        self._next_look = min(self._next_look if run.queues.running else math.inf, now + wait)
         wait = max(0.0, self._next_look - now)
-        if run.open:
+        if run.queues.open:
             wait = min(wait, max(0.0, self._reconciler.next_read - now))
-        elif not run.running:
+        elif not run.queues.running:
             # Nothing to look at yet: whatever comes up hurries this along or is seen in a moment.
             wait = min(wait, 1.0)
         if wait > 0:
-            await run.sleep(wait)
+            await run.wake_up.sleep(wait)
             if boot_seconds() < now + wait:
                 return  # hurried: think again about when to look
 
     def _full_in(self) -> float | None:
         """Seconds until creates fill the queue that the provider was found to have."""
         run = self._run
-        if run.max_pending is None or not run.creating:
+        limit = run.admission.max_pending.limit
+        if limit is None or not run.creating:
             return None
-        room = int(run.max_pending) - len(run.running) - len(run.sending)
+        room = limit - len(run.queues.running) - len(run.admission.sending)
         return max(0, room) * run.client.pacer.seconds_per_request
 
     async def _patiently(self, work: Awaitable[None]) -> None:
@@ -104,7 +105,8 @@ class PollStage:
             run.halt(StopReason.UNREACHABLE, f"the key is not accepted any more: {error}")
         except ProviderError as error:
             self._troubles += 1
-            if run.trouble.expired():
+            run.trouble.failed()
+            if run.trouble.expired:
                 run.halt(StopReason.UNREACHABLE, f"no usable answer for too long: {error}")
                 return
             logger.warning("%s: looking again later: %s", run.provider, error)
@@ -116,12 +118,12 @@ class PollStage:
     async def look(self) -> None:
         """Look once at everything under way, and write down what has ended."""
         run = self._run
-        followed = {**self._overdue_again(), **run.running}
+        followed = {**self._overdue_again(), **run.queues.running}
         seen = await run.client.poll(list(followed))
         run.reads_pass = True
-        if seen and not run.readable:
-            run.readable = True
-            run.notify()
+        if seen and not run.admission.readable:
+            run.admission.readable = True
+            run.wake_up.notify()
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._finished(followed[row.id].item, row) for row in landed]
         for row in landed:
@@ -133,34 +135,36 @@ class PollStage:
         for entry in entries:
             self._let_go(entry)
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in entries)
-        if unseen and run.client.lists_refused and not run.readable:
+        if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
-        run.notify()
+        run.wake_up.notify()
 
     def _overdue_again(self) -> dict[str, RunningJob]:
         """Jobs that are overdue, when it is time to look at them once more beside the others."""
         run = self._run
-        if not run.overdue or boot_seconds() < self._overdue_look:
+        if not run.queues.overdue or boot_seconds() < self._overdue_look:
             return {}
         self._overdue_look = boot_seconds() + OVERDUE_SECONDS
-        return dict(run.overdue)
+        return dict(run.queues.overdue)
 
     def _let_go(self, entry: AnyItemRecord) -> None:
         run = self._run
         state = run.state(entry.item)
-        job = run.running.pop(state.id or "", None)
+        job = run.queues.running.pop(state.id or "", None)
         if state.phase is Phase.FINISHED:
-            run.overdue.pop(state.id or "", None)
-            run.to_store.append(entry.item)
+            run.queues.overdue.pop(state.id or "", None)
+            run.queues.to_store.append(entry.item)
         elif state.phase is Phase.CREATED and state.id and job is not None:
-            run.overdue[state.id] = job
+            run.queues.overdue[state.id] = job
 
     def _given_up(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
         """What is not waited for any longer of all that has not ended."""
         run = self._run
         settled = boot_seconds() - run.timing.settle
         under_way = {
-            job: each for job, each in run.running.items() if job not in seen or not seen[job].status.terminal
+            job: each
+            for job, each in run.queues.running.items()
+            if job not in seen or not seen[job].status.terminal
         }
         self._misses.update(
             job for job, each in under_way.items() if job not in seen and each.since < settled

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.engine.identity import RequestIdentity, UnclaimedJobs, same
+from prefect_imagine.engine.history.identity import RequestIdentity, UnclaimedJobs, same
 from prefect_imagine.providers.models import Generation, HistoryPage
 
 # No clock is off by more than the time zones are apart.

@@ -14,7 +14,8 @@ from prefect_imagine.batches.records import Created, Intent, NotSent, Refused
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
-from prefect_imagine.engine.provider_run import FailureTimer, ProviderRun
+from prefect_imagine.engine.failure_timer import FailureTimer
+from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
@@ -30,10 +31,7 @@ from prefect_imagine.providers.limits.pacing import Permit, Priority
 
 logger = logging.getLogger(__name__)
 
-PROBE_AFTER = 20
-"""Accepted creates after which one more pending job is tried than the provider was found to take."""
-LONGEST_BETWEEN_PROBES = 80
-RENEWALS = 4
+MAX_RENEWALS = 4
 """Refusals of the key for one item, each with another token, after which no token is what is missing."""
 
 
@@ -48,9 +46,7 @@ class CreateStage:
         self._trouble = FailureTimer(run.timing.patience)
         self._renewals: Counter[int] = Counter()
         self._answered: set[str] = set()
-        self._entered: set[int] = set()
-        self._between_probes = PROBE_AFTER
-        self._refused_at = 0
+        self._placed: set[int] = set()
 
     async def wave(self, items: Sequence[int]) -> None:
         """Create these items; returns when each is created, refused, open, or the run has stopped."""
@@ -59,36 +55,41 @@ class CreateStage:
     async def _create(self, item: BatchItem) -> None:
         run = self._run
         while run.stop is None and run.state(item.index).phase is Phase.PLANNED:
-            await run.wait_for(lambda: run.stop is not None or self._enters(item))
+            await run.wake_up.wait_for(lambda: run.stop is not None or self._take_place(item))
             if run.stop is not None:
                 return
             try:
                 await self._attempt(item)
             finally:
-                self._entered.discard(item.index)
-                run.release(item)
+                self._placed.discard(item.index)
+                run.admission.release(item)
 
-    def _enters(self, item: BatchItem) -> bool:
-        """Take a place among the creates, if the provider takes one job more than those that have one."""
-        unproven = self._run.client.lists_refused and not self._run.readable
-        one_by_one = (self._refusals and self._entered) or (unproven and (self._entered or self._run.running))
-        if one_by_one or self._run.waiting or self._run.full(self._entered) or not self._run.acquire(item):
+    def _take_place(self, item: BatchItem) -> bool:
+        """Take a place among the creates, if the provider takes one job more than those that have one.
+
+        Returns whether the item has a place."""
+        run, admission = self._run, self._run.admission
+        unproven = run.client.lists_refused and not admission.readable
+        one_by_one = (self._refusals and self._placed) or (unproven and (self._placed or run.queues.running))
+        if one_by_one or admission.waiting or admission.full(self._placed) or not admission.acquire(item):
             return False
-        self._entered.add(item.index)
+        self._placed.add(item.index)
         return True
 
     async def _attempt(self, item: BatchItem) -> None:
         run = self._run
-        permit = await run.client.pacer.acquire(Priority.CREATE, demand=len(run.todo))
+        permit = await run.client.pacer.acquire(Priority.CREATE, demand=len(run.queues.to_create))
         # After a refusal one create finds out how things are, and not all that have been waiting.
-        one_by_one = self._refusals and run.sending
-        if run.stop is not None or one_by_one or run.waiting or run.full() or not self._affordable(item):
+        one_by_one = self._refusals and run.admission.sending
+        waits = one_by_one or run.admission.waiting or run.admission.full()
+        if run.stop is not None or waits or not self._reserve(item):
             run.client.pacer.release(permit)
             return
         # On its own: a wave that is cancelled leaves no create half recorded.
         await asyncio.shield(run.send(self._send(item, permit)))
 
-    def _affordable(self, item: BatchItem) -> bool:
+    def _reserve(self, item: BatchItem) -> bool:
+        """Reserve what the item is expected to cost, or end the creates; returns whether it may be sent."""
         run = self._run
         estimate = item.estimate.credits
         if estimate is None:  # then nothing limits this provider's spending: the plan was checked for it
@@ -102,10 +103,11 @@ class CreateStage:
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
-        if run.held or item.index in run.sending or run.state(item.index).phase is not Phase.PLANNED:
+        done = item.index in run.admission.sending or run.state(item.index).phase is not Phase.PLANNED
+        if run.admission.held or done:
             run.client.pacer.release(permit)  # whoever was told of it first has created it
             return
-        run.begin_send(item)
+        run.admission.begin_send(item)
         try:
             if run.history_usable:
                 await self._send_one(item, permit)
@@ -114,7 +116,8 @@ class CreateStage:
                 async with self._one_by_one:
                     await self._send_one(item, permit)
         finally:
-            run.end_send(item)
+            run.admission.end_send(item)
+            run.end_create()
 
     async def _send_one(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
@@ -128,7 +131,7 @@ class CreateStage:
             boot=boot_id(),
             boot_at=boot_seconds(),
         )
-        rank = len(run.order)
+        rank = len(run.jobs.order)
         try:
             await run.record(intent)
         except BaseException:
@@ -145,13 +148,13 @@ class CreateStage:
         except AmbiguousCreateError as error:
             logger.warning("item %s: %s", item.title, error)
             if error.answered:
-                run.unread.add(item.index)
+                run.admission.unread.add(item.index)
             run.mark_ambiguous(item, intent, rank)
             self._count_failure(error)
         except ProviderError as error:
             await self._not_created(item, intent, error)
         else:
-            if generation.id in self._answered or generation.id in run.order:
+            if generation.id in self._answered or generation.id in run.jobs.order:
                 logger.warning("item %s: the provider answered with the job of another item", item.title)
                 run.mark_ambiguous(item, intent, rank)
                 return
@@ -169,10 +172,10 @@ class CreateStage:
                 )
             )
             reach("after_created")
-            run.running[generation.id] = run.running_job(item)
-            if run.client.lists_refused and not run.readable:
+            run.queues.running[generation.id] = run.running_job(item)
+            if run.client.lists_refused and not run.admission.readable:
                 run.cadence.look_at_once = True  # whether it can be read decides if another is created
-                run.wake()
+                run.wake_up.wake()
 
     async def _not_created(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
         run = self._run
@@ -198,23 +201,30 @@ class CreateStage:
             run.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
             self._on_rate_limit(error)
-        elif isinstance(error, AuthenticationError) and not self._key_may_pass(item, error):
-            run.halt(StopReason.AUTHENTICATION, str(error))
+        elif isinstance(error, AuthenticationError):
+            await self._on_refused_key(item, error)
         elif _is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
         else:
-            self._count_failure(error)
-            await asyncio.sleep(backoff(min(self._failures, 5)))
+            await self._after_failure(error)
 
-    def _key_may_pass(self, item: BatchItem, error: AuthenticationError) -> bool:
-        """Whether a new token may be what is missing: it is not where creates are refused with each."""
+    async def _on_refused_key(self, item: BatchItem, error: AuthenticationError) -> None:
+        """A new token may be what is missing; it is not where creates are refused with each."""
         self._renewals[item.index] += 1
-        return error.retryable and self._renewals[item.index] < RENEWALS
+        if error.retryable and self._renewals[item.index] < MAX_RENEWALS:
+            await self._after_failure(error)
+        else:
+            self._run.halt(StopReason.AUTHENTICATION, str(error))
+
+    async def _after_failure(self, error: ProviderError) -> None:
+        self._count_failure(error)
+        await asyncio.sleep(backoff(min(self._failures, 5)))
 
     def _count_failure(self, error: ProviderError) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
         self._failures += 1
-        if self._trouble.expired():
+        self._trouble.failed()
+        if self._trouble.expired:
             self._run.halt(StopReason.FAILING, f"no create has been accepted for too long: {error}")
 
     def _accepted(self) -> None:
@@ -223,34 +233,27 @@ class CreateStage:
         self._trouble.clear()
         self._renewals.clear()
         run.trouble.clear()
-        run.accepted += 1
-        if run.max_pending is None:
-            return
-        if len(run.running) + 1 >= int(run.max_pending) > self._refused_at:
-            self._refused_at = int(run.max_pending)
-            self._between_probes = max(1, self._between_probes // 2)  # the probe has passed
-        run.max_pending += 1 / self._between_probes
+        run.admission.accepted += 1
+        run.admission.max_pending.accepted(len(run.queues.running))
 
     def _on_rate_limit(self, error: RateLimitedError) -> None:
         """A 429 on creates only, while reads pass, means that too many jobs are pending."""
         run = self._run
         self._refusals += 1
-        pending = len(run.running)
+        pending = len(run.queues.running)
         unexplained = error.retry_after is None and not run.client.pacer.led_by_headers
         may_be_full = not run.client.pacer.led_by_headers
-        probed = may_be_full and run.max_pending is not None and pending >= int(run.max_pending) - 1
+        probed = may_be_full and run.admission.max_pending.reached(pending + 1)
         if pending and (error.queue_full or probed or (self._refusals > 1 and run.reads_pass)):
-            if run.max_pending is not None:
-                self._between_probes = min(LONGEST_BETWEEN_PROBES, 2 * self._between_probes)
-            run.max_pending = float(pending)
-            self._refused_at = pending
+            run.admission.max_pending.refused(pending)
             if unexplained:
                 run.client.pacer.undo_backoff()
         elif pending and may_be_full:
             run.cadence.look_at_once = True  # whether a read passes tells which limit it was
         run.reads_pass = False
-        run.wake()
-        if run.trouble.expired():
+        run.wake_up.wake()
+        run.trouble.failed()
+        if run.trouble.expired:
             run.halt(StopReason.UNREACHABLE, str(error))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from prefect_imagine.engine.attempts import (
+from prefect_imagine.engine.history.attempts import (
     Finding,
     OpenAttempt,
     Window,
@@ -16,7 +16,7 @@ from prefect_imagine.engine.attempts import (
     match,
     within,
 )
-from prefect_imagine.engine.identity import IdentityIndex, RequestIdentity, UnclaimedJobs, faithful
+from prefect_imagine.engine.history.identity import IdentityIndex, RequestIdentity, UnclaimedJobs, faithful
 from prefect_imagine.providers.models import Generation
 
 

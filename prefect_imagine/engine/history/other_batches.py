@@ -10,7 +10,7 @@ from datetime import datetime
 from prefect_imagine.batches.plan import BatchItem, read_plan
 from prefect_imagine.batches.reading import folder, possible_batches, read_journal
 from prefect_imagine.batches.state import may_have_unknown_job
-from prefect_imagine.engine.identity import RequestIdentity
+from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 

@@ -13,7 +13,7 @@ from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.attempts import (
+from prefect_imagine.engine.history.attempts import (
     Finding,
     Known,
     OpenAttempt,
@@ -25,8 +25,8 @@ from prefect_imagine.engine.attempts import (
     skew_of,
     window_of,
 )
-from prefect_imagine.engine.identity import RequestIdentity
-from prefect_imagine.engine.judgement import Evidence, judge
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.judgement import Evidence, judge
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import (
     AuthenticationError,
@@ -82,7 +82,7 @@ class Reconciler:
         """Boot clock of the moment for the next read of the history, which is read for all attempts at once:
         when the first of them is due, but not before the last read is some seconds old."""
         proof = self._run.timing.absent_after
-        due = min((self._due(each, proof) for each in self._run.open.values()), default=math.inf)
+        due = min((self._due(each, proof) for each in self._run.queues.open.values()), default=math.inf)
         return max(due, self._last_read + proof * BETWEEN_READS)
 
     def _due(self, attempt: OpenAttempt, proof: float) -> float:
@@ -96,7 +96,9 @@ class Reconciler:
         """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
         run = self._run
         self._last_read = boot_seconds()
-        attempts = [each for each in run.open.values() if run.quiet_since(each.identity, math.inf)]
+        attempts = [
+            each for each in run.queues.open.values() if run.admission.quiet_since(each.identity, math.inf)
+        ]
         if not attempts:
             return
         classes: dict[RequestIdentity, list[OpenAttempt]] = {}
@@ -123,7 +125,7 @@ class Reconciler:
         run = self._run
         begun = boot_seconds()
         known = self._known(attempts, prompt)
-        asked_at = run.asked_at()
+        asked_at = dict(run.jobs.asked_at)
         pages: list[HistoryPage] = []
 
         def weighed() -> tuple[Window, timedelta | None, bool]:
@@ -150,11 +152,11 @@ class Reconciler:
         first = min(attempt.provider_at for attempt in attempts)
         due = {
             job: asked_at
-            for job, (item, asked_at) in run.visible().items()
+            for job, item, asked_at in run.jobs.known_for(run.timing.settle)
             if prompt is None or run.client.wire_prompt(item.request) == prompt
         }
         return Known(
-            before={job for job, place in run.order.items() if place < rank},
+            before={job for job, place in run.jobs.order.items() if place < rank},
             due={job for job, asked_at in due.items() if asked_at >= first},
             earlier={job for job, asked_at in due.items() if asked_at < first},
         )
@@ -165,7 +167,7 @@ class Reconciler:
         claims = await self._blocking(run.other_batches.jobs, run.provider)
         unknown = run.unknown_requests()
         reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
-        own = {job: run.identity(item) for job, item in run.owned().items()}
+        own = dict(run.jobs.owned)
         by_mark = run.client.capabilities.correlator
         evidence = Evidence(
             rows=reading.rows,
@@ -178,7 +180,7 @@ class Reconciler:
         )
         for group, findings in zip(groups, await self._blocking.once(judge, groups, evidence), strict=True):
             identity = group[0].identity
-            if not run.quiet_since(identity, reading.begun):
+            if not run.admission.quiet_since(identity, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
             asked = {run.plan.item(attempt.item).request.fingerprint for attempt in group}
             rivals = (
@@ -197,7 +199,7 @@ class Reconciler:
         late = reading.begun - attempt.since >= proof
         looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
         looked = attempt.looked(covered=reading.covered, late=late)
-        run.open[attempt.item] = looked
+        run.queues.open[attempt.item] = looked
         not_seen = finding.verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
             await self._not_there(attempt, reading)
@@ -213,19 +215,19 @@ class Reconciler:
                 run.leave_open(attempt.item)
             return
         if not reading.witnessed:
-            run.probe = attempt.item
+            run.admission.probe = attempt.item
         await self._absent(attempt)
 
     def _may_probe(self, item: int) -> bool:
         run = self._run
         if not run.creates:
             return False
-        probed = run.probe
+        probed = run.admission.probe
         return probed is None or probed == item or run.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
 
     async def _absent(self, attempt: OpenAttempt) -> None:
         run = self._run
-        if run.attempts_exhausted(attempt.item):
+        if run.admission.attempts_exhausted(attempt.item):
             message = "the provider failed each of its creates and accepted none, while it took others"
             logger.warning("item %s is given up: %s", attempt.item, message)
             await run.record(
@@ -238,8 +240,8 @@ class Reconciler:
                     message=message,
                 )
             )
-            run.open.pop(attempt.item, None)
-            run.notify()
+            run.queues.open.pop(attempt.item, None)
+            run.wake_up.notify()
             return
         await run.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
         run.requeue(attempt.item)
@@ -250,9 +252,9 @@ class Reconciler:
         await run.record(
             Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
         )
-        run.open.pop(attempt.item, None)
-        run.running[job.id] = run.running_job(run.plan.item(attempt.item))
-        run.notify()
+        run.queues.open.pop(attempt.item, None)
+        run.queues.running[job.id] = run.running_job(run.plan.item(attempt.item))
+        run.wake_up.notify()
 
     async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:
         run = self._run
@@ -264,12 +266,12 @@ class Reconciler:
                 await self._unknown(attempt, f"the history cannot be used: {error}")
                 self._stop_if_unreadable(attempt)
             else:
-                run.open[attempt.item] = attempt.looked(covered=False, late=False)
+                run.queues.open[attempt.item] = attempt.looked(covered=False, late=False)
 
     def _stop_if_unreadable(self, attempt: OpenAttempt) -> None:
         """Create nothing more where neither the answers nor the history show what is created."""
         run = self._run
-        if attempt.item in run.unread:
+        if attempt.item in run.admission.unread:
             run.halt(
                 StopReason.UNREADABLE,
                 f"{run.provider} answers creates without a job, and this key may not read its history: give "
@@ -280,7 +282,7 @@ class Reconciler:
         run = self._run
         logger.error("item %s may have been paid for: %s", attempt.item, message)
         await run.record(Unknown(item=attempt.item, at=utc_now(), attempt=attempt.attempt, message=message))
-        run.wake()
+        run.wake_up.wake()
 
 
 def _marked(finding: Finding) -> bool:

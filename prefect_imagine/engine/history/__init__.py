@@ -1,0 +1,1 @@
+"""What the providers' histories show, and what that proves: pure."""

@@ -1,0 +1,68 @@
+"""The jobs of a provider's items, kept as records come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.state import ItemState, may_have_unknown_job
+from prefect_imagine.clock import boot_seconds
+from prefect_imagine.engine.history.identity import RequestIdentity
+
+
+class JobIndex:
+    """What is known of the jobs of a provider's items: updated item by item, never computed over all.
+
+    Attributes:
+        owned: by id, what the item of each job asked for; of earlier attempts' jobs too.
+        order: by id, when in the journal's order each became known.
+        asked_at: by id, the provider's time at which each item's present job was asked for.
+        may_be_unknown: items of which a job may exist that is not known.
+    """
+
+    def __init__(self, plan: Plan, identity: Callable[[BatchItem], RequestIdentity]) -> None:
+        self.owned: dict[str, RequestIdentity] = {}
+        self.order: dict[str, int] = {}
+        self.asked_at: dict[str, datetime] = {}
+        self.may_be_unknown: dict[int, BatchItem] = {}
+        self._plan = plan
+        self._identity = identity
+        self._present: dict[int, tuple[str, datetime]] = {}
+        self._known_since: dict[str, float] = {}
+
+    def update(self, item: BatchItem, state: ItemState) -> None:
+        """Take in where an item stands."""
+        for charge in state.charges:
+            if charge.id not in self.owned:
+                self.owned[charge.id] = self._identity(item)
+        if may_have_unknown_job(state):
+            self.may_be_unknown[item.index] = item
+        else:
+            self.may_be_unknown.pop(item.index, None)
+        known = self._present.pop(item.index, None)
+        if known is not None:
+            self.asked_at.pop(known[0], None)
+        if state.id and state.asked_at:
+            self._present[item.index] = (state.id, state.asked_at)
+            # What a damaged journal may have lost was not asked for at the time that stands there.
+            if state.asked_at != self._plan.planned_at:
+                self.asked_at[state.id] = state.asked_at
+
+    def load(self, item: BatchItem, state: ItemState) -> None:
+        """Take in where an item stood before this run."""
+        self.order.update((charge.id, 0) for charge in state.charges)
+        self.update(item, state)
+
+    def became_known(self, job: str) -> None:
+        """A job has become known now."""
+        self.order[job] = len(self.order)
+        self._known_since[job] = boot_seconds()
+
+    def known_for(self, seconds: float) -> Iterator[tuple[str, BatchItem, datetime]]:
+        """The present jobs that have been known for so long, with their items and the provider's time at
+        which each was asked for."""
+        moment = boot_seconds() - seconds
+        for index, (job, asked_at) in self._present.items():
+            if self._known_since.get(job, 0.0) < moment:
+                yield job, self._plan.item(index), asked_at

@@ -1,0 +1,29 @@
+"""What a provider's run has to do next."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from prefect_imagine.engine.cadence import RunningJob
+from prefect_imagine.engine.history.attempts import OpenAttempt
+
+
+@dataclass
+class Queues:
+    """The items of a run by what is to be done with them.
+
+    Attributes:
+        to_create: items to create, in order.
+        open: by item, attempts whose outcome is not known.
+        running: jobs under way, by the provider's id.
+        overdue: jobs that the run does not wait for any more, and takes in all the same if they end while it
+            follows others.
+        to_store: finished items, in the order of their completion.
+    """
+
+    to_create: deque[int] = field(default_factory=deque)
+    open: dict[int, OpenAttempt] = field(default_factory=dict)
+    running: dict[str, RunningJob] = field(default_factory=dict)
+    overdue: dict[str, RunningJob] = field(default_factory=dict)
+    to_store: deque[int] = field(default_factory=deque)
