@@ -77,7 +77,7 @@ async def run_form(studio: Studio) -> None:
 
 async def progress(studio: Studio) -> None:
     """A run in the middle of its batch, and then its report, light and dark."""
-    running = asyncio.create_task(studio.generate("prefect_imagine/cli/demo.csv", "spring-campaign"))
+    running = asyncio.create_task(studio.generate("prefect_imagine/cli/prompts.csv", "spring-campaign"))
     run = await run_named("generate spring-campaign", "Running")
 
     async def half() -> bool:

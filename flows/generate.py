@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import closing
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.exceptions import Pause
-from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.state import BatchState
-from prefect_imagine.batches.stops import StopReason
-from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.preflight import estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import PreparedBatch, handed_over, persist_plan, prepare_batch, to_create
+from prefect_imagine.engine.prepare import PreparedBatch, persist_plan, prepare_batch, to_create
 from prefect_imagine.engine.resolve import resolve
-from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import Session, observer, open_session
 from prefect_imagine.errors import (
-    BatchBusyError,
-    BatchIncompleteError,
-    FencedError,
     ImagineError,
     InvalidPromptsError,
     NotApprovedError,
 )
 from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
+from prefect_imagine.flows.run_batch import run_batch
 from prefect_imagine.prompts.requested import Defaults
 from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
-from prefect_imagine.reports.books import settle_books, standing
-from prefect_imagine.reports.failures import failure_lines
-from prefect_imagine.reports.summary import Summary
-from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.approval import check_approved
-from prefect_imagine.tasks.artifacts import publish, publish_estimate, publish_problems
-from prefect_imagine.tasks.control import Control, controlled
-from prefect_imagine.tasks.events import announce_break, announce_end, announce_low_credits, announce_start
+from prefect_imagine.tasks.artifacts import publish_estimate, publish_problems
+from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.limits import shared_limit
-from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import batch_id_of, planned_time, run_name
-from prefect_imagine.tasks.termination import ending_in_order, terminate
-from prefect_imagine.tasks.waves import PrefectStages
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +89,6 @@ async def generate_batch(
             find = accounts(credentials)
             check_providers(low_credits, "low_credits")
             with closing(await open_output(output, bucket)) as store:
-                given = handed_over.get()
-                if given is not None:
-                    log.batch_id = given.plan.batch_id
-                    return await _generate(store, given, options)
                 at = planned_time(time_zone)
                 asked = await resolve(prompts, Defaults(provider, kind, model), rotation, at, find, options)
                 source = prompts if isinstance(prompts, str) else None
@@ -120,16 +98,13 @@ async def generate_batch(
                     if validate_only:
                         return await _estimated(prepared, options)
                     await check_approved(prepared, options, approve_above, approval_minutes)
-                    return await _generate(store, await persist_plan(store, prepared), options)
+                    return await run_batch(store, await persist_plan(store, prepared), options)
         except NotApprovedError as error:
             return Cancelled(message=f"nothing was created: {error}", data=error)
         except InvalidPromptsError as error:
             await publish_problems(error)
             return Failed(message=str(error), data=error)
         except ImagineError as error:
-            watcher = observer.get()
-            if watcher is not None:
-                watcher.failed(error)
             return Failed(message=str(error), data=error)
 
 
@@ -137,94 +112,3 @@ async def _estimated(prepared: PreparedBatch, options: BatchOptions) -> State[An
     lines = estimate_lines(to_create(prepared, options))
     await publish_estimate(prepared.plan.batch_id, lines)
     return Completed(message=f"{estimate_text(lines)}; nothing was created", data=lines)
-
-
-async def _generate(store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
-    control = Control()
-    if prepared.settled:
-        state = prepared.state
-        summary, usage = standing(prepared.plan, state, store.address)
-        await asyncio.to_thread(settle_books, store, prepared.plan, state, usage)
-    else:
-        summary, usage, state, control = await _run(store, prepared, options)
-    credits = summary.credits
-    logger.info(
-        "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
-        prepared.plan.batch_id,
-        credits.charged,
-        credits.estimated,
-        credits.possible,
-        summary.report,
-    )
-    if not control.gone:
-        announce_end(summary)
-        await publish(summary, usage, failure_lines(prepared.plan, state), report_link(store, usage))
-    if control.suspended is not None:
-        logger.warning("%s", summary.error)
-        raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
-    return flow_state(summary, options.allowed_failures, cancelled=control.cancelled)
-
-
-async def _run(
-    store: Store, prepared: PreparedBatch, options: BatchOptions
-) -> tuple[Summary, Usage, BatchState, Control]:
-    plan = prepared.plan
-    session_of = open_session(prepared, store, options, asked_by=str(flow_run.id or ""))
-    try:
-        async with session_of as session:
-            items = to_create(prepared, options)
-            logger.info(
-                "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
-            )
-            announce_start(plan, len(items))
-            with PrefectStages(session) as stages, ending_in_order(session) as termination:
-                async with watched(session), controlled(session) as control:
-                    summary, usage = await _books(session, stages)
-            ended = summary, usage, session.journal.state, control
-        if termination.asked:
-            logger.warning("%s", summary.error)
-            await terminate(control)
-        return ended
-    except BatchBusyError:
-        raise  # it goes on elsewhere
-    except BaseException as error:
-        announce_break(plan.batch_id, error)
-        raise
-
-
-async def _books(session: Session, stages: PrefectStages) -> tuple[Summary, Usage]:
-    """Run a session as far as it goes, and close its books, also where a cancellation has fenced it."""
-    try:
-        await run_session(session, stages)
-    except FencedError:
-        ended = await session.close_cancelled_books()
-        if ended is None:
-            raise
-        return ended
-    return await session.close_books()
-
-
-def report_link(store: Store, usage: Usage) -> str:
-    """Where the report of a batch can be opened."""
-    return store.link(f"{usage.batch_id}/report.html", expires=LINK_SECONDS)
-
-
-def flow_state(summary: Summary, allowed_failures: int, *, cancelled: bool = False) -> State[Any]:
-    """Completed with the summary; or else, with a message that counts what is missing, Cancelled, or Failed
-    with an error that holds the summary."""
-    items = summary.items
-    counts = f"{items.stored} of {items.total} stored"
-    kinds = (
-        ("failed", items.failed),
-        ("unknown", items.unknown),
-        ("under way", items.under_way),
-        ("planned", items.planned),
-    )
-    missing = [f"{count} {name}" for name, count in kinds if count]
-    message = ", ".join([counts, *missing])
-    error = BatchIncompleteError(f"{message}: {summary.error}" if summary.error else message, summary)
-    if cancelled or StopReason.CANCELLED in summary.stopped_by:
-        return Cancelled(message=str(error), data=error)
-    if summary.error or items.total - items.stored > allowed_failures:
-        return Failed(message=str(error), data=error)
-    return Completed(message=message, data=summary)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from prefect_imagine.boot_clock import BOOT_CLOCK
+# macOS has none by this name: its CLOCK_MONOTONIC runs through sleep, and `time.monotonic` does not.
+_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_seconds() -> float:
     """Seconds on a clock that nobody sets, that all processes of a machine share, and that runs on while
     the machine sleeps."""
-    return time.clock_gettime(BOOT_CLOCK)
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 def utc_now() -> datetime:

@@ -14,7 +14,8 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.engine.session import Progress, Session
+from prefect_imagine.engine.observer import Progress
+from prefect_imagine.engine.session import Session
 from prefect_imagine.reports.durations import duration_text
 from prefect_imagine.tasks.artifacts import PROGRESS_KEY
 from prefect_imagine.tasks.events import announce_failure
@@ -109,7 +110,7 @@ def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = F
     """A run's progress as Markdown: counts, rate, credits, and the time left at this rate, unless the run has
     ended."""
     left = now.total - _done(now)
-    counts = {"under way": now.flying, "failed": now.failed, "unknown": now.unknown, "left": left}
+    counts = {"under way": now.running, "failed": now.failed, "unknown": now.unknown, "left": left}
     told = [f"{count} {name}" for name, count in counts.items() if count]
     lines = [
         f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in told)}",

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from prefect_imagine.batches.stops import StopReason
-from prefect_imagine.engine.session import Session, observer
+from prefect_imagine.engine.session import Session
 from prefect_imagine.tasks.control import Control, how_to_go_on, is_stopped, is_suspended, state_of
 
 logger = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ async def _present_state(run_id: UUID) -> State | None:
 
 
 @contextmanager
-def ending_in_order(session: Session) -> Iterator[Termination]:
+def ending_in_order(session: Session, *, listen: bool = True) -> Iterator[Termination]:
     """Stop the session at a SIGTERM, for whoever calls `terminate` once its books are closed.
 
-    Does nothing where somebody else looks after signals, or outside the main thread.
+    Does nothing outside the main thread, or unless it is to listen: somebody else may look after signals.
     """
     termination = Termination()
     loop = asyncio.get_running_loop()
@@ -90,7 +90,7 @@ def ending_in_order(session: Session) -> Iterator[Termination]:
         session.stop(StopReason.TERMINATED, f"the run was told to terminate; {how_to_go_on(session)}")
 
     before = signal.getsignal(signal.SIGTERM)
-    if observer.get() is not None or not _listened(loop, ask):
+    if not listen or not _listened(loop, ask):
         yield termination
         return
     try:

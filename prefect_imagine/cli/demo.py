@@ -42,7 +42,7 @@ def demo(arguments: argparse.Namespace) -> Summary:
 
 
 def _generate(arguments: argparse.Namespace, address: str) -> Summary:
-    with as_file(files("prefect_imagine.cli") / "demo.csv") as prompts:
+    with as_file(files("prefect_imagine.cli") / "prompts.csv") as prompts:
         words = ["generate", str(prompts), "--output", address, "--again"]
         prices = ["--price", "blockadelabs=1", "--price", "imagineapi=1"]
         return generate(parse([*words, *prices, *(["--json"] if arguments.json else [])]))

@@ -24,13 +24,11 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.preflight import estimate_lines
 from prefect_imagine.engine.prepare import (
     PreparedBatch,
-    handed_over,
     persist_plan,
     prepare_batch,
     raise_problems,
     to_create,
 )
-from prefect_imagine.engine.session import observer
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
@@ -120,7 +118,6 @@ async def _run(
     prepare_prefect(verbose=arguments.verbose)
     options = options_of(arguments, batch_id)
     watcher.listen()
-    observer.set(watcher)
     store = open_store(root)
     try:
         accounts = accounts_for(dict(arguments.credentials))
@@ -137,7 +134,7 @@ async def _run(
             else:
                 _announce(prepared, options)
                 prepared = await persist_plan(store, prepared)
-                summary, usage = await _run_flow(arguments, prepared, root, options, watcher)
+                summary, usage = await _run_flow(arguments, store, prepared, options, watcher)
         if usage is not None:
             plan, state = prepared.plan, prepared.state
             if watcher.session is not None:
@@ -182,36 +179,41 @@ def _created_again(prepared: PreparedBatch, options: BatchOptions) -> list[Batch
 
 async def _run_flow(
     arguments: argparse.Namespace,
+    store: Store,
     prepared: PreparedBatch,
-    root: str,
     options: BatchOptions,
     watcher: TerminalObserver,
 ) -> tuple[Summary, Usage | None]:
-    handed_over.set(prepared)
     failure: Exception | None = None
     try:
-        state = await _flow_run(arguments, root, options)
+        state = await _flow_run(arguments, store, prepared, options, watcher)
         failure = watcher.failure or (None if watcher.summary else _as_error(state))
     except Exception as error:
         # With its books closed it has ended, although Prefect may know nothing of its flow run any more.
         failure = None if watcher.summary else error
     if failure is not None:
-        return _broken(prepared, root, failure, watcher), None
+        return _broken(prepared, store.address, failure, watcher), None
     assert watcher.summary is not None, "a flow run that did not fail has closed its books"
     return watcher.summary, watcher.usage
 
 
-async def _flow_run(arguments: argparse.Namespace, root: str, options: BatchOptions) -> object:
+async def _flow_run(
+    arguments: argparse.Namespace,
+    store: Store,
+    prepared: PreparedBatch,
+    options: BatchOptions,
+    watcher: TerminalObserver,
+) -> object:
     """The state that the flow run ends with."""
     from prefect.exceptions import Pause
 
-    from prefect_imagine.flows import generate_batch
+    from prefect_imagine.flows.command_line import flow_of
 
     try:
         async with some_prefect_server():
+            generate_batch = flow_of(store, prepared, watcher)
             return await generate_batch(
-                prompts=None,
-                output=root,
+                output=store.address,
                 credentials=dict(arguments.credentials),
                 options=options,
                 return_state=True,

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli.output import errors, say
-from prefect_imagine.engine.session import Progress as Far
+from prefect_imagine.engine.observer import Progress as Far
 from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.reports.summary import INTERRUPTED, TERMINATED, Summary
@@ -39,7 +39,7 @@ def how_to_go_on(batch_id: str, root: str) -> str:
 
 
 def _note(now: Far) -> str:
-    return f"{now.flying} under way, {now.failed + now.unknown} failed, {now.credits} credits"
+    return f"{now.running} under way, {now.failed + now.unknown} failed, {now.credits} credits"
 
 
 class TerminalObserver:

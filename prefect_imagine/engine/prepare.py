@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from prefect_imagine.batches.blocking import Blocking
@@ -62,10 +61,6 @@ class PreparedBatch:
     def settled(self) -> bool:
         """Whether running it would change nothing."""
         return not self.clients
-
-
-handed_over: ContextVar[PreparedBatch | None] = ContextVar("prefect_imagine_handed_over", default=None)
-"""A batch that the surrounding code has prepared already, so that a flow need not look it all up again."""
 
 
 @asynccontextmanager

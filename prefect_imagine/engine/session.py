@@ -7,77 +7,44 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
 
 from prefect_imagine.batches.blocking import CLOSE_SECONDS, Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.process_identity import ProcessIdentity, boot_id
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.reading import read_journal
-from prefect_imagine.batches.records import AnyItemRecord, Claim, Intent, Retry
-from prefect_imagine.batches.state import BatchState, Phase
-from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.batches.records import Claim
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.billing.usage import (
-    BalanceChange,
     Usage,
-    balance_change,
     committed,
-    costs_of,
-    make_usage,
     outcome,
 )
-from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
+from prefect_imagine.engine.observer import Observer, Progress
 from prefect_imagine.engine.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.retries import record_retries
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.store import StoreStage
-from prefect_imagine.errors import ImagineError, ProviderError
-from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.errors import ProviderError
 from prefect_imagine.reports.books import write_books
-from prefect_imagine.reports.summary import RequestCounts, Summary, summarize
+from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Downloader, Store
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: items by where they stand, and the credits they have or may have cost so far."""
-
-    total: int
-    stored: int
-    failed: int
-    unknown: int
-    flying: int
-    credits: int | float
-
-
-class Observer(Protocol):
-    """Somebody who watches a run from outside, such as a progress bar."""
-
-    def opened(self, session: Session) -> None:
-        """A run begins."""
-
-    def closed(self, summary: Summary, usage: Usage) -> None:
-        """A run has ended, and this is what it has to say."""
-
-    def failed(self, error: ImagineError) -> None:
-        """A run has ended without closing its books."""
-
-
-observer: ContextVar[Observer | None] = ContextVar("prefect_imagine_observer", default=None)
-"""Who watches the runs of this context."""
 
 
 class Session:
@@ -92,6 +59,7 @@ class Session:
         options: BatchOptions,
         *,
         create: bool = True,
+        observer: Observer | None = None,
     ) -> None:
         self.plan = prepared.plan
         self.clients = prepared.clients
@@ -111,8 +79,8 @@ class Session:
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._balances = prepared.balances if create else {}
-        self._bill_before = {line.name: line for line in self.usage().by_provider}
+        self.books = RunBooks(self.plan, journal, self.clients, prepared.balances if create else {})
+        self._observer = observer
         self._stages = {provider: self._make_stages(run) for provider, run in self.runs.items()}
 
     async def create(self, provider: str, items: list[int]) -> list[int]:
@@ -167,13 +135,9 @@ class Session:
             stored=outcomes["stored"],
             failed=outcomes["failed"],
             unknown=outcomes["unknown"],
-            flying=sum(len(run.queues.running) for run in self.runs.values()),
+            running=sum(len(run.queues.running) for run in self.runs.values()),
             credits=self.budget.spent,
         )
-
-    def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
-        """The bill so far."""
-        return make_usage(self.plan, self.journal.state, utc_now(), balances)
 
     async def close_cancelled_books(self) -> tuple[Summary, Usage] | None:
         """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
@@ -190,13 +154,13 @@ class Session:
 
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
-        usage = self.usage(await self._balance_changes())
+        # A run that was told to end waits for no provider.
+        usage = self.books.usage(() if self.stopped.is_set() else await self.books.balance_changes())
         await self.blocking(write_books, self.store, self.plan, self.journal.state, usage)
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
-        summary = self._summary(usage, stops)
-        watcher = observer.get()
-        if watcher is not None:
-            watcher.closed(summary, usage)
+        summary = self.books.summary(usage, self.store.address, stops)
+        if self._observer is not None:
+            self._observer.closed(summary, usage)
         return summary, usage
 
     async def close(self) -> None:
@@ -214,28 +178,6 @@ class Session:
             async with asyncio.timeout(CLOSE_SECONDS if self.stopped.is_set() else None):
                 await self.journal.flush()
         self.downloader.close()
-
-    def _summary(self, usage: Usage, stops: list[Stop]) -> Summary:
-        sent = sum((client.requests for client in self.clients.values()), Counter[str]())
-        spent = any(costs_of(line) != costs_of(self._bill_before[line.name]) for line in usage.by_provider)
-        return summarize(usage, self.store.address, RequestCounts(**sent), stops, key_refused_first=not spent)
-
-    async def _balance_changes(self) -> tuple[BalanceChange, ...]:
-        changes = []
-        # A run that was told to end waits for no provider.
-        lines = self.usage().by_provider if self._balances and not self.stopped.is_set() else ()
-        for line in lines:
-            before = self._balances.get(line.name)
-            if before is None:
-                continue
-            try:
-                after = await self.clients[line.name].balance()
-            except ProviderError as error:
-                logger.warning("%s: the balance could not be read again: %s", line.name, error)
-                continue
-            charged = add_credits([line.charged, -self._bill_before[line.name].charged])
-            changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))
-        return tuple(changes)
 
     def _here(self, provider: str) -> _Stages:
         if asyncio.get_running_loop() is not self._loop:
@@ -283,6 +225,7 @@ async def open_session(
     force: bool = False,
     create: bool = True,
     asked_by: str = "",
+    observer: Observer | None = None,
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
 
@@ -293,6 +236,7 @@ async def open_session(
         create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
         asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
             that it has created again already.
+        observer: watches the run.
 
     Raises:
         BatchBusyError: another process runs it.
@@ -315,13 +259,12 @@ async def open_session(
         )
         journal = await Journal.open(store, blocking, plan.batch_id, claim)
         if create:
-            await _amend(plan, journal, options, prepared.state, asked_by)
-        session = Session(prepared, store, blocking, journal, options, create=create)
+            await record_retries(plan, journal, options, prepared.state, asked_by)
+        session = Session(prepared, store, blocking, journal, options, create=create, observer=observer)
         session.fenced = lease.lost
         session.commands_seen = commands_seen
-        watcher = observer.get()
-        if watcher is not None:
-            watcher.opened(session)
+        if observer is not None:
+            observer.opened(session)
         try:
             yield session
         except asyncio.CancelledError:
@@ -332,35 +275,3 @@ async def open_session(
     finally:
         await lease.release()
         await blocking.aclose()
-
-
-async def _amend(
-    plan: Plan, journal: Journal, options: BatchOptions, seen: BatchState, asked_by: str
-) -> None:
-    """Write down what has to be known before anything is created: what a damaged journal may have lost,
-    and what a person who has seen this state wants created again."""
-    entries: list[AnyItemRecord] = []
-    for item in plan.items:
-        state = journal.state[item.index]
-        asked_before = asked_by and state.retried_by == asked_by
-        wanted = options.creates_again(state.phase) and state == seen[item.index] and not asked_before
-        if wanted:
-            entries.append(Retry(item=item.index, at=utc_now(), asked_by=asked_by))
-        if journal.damaged and (wanted or state.phase is Phase.PLANNED):
-            entries.append(_possible_intent(plan, item, state.attempt + 1))
-    if entries:
-        await journal.append(*entries)
-    if journal.damaged:
-        await journal.snapshot(force=True)
-
-
-def _possible_intent(plan: Plan, item: BatchItem, attempt: int) -> Intent:
-    """The intent that a damaged segment may have held: its item is looked for before it is created."""
-    return Intent(
-        item=item.index,
-        at=utc_now(),
-        attempt=attempt,
-        provider_at=plan.planned_at,
-        boot=boot_id(),
-        boot_at=boot_seconds(),
-    )

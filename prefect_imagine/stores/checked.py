@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 
 from prefect_imagine.errors import OutputError
+from prefect_imagine.redaction import without_query
 from prefect_imagine.stores.completeness import CompletenessCheck
 from prefect_imagine.stores.media import MediaType, sniff
 from prefect_imagine.stores.protocol import StoredOutput
-from prefect_imagine.stores.source import MediaSource, without_query
+from prefect_imagine.stores.source import MediaSource
 
 
 class CheckedReader:

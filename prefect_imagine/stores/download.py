@@ -12,8 +12,9 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from prefect_imagine.errors import OutputError
+from prefect_imagine.redaction import without_query
 from prefect_imagine.stores.reach import check_address, check_url, is_proxied, origin, parse
-from prefect_imagine.stores.source import MAX_OUTPUT_BYTES, MediaSource, without_query
+from prefect_imagine.stores.source import MAX_OUTPUT_BYTES, MediaSource
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 256 * 1024

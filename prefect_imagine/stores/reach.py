@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from prefect_imagine.errors import OutputError
-from prefect_imagine.stores.source import without_query
+from prefect_imagine.redaction import without_query
 
 Address = IPv4Address | IPv6Address
 

@@ -13,7 +13,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from prefect_imagine.boot_clock import BOOT_CLOCK
+from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ServerClock:
         if self._seen is None:
             return None
         date, at = self._seen
-        return date + time.clock_gettime(BOOT_CLOCK) - at
+        return date + boot_seconds() - at
 
     def close(self) -> None:
         """Stop looking at the client's answers."""
@@ -85,7 +85,7 @@ class ServerClock:
     def _look(self, parsed: dict[str, Any], **_: Any) -> None:
         date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date:
-            self._seen = (parsedate_to_datetime(date).timestamp(), time.clock_gettime(BOOT_CLOCK))
+            self._seen = (parsedate_to_datetime(date).timestamp(), boot_seconds())
 
 
 def check_reachable(endpoint: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from prefect_imagine.errors import OutputError
@@ -10,13 +9,6 @@ from prefect_imagine.stores.media import TEXT, MediaType
 
 HEAD_BYTES = 16 * 1024
 MAX_OUTPUT_BYTES = 2 * 1024**3
-
-_SECRETS = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
-
-
-def without_query(text: str) -> str:
-    """The text with every URL cut down to its path: queries of signed URLs and user names are secrets."""
-    return _SECRETS.sub(r"\1\2", text)
 
 
 class MediaSource:

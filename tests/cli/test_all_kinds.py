@@ -18,7 +18,7 @@ from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.cli.commands import Ended, Shell, assert_contract, requests
 
-EXAMPLES = str(files("prefect_imagine.cli") / "demo.csv")
+EXAMPLES = str(files("prefect_imagine.cli") / "prompts.csv")
 PRICES = ("--price", "blockadelabs=2", "--price", "imagineapi=3", "--price", "imagineapi:midjourney=4")
 
 

@@ -17,7 +17,7 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.session import _amend
+from prefect_imagine.engine.retries import record_retries
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.reconcile import Reconciler
@@ -66,7 +66,7 @@ class Process:
         owner = ProcessIdentity.me()
         claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
         journal = await Journal.open(store, blocking, plan.batch_id, claim)
-        await _amend(plan, journal, options, journal.state, "")
+        await record_retries(plan, journal, options, journal.state, "")
         client = FakeClient(server, correlates=correlates)
 
         def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:

@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
         "prefect_imagine/reports/report.css",
         "prefect_imagine/reports/report.js",
         "prefect_imagine/sandbox/media/clip.mp4",
-        "prefect_imagine/cli/demo.csv",
+        "prefect_imagine/cli/prompts.csv",
     ):
         assert wanted in names
 

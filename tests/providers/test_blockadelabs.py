@@ -154,25 +154,6 @@ async def test_cancel(sandbox: RunningSandbox, open_client: OpenClient) -> None:
     assert (await client.fetch(job.id)).status is GenerationStatus.CANCELLED
 
 
-async def test_cancel_all_with_nothing_pending_is_no_error(
-    sandbox: RunningSandbox, open_client: OpenClient
-) -> None:
-    await open_client("blockadelabs", sandbox).cancel_all_pending()
-
-
-async def test_cancel_all(sandbox: RunningSandbox, open_client: OpenClient) -> None:
-    client = open_client("blockadelabs", sandbox)
-    jobs = await made(client, "a", "b")
-    await client.cancel_all_pending()
-    assert {(await client.fetch(job.id)).status for job in jobs} == {GenerationStatus.CANCELLED}
-
-
-async def test_other_errors_of_cancel_all_are_errors(api: ScriptedApi, open_client: OpenClient) -> None:
-    api.on("DELETE /imagine/requests/pending", answer({"error": "Bad request"}, 400))
-    with pytest.raises(InvalidRequestError):
-        await open_client("blockadelabs", api.url).cancel_all_pending()
-
-
 async def test_delete(sandbox: RunningSandbox, open_client: OpenClient) -> None:
     client = open_client("blockadelabs", sandbox)
     [job] = await made(client, "a lake")

@@ -126,15 +126,10 @@ async def test_blockade_created(api: ScriptedApi, open_client: OpenClient) -> No
     )
 
 
-async def test_blockade_by_id(api: ScriptedApi, open_client: OpenClient) -> None:
-    api.on("GET /imagine/requests/123456", answer(seed("blockadelabs-by-id")))
+@pytest.mark.parametrize("name", ["blockadelabs-by-id", "blockadelabs-by-obfuscated-id"])
+async def test_blockade_by_id(api: ScriptedApi, open_client: OpenClient, name: str) -> None:
+    api.on("GET /imagine/requests/123456", answer(seed(name)))
     assert await open_client("blockadelabs", api.url).fetch("123456") == skybox()
-
-
-async def test_blockade_by_obfuscated_id(api: ScriptedApi, open_client: OpenClient) -> None:
-    hashed = "460370b7328a5cb8dbddd6ef0d1c9dd4"
-    api.on(f"GET /imagine/requests/obfuscated-id/{hashed}", answer(seed("blockadelabs-by-obfuscated-id")))
-    assert await open_client("blockadelabs", api.url).fetch_obfuscated(hashed) == skybox()
 
 
 async def test_blockade_history(api: ScriptedApi, open_client: OpenClient) -> None:

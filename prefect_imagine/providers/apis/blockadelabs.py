@@ -12,7 +12,6 @@ from urllib.parse import quote
 from prefect_imagine.clock import Deadline
 from prefect_imagine.errors import (
     InsufficientCreditsError,
-    InvalidRequestError,
     ProviderError,
 )
 from prefect_imagine.providers import wire
@@ -131,24 +130,10 @@ class BlockadeLabsClient(BaseClient):
         """GET /imagine/myRequests by newest pages (page: Get Imagine History)."""
         return await self.poll_newest_pages(ids)
 
-    async def fetch_obfuscated(self, obfuscated_id: str) -> Generation:
-        """GET /imagine/requests/obfuscated-id/{obfuscatedId} (page: Get Imagine by Obfuscated id)."""
-        path = f"/imagine/requests/obfuscated-id/{quote(obfuscated_id, safe='')}"
-        return self._generation(await self.api.read("GET", path, purpose="fetch"))
-
     async def cancel(self, generation_id: str) -> None:
         """DELETE /imagine/requests/{id} (page: Cancel Imagine)."""
         path = f"/imagine/requests/{quote(generation_id, safe='')}"
         await self.api.read("DELETE", path, purpose="other")
-
-    async def cancel_all_pending(self) -> None:
-        """DELETE /imagine/requests/pending (page: Cancel All Pending Imagines). It stops everything the
-        account has pending, whoever asked for it: never called on a batch's behalf."""
-        try:
-            await self.api.read("DELETE", "/imagine/requests/pending", purpose="other")
-        except InvalidRequestError as error:
-            if "pending" not in str(error).lower():  # an error for having nothing to cancel is none
-                raise
 
     async def delete(self, generation_id: str) -> None:
         """DELETE /imagine/deleteImagine/{id} (page: Delete Imagine)."""

@@ -1,0 +1,143 @@
+"""Running a prepared batch within a flow run, and the state that the flow run ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.state import BatchState
+from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.observer import Observer
+from prefect_imagine.engine.preflight import estimate_lines, estimate_text
+from prefect_imagine.engine.prepare import PreparedBatch, to_create
+from prefect_imagine.engine.run_loop import run_session
+from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, FencedError
+from prefect_imagine.reports.books import settle_books, standing
+from prefect_imagine.reports.failures import failure_lines
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.stores import Store
+from prefect_imagine.tasks.artifacts import publish
+from prefect_imagine.tasks.control import Control, controlled
+from prefect_imagine.tasks.events import announce_break, announce_end, announce_start
+from prefect_imagine.tasks.live import watched
+from prefect_imagine.tasks.termination import ending_in_order, terminate
+from prefect_imagine.tasks.waves import PrefectStages
+
+logger = logging.getLogger(__name__)
+
+LINK_SECONDS = 7 * 24 * 3600
+
+
+async def run_batch(
+    store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None = None
+) -> State[Any]:
+    """Run a batch as far as it goes, and publish what has become of it. Belongs in a flow run.
+
+    Args:
+        prepared: the batch, its plan written.
+        observer: watches the run from outside, and looks after signals; without one a SIGTERM closes the
+            books first.
+
+    Raises:
+        ImagineError: the batch is run by another process, or its store or providers are gone.
+        Pause: a person has suspended the flow run.
+    """
+    control = Control()
+    if prepared.settled:
+        state = prepared.state
+        summary, usage = standing(prepared.plan, state, store.address)
+        await asyncio.to_thread(settle_books, store, prepared.plan, state, usage)
+    else:
+        summary, usage, state, control = await _run(store, prepared, options, observer)
+    credits = summary.credits
+    logger.info(
+        "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
+        prepared.plan.batch_id,
+        credits.charged,
+        credits.estimated,
+        credits.possible,
+        summary.report,
+    )
+    if not control.gone:
+        announce_end(summary)
+        await publish(summary, usage, failure_lines(prepared.plan, state), report_link(store, usage))
+    if control.suspended is not None:
+        logger.warning("%s", summary.error)
+        raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
+    return flow_state(summary, options.allowed_failures, cancelled=control.cancelled)
+
+
+async def _run(
+    store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None
+) -> tuple[Summary, Usage, BatchState, Control]:
+    plan = prepared.plan
+    asked_by = str(flow_run.id or "")
+    session_of = open_session(prepared, store, options, asked_by=asked_by, observer=observer)
+    try:
+        async with session_of as session:
+            items = to_create(prepared, options)
+            logger.info(
+                "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
+            )
+            announce_start(plan, len(items))
+            termination_of = ending_in_order(session, listen=observer is None)
+            with PrefectStages(session) as stages, termination_of as termination:
+                async with watched(session), controlled(session) as control:
+                    summary, usage = await _books(session, stages)
+            ended = summary, usage, session.journal.state, control
+        if termination.asked:
+            logger.warning("%s", summary.error)
+            await terminate(control)
+        return ended
+    except BatchBusyError:
+        raise  # it goes on elsewhere
+    except BaseException as error:
+        announce_break(plan.batch_id, error)
+        raise
+
+
+async def _books(session: Session, stages: PrefectStages) -> tuple[Summary, Usage]:
+    """Run a session as far as it goes, and close its books, also where a cancellation has fenced it."""
+    try:
+        await run_session(session, stages)
+    except FencedError:
+        ended = await session.close_cancelled_books()
+        if ended is None:
+            raise
+        return ended
+    return await session.close_books()
+
+
+def report_link(store: Store, usage: Usage) -> str:
+    """Where the report of a batch can be opened."""
+    return store.link(f"{usage.batch_id}/report.html", expires=LINK_SECONDS)
+
+
+def flow_state(summary: Summary, allowed_failures: int, *, cancelled: bool = False) -> State[Any]:
+    """Completed with the summary; or else, with a message that counts what is missing, Cancelled, or Failed
+    with an error that holds the summary."""
+    items = summary.items
+    counts = f"{items.stored} of {items.total} stored"
+    kinds = (
+        ("failed", items.failed),
+        ("unknown", items.unknown),
+        ("under way", items.under_way),
+        ("planned", items.planned),
+    )
+    missing = [f"{count} {name}" for name, count in kinds if count]
+    message = ", ".join([counts, *missing])
+    error = BatchIncompleteError(f"{message}: {summary.error}" if summary.error else message, summary)
+    if cancelled or StopReason.CANCELLED in summary.stopped_by:
+        return Cancelled(message=str(error), data=error)
+    if summary.error or items.total - items.stored > allowed_failures:
+        return Failed(message=str(error), data=error)
+    return Completed(message=message, data=summary)
