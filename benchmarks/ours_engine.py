@@ -12,7 +12,8 @@ from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest
-from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.providers.registry import account_from_environment
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.reports.books import standing
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import open_store

@@ -7,6 +7,7 @@ from prefect_imagine.blocks.credentials import (
     BlockadeLabsCredentials,
     ImagineAPICredentials,
     ImagineLabCredentials,
+    ProviderCredentials,
 )
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "BlockadeLabsCredentials",
     "ImagineAPICredentials",
     "ImagineLabCredentials",
+    "ProviderCredentials",
 ]

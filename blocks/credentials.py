@@ -1,4 +1,4 @@
-"""The four providers' credentials as Prefect blocks."""
+"""Credentials as Prefect blocks: one for each built-in provider, and one for those of plug-ins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import BASE_URLS, Account, key_help, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 
 _HOME = "https://github.com/prefect-imagine/prefect-imagine"
 _LOGOS = "https://raw.githubusercontent.com/prefect-imagine/prefect-imagine/main/docs/logos"
@@ -23,8 +24,8 @@ _RATE = "Requests to keep below, such as 60/10s, where the provider's answers te
 
 def _base_url(provider: str) -> Any:
     """A block keeps the address that holds where it is made: keys for a test must not pay elsewhere."""
-    known = BASE_URLS[provider]
-    variable = f"{provider.upper()}_BASE_URL"
+    known = spec_of(provider).base_url
+    variable = spec_of(provider).base_url_variable
     return Field(
         default_factory=lambda: os.environ.get(variable, "").strip() or known,
         description=f"Address of the API, path included; by default {variable}, or the provider's own.",
@@ -32,17 +33,21 @@ def _base_url(provider: str) -> Any:
     )
 
 
-class ProviderCredentials(CredentialsBlock):
-    """What the four have in common."""
+class BaseCredentials(CredentialsBlock):
+    """What all have in common."""
 
-    provider: ClassVar[str]
     base_url: str = Field(default="", description="Address of the API, path included.")
     prices: PriceList = Field(default_factory=PriceList, description=_PRICES)
     rate: str | None = Field(default=None, description=_RATE)
 
     @abstractmethod
     def account(self) -> Account:
-        """The account that these credentials open."""
+        """The account that these credentials open. Raises `ConfigurationError` where one is missing."""
+
+    @property
+    @abstractmethod
+    def provider_name(self) -> str:
+        """Whose credentials they are."""
 
     def get_client(self) -> ProviderClient:
         """A client for this account, to be used in one event loop and closed with `aclose()`.
@@ -55,13 +60,15 @@ class ProviderCredentials(CredentialsBlock):
     def _account(
         self, key: SecretStr | None, email: str | None = None, password: SecretStr | None = None
     ) -> Account:
+        spec = spec_of(self.provider_name)
         key = key if key is not None and key.get_secret_value().strip() else None
-        if key is None and not (email and password and password.get_secret_value()):
+        complete = key or (email and password and password.get_secret_value())
+        if spec.key_variable is not None and not complete:
             raise ConfigurationError(
-                f"{self.provider}: the block holds no key; fill it in, or set {key_help(self.provider)}"
+                f"{spec.name}: the block holds no key; fill it in, or set {spec.credentials_help}"
             )
         return Account(
-            provider=self.provider,
+            spec,
             key=key,
             email=email,
             password=password,
@@ -71,7 +78,50 @@ class ProviderCredentials(CredentialsBlock):
         )
 
 
-class ImagineLabCredentials(ProviderCredentials):
+class BuiltInCredentials(BaseCredentials):
+    """Credentials of one provider, which the block's type says."""
+
+    provider: ClassVar[str]
+
+    @property
+    def provider_name(self) -> str:
+        """Whose credentials they are."""
+        return self.provider
+
+
+class ProviderCredentials(BaseCredentials):
+    """
+    Credentials for a provider of a plug-in.
+
+    Example:
+        Load stored credentials:
+        ```python
+        from prefect_imagine.blocks import ProviderCredentials
+
+        credentials = ProviderCredentials.load("BLOCK_NAME")
+        client = credentials.get_client()
+        ```
+    """
+
+    _block_type_name = "Imagine Provider Credentials"
+    _block_type_slug = "imagine-provider-credentials"
+    _logo_url = HttpUrl(f"{_LOGOS}/prefect-imagine.png")
+    _documentation_url = HttpUrl(f"{_HOME}#credentials")
+
+    provider: str = Field(description="Name of the provider, as its plug-in has it.")
+    api_key: SecretStr | None = Field(default=None, description="API key, where the provider takes one.")
+
+    @property
+    def provider_name(self) -> str:
+        """Whose credentials they are."""
+        return self.provider
+
+    def account(self) -> Account:
+        """The account that these credentials open."""
+        return self._account(self.api_key)
+
+
+class ImagineLabCredentials(BuiltInCredentials):
     """
     Credentials for ImagineLab: images, videos, voices, music, infographics and texts.
 
@@ -103,7 +153,7 @@ class ImagineLabCredentials(ProviderCredentials):
         return self._account(self.api_key, self.email, self.password)
 
 
-class BlockadeLabsCredentials(ProviderCredentials):
+class BlockadeLabsCredentials(BuiltInCredentials):
     """
     Credentials for Blockade Labs: skyboxes and other images by generators.
 
@@ -131,7 +181,7 @@ class BlockadeLabsCredentials(ProviderCredentials):
         return self._account(self.api_key)
 
 
-class ImagineAPICredentials(ProviderCredentials):
+class ImagineAPICredentials(BuiltInCredentials):
     """
     Credentials for ImagineAPI: Midjourney images, by the hosted service or one's own.
 
@@ -159,7 +209,7 @@ class ImagineAPICredentials(ProviderCredentials):
         return self._account(self.token)
 
 
-class AIVisualStudioCredentials(ProviderCredentials):
+class AIVisualStudioCredentials(BuiltInCredentials):
     """
     Credentials for AI Visual Studio: images and videos.
 
@@ -187,7 +237,7 @@ class AIVisualStudioCredentials(ProviderCredentials):
         return self._account(self.api_key)
 
 
-BLOCKS: dict[str, type[ProviderCredentials]] = {
+BLOCKS: dict[str, type[BuiltInCredentials]] = {
     block.provider: block
     for block in (
         ImagineLabCredentials,

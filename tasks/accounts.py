@@ -8,15 +8,16 @@ from typing import Any
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
-from prefect_imagine.blocks.credentials import BLOCKS, ProviderCredentials
+from prefect_imagine.blocks.credentials import BLOCKS, BaseCredentials, ProviderCredentials
 from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.registry import Account, account_from_environment, check_providers
+from prefect_imagine.providers.registry import account_from_environment, check_providers
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.stores import Store, open_store
 from prefect_imagine.tasks.server import server_errors
 
 
-def accounts(credentials: Mapping[str, str | ProviderCredentials]) -> Accounts:
+def accounts(credentials: Mapping[str, str | BaseCredentials]) -> Accounts:
     """Finds accounts: by the block that is given or named for the provider, else from the environment.
 
     Raises `ConfigurationError` for a name that is no provider's: the environment's key would pay instead.
@@ -39,19 +40,21 @@ def accounts(credentials: Mapping[str, str | ProviderCredentials]) -> Accounts:
     return find
 
 
-async def _block(provider: str, given: str | ProviderCredentials | None) -> ProviderCredentials | None:
+async def _block(provider: str, given: str | BaseCredentials | None) -> BaseCredentials | None:
     if given is None:
         return None
     block = await load_block(provider, given) if isinstance(given, str) else given
-    if block.provider != provider:
-        raise ConfigurationError(f"credentials: {provider} is given a block of {block.provider}")
+    if block.provider_name != provider:
+        raise ConfigurationError(f"credentials: {provider} is given a block of {block.provider_name}")
     return block
 
 
-async def load_block(provider: str, name: str) -> ProviderCredentials:
+async def load_block(provider: str, name: str) -> BaseCredentials:
     """The credentials block of a provider by its name. Raises `ConfigurationError`."""
-    block = await _loaded(BLOCKS[provider], name, f"{provider}: there is no credentials block")
-    assert isinstance(block, ProviderCredentials)
+    block = await _loaded(
+        BLOCKS.get(provider, ProviderCredentials), name, f"{provider}: there is no credentials block"
+    )
+    assert isinstance(block, BaseCredentials)
     return block
 
 

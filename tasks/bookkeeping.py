@@ -15,10 +15,11 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.batches.index import standings_under
 from prefect_imagine.billing.ledger import Ledger
-from prefect_imagine.blocks.credentials import ProviderCredentials
+from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Balance
-from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
+from prefect_imagine.providers.registry import open_client, provider_names
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 
@@ -61,11 +62,11 @@ async def read_ledger(output: str, bucket: str | Block | None, days: float, now:
 
 
 @task(name="read-balances", **_OPTIONS)
-async def read_balances(credentials: Mapping[str, str | ProviderCredentials]) -> list[AccountBalance]:
+async def read_balances(credentials: Mapping[str, str | BaseCredentials]) -> list[AccountBalance]:
     """The balances of the accounts with a block of credentials, or a key in the environment."""
     find = accounts(credentials)
     read = []
-    for provider in PROVIDERS:
+    for provider in provider_names():
         try:
             account = (await find([provider]))[provider]
         except ConfigurationError as error:

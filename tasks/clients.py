@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from prefect_imagine.blocks.credentials import ProviderCredentials
+from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import PROVIDERS, account_from_environment, open_client
+from prefect_imagine.providers.registry import account_from_environment, open_client, spec_of
 
-Credentials = ProviderCredentials | Sequence[ProviderCredentials] | None
+Credentials = BaseCredentials | Sequence[BaseCredentials] | None
 """One block, several blocks for several providers, or none: the environment's keys."""
 
 
@@ -20,17 +19,16 @@ async def open_clients(
     providers: Iterable[str], credentials: Credentials
 ) -> AsyncIterator[Mapping[str, ProviderClient]]:
     """Clients of these providers, closed at the end. Raises `ConfigurationError`."""
-    given = [credentials] if isinstance(credentials, ProviderCredentials) else list(credentials or ())
-    wrong = next((each for each in given if not isinstance(each, ProviderCredentials)), None)
+    given = [credentials] if isinstance(credentials, BaseCredentials) else list(credentials or ())
+    wrong = next((each for each in given if not isinstance(each, BaseCredentials)), None)
     if wrong is not None:
         raise ConfigurationError(
             f"a {type(wrong).__name__} is no credentials block: load one, and hand it in itself"
         )
-    blocks = {block.provider: block for block in given}
+    blocks = {block.provider_name: block for block in given}
     wanted = list(dict.fromkeys(providers))
-    unknown = [provider for provider in wanted if provider not in PROVIDERS]
-    if unknown:
-        raise ConfigurationError(f"unknown provider {unknown[0]!r}; {nearest(unknown[0], PROVIDERS)}")
+    for provider in wanted:
+        spec_of(provider)
     if blocks and wanted and not blocks.keys() & set(wanted):
         # Otherwise the environment's key would pay where another was meant to.
         raise ConfigurationError(f"credentials of {', '.join(blocks)} are of no use for {', '.join(wanted)}")

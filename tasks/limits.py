@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.providers.limits.rates import Rate
-from prefect_imagine.providers.registry import Account
+from prefect_imagine.providers.spec import Account
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 
 from prefect_imagine.providers.limits.rates import Rate
-from prefect_imagine.providers.registry import Account
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Slots, put_limit, shared_limit
 from prefect_imagine.tasks.server import prefect_server
 

@@ -11,7 +11,7 @@ from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.formats import FORMATS
 from prefect_imagine.providers.models import GenerationKind
-from prefect_imagine.providers.registry import PROVIDERS, providers_with
+from prefect_imagine.providers.registry import provider_names, providers_with
 
 WATCH_SECONDS = 2.0
 
@@ -64,7 +64,10 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     )
     kinds = [kind.value for kind in GenerationKind]
     parser.add_argument(
-        "--provider", choices=PROVIDERS, metavar="P", help=f"of rows that name none: {', '.join(PROVIDERS)}"
+        "--provider",
+        choices=provider_names(),
+        metavar="P",
+        help=f"of rows that name none: {', '.join(provider_names())}",
     )
     parser.add_argument(
         "--kind", choices=kinds, metavar="K", help=f"of rows that name none: {', '.join(kinds)}"
@@ -172,11 +175,11 @@ def _reconcile(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
-    _account(parser, providers_with("models"), "list models")
+    _account(parser, providers_with(lambda able: able.models), "list models")
 
 
 def _balance(parser: argparse.ArgumentParser) -> None:
-    _account(parser, providers_with("balance"), "tell a balance")
+    _account(parser, providers_with(lambda able: able.balance), "tell a balance")
 
 
 def _account(parser: argparse.ArgumentParser, providers: tuple[str, ...], what: str) -> None:
@@ -191,9 +194,9 @@ def _account(parser: argparse.ArgumentParser, providers: tuple[str, ...], what: 
 
 
 def _limits(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(PROVIDERS)
+    names = ", ".join(provider_names())
     parser.add_argument(
-        "provider", nargs="?", choices=PROVIDERS, metavar="PROVIDER", help=f"only of this one: {names}"
+        "provider", nargs="?", choices=provider_names(), metavar="PROVIDER", help=f"only of this one: {names}"
     )
     parser.add_argument(
         "--set",

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from prefect_imagine.cli.server import prepare_prefect
 from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.providers.registry import account_from_environment
+from prefect_imagine.providers.spec import Account
 
 
 def accounts_for(credentials: Mapping[str, str]) -> Accounts:

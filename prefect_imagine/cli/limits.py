@@ -14,7 +14,8 @@ from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pacing import machine_pace
 from prefect_imagine.providers.limits.rates import Pace, Rate
-from prefect_imagine.providers.registry import PROVIDERS, Account
+from prefect_imagine.providers.registry import provider_names
+from prefect_imagine.providers.spec import Account
 
 if TYPE_CHECKING:
     from prefect_imagine.tasks.shared_limits import SharedLimitState
@@ -32,7 +33,7 @@ def limits(arguments: argparse.Namespace) -> int:
 async def _limits(arguments: argparse.Namespace) -> int:
     from prefect_imagine.tasks.shared_limits import read_limits, set_limit
 
-    asked = [arguments.provider] if arguments.provider else list(PROVIDERS)
+    asked = [arguments.provider] if arguments.provider else list(provider_names())
     wanted = _wanted(arguments)
     known = await _accounts(asked, wanted, dict(arguments.credentials))
     for provider, rate in wanted.items():

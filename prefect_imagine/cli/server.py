@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect_imagine.cli import private_server
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pacing import Priority, SharedLimit
-from prefect_imagine.providers.registry import Account
+from prefect_imagine.providers.spec import Account
 
 
 def prepare_prefect(*, verbose: bool = False) -> None:

@@ -13,7 +13,7 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.providers.registry import PROVIDERS
+from prefect_imagine.providers.registry import provider_names
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[str], object]:
@@ -33,7 +33,7 @@ def provider_of(providers: Sequence[str], what: str) -> Callable[[str], object]:
         if text in providers:
             return text
         allowed = f"allowed: {', '.join(providers)}"
-        if text in PROVIDERS:
+        if text in provider_names():
             raise ConfigurationError(f"{text} does not {what}; {allowed}")
         raise ConfigurationError(f"there is no provider {text!r}; {allowed}")
 
@@ -42,8 +42,8 @@ def provider_of(providers: Sequence[str], what: str) -> Callable[[str], object]:
 
 def _split_provider(text: str) -> tuple[str, str]:
     provider, _, value = text.partition("=")
-    if not value or provider not in PROVIDERS:
-        raise ConfigurationError(f"{text!r} must be PROVIDER=VALUE with one of {', '.join(PROVIDERS)}")
+    if not value or provider not in provider_names():
+        raise ConfigurationError(f"{text!r} must be PROVIDER=VALUE with one of {', '.join(provider_names())}")
     return provider, value
 
 

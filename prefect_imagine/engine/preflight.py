@@ -27,7 +27,8 @@ from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
 from prefect_imagine.providers.prices import PriceList, estimate
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import INDICATIVE_PRICES, Account, key_help, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ async def _reached(client: ProviderClient, *, models: bool) -> Catalog:
         )
     raise ConfigurationError(
         f"{client.provider} at {client.base_url} cannot be reached: no answer within {REACH_SECONDS:.0f} s; "
-        f"check the address ({client.provider.upper()}_BASE_URL) and the network"
+        f"check the address ({spec_of(client.provider).base_url_variable}) and the network"
     )
 
 
@@ -115,7 +116,7 @@ async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
             await client.check()
     except AuthenticationError as error:
         raise ConfigurationError(
-            f"{error} (HTTP {error.status_code}): set {key_help(client.provider)}"
+            f"{error} (HTTP {error.status_code}): set {spec_of(client.provider).credentials_help}"
         ) from error
     except ProviderError as error:
         raise ConfigurationError(f"{error}; nothing was created") from error
@@ -208,7 +209,7 @@ def check_requests(
 def check_unasked(provider: str, asked: Sequence[RequestedItem], problems: Problems) -> None:
     """Note what a provider is known to refuse without being asked, which takes no key. What models it has is
     not known where it lists them."""
-    client = open_client(Account(provider, key=SecretStr("none")), pacer=Pacer())
+    client = open_client(_unused_account(provider), pacer=Pacer())
     found = Problems()
     check_requests(asked, {provider: client}, Inspection({provider: Catalog()}), found)
     problems.found += [
@@ -216,12 +217,19 @@ def check_unasked(provider: str, asked: Sequence[RequestedItem], problems: Probl
     ]
 
 
+def _unused_account(provider: str) -> Account:
+    """An account for a client that sends nothing."""
+    spec = spec_of(provider)
+    return Account(spec, key=SecretStr("none"), base_url=spec.base_url or "http://localhost")
+
+
 def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:
     """What one request is expected to cost: by the user's list, the provider's, or an indicative one."""
     found = estimate(request, prices.get(request.provider, PriceList()), catalog.credits)
-    if found.credits is not None or request.provider not in INDICATIVE_PRICES:
+    indicative = spec_of(request.provider).indicative_prices
+    if found.credits is not None or indicative is None:
         return found
-    return estimate(request, INDICATIVE_PRICES[request.provider], {})
+    return estimate(request, indicative, {})
 
 
 def check_priced(plan: Plan, options: BatchOptions) -> None:

@@ -28,7 +28,8 @@ from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Balance
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import Account, open_client
+from prefect_imagine.providers.registry import open_client
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.providers.transport.connections import Timeouts
 from prefect_imagine.stores import Store
 

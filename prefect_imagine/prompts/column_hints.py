@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from prefect_imagine.prompts.formats import COLUMNS
-from prefect_imagine.providers.base import close_names
+from prefect_imagine.providers.names import close_names
 
 GROUPS = ("labels", "settings")
 ALIKE = 0.7

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.models import COMMON_SETTINGS
+from prefect_imagine.providers.names import nearest
 
 MOST_SECONDS = 24 * 3600
 LONGEST_NAME_BYTES = 160

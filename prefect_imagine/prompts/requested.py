@@ -14,7 +14,7 @@ from prefect_imagine.prompts.fields import choice, missing, name_of, settings_of
 from prefect_imagine.prompts.formats import COLUMNS, Problems, read_rows
 from prefect_imagine.prompts.templates import fill, names_in
 from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
-from prefect_imagine.providers.registry import PROVIDERS
+from prefect_imagine.providers.registry import provider_names
 
 MOST_OF_ONE = 1000
 _DOTTED = re.compile(r"(labels|settings)\..+", re.DOTALL)
@@ -125,7 +125,7 @@ def _ask(
         problems.add("there are no prompts")
     flat = [(row, _flat(value, row, problems)) for row, value in rows]
     if rows and defaults.provider is None and not any("provider" in values for _, values in flat):
-        problems.add(missing("provider", PROVIDERS), column="provider")
+        problems.add(missing("provider", provider_names()), column="provider")
     used = _used_variables(flat) | variables.keys() if variables is not None else set()
     _check_columns(flat, used, problems)
     return [each for row, values in flat for each in _ask_row(row, values, defaults, variables, problems)]
@@ -192,7 +192,9 @@ def _ask_row(
     problems: Problems,
 ) -> Iterator[RequestedItem]:
     prompt = _prompt(row, values, variables, problems)
-    provider = choice(row, "provider", values.get("provider") or defaults.provider, PROVIDERS, problems)
+    provider = choice(
+        row, "provider", values.get("provider") or defaults.provider, provider_names(), problems
+    )
     kinds = tuple(GenerationKind)
     kind = choice(row, "kind", values.get("kind") or defaults.kind or "image", kinds, problems)
     model = values.get("model") or defaults.model

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.base import nearest
+from prefect_imagine.providers.names import nearest
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 

@@ -1,90 +1,72 @@
-"""The four providers by name: their clients, addresses and environment variables."""
+"""All providers by name: built-in ones, those of installed plug-ins, and what a script registers."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.apis import aivisualstudio, blockadelabs, imagineapi, imaginelab
-from prefect_imagine.providers.apis.imaginelab import LoginAuth
-from prefect_imagine.providers.base import nearest
 from prefect_imagine.providers.limits.pacing import Pacer, SharedLimit, machine_pace_store
-from prefect_imagine.providers.limits.rates import Rate
-from prefect_imagine.providers.prices import PriceList
+from prefect_imagine.providers.models import Capabilities
+from prefect_imagine.providers.names import nearest
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.transport.auth import Auth, HeaderAuth, fits_header
-from prefect_imagine.providers.transport.connections import Timeouts
+from prefect_imagine.providers.spec import Account, ProviderSpec
 from prefect_imagine.providers.transport.http import Api
 
-BASE_URLS = {
-    "imaginelab": "https://api.imagineview.art/api/v1",
-    "blockadelabs": "https://backend.blockadelabs.com/api/v1",
-    "imagineapi": "https://cl.imagineapi.dev",
-    "aivisualstudio": "https://aivisualstudio.co/api/v1",
-}
-PROVIDERS = tuple(BASE_URLS)
-INDICATIVE_PRICES = {"imaginelab": imaginelab.INDICATIVE_PRICES}
-_KEYS = {
-    "imaginelab": "IMAGINELAB_TOKEN",
-    "blockadelabs": "BLOCKADELABS_API_KEY",
-    "imagineapi": "IMAGINEAPI_TOKEN",
-    "aivisualstudio": "AIVISUALSTUDIO_API_KEY",
-}
+logger = logging.getLogger(__name__)
+
+ENTRY_POINTS = "prefect_imagine.providers"
+BUILT_IN = (imaginelab.SPEC, blockadelabs.SPEC, imagineapi.SPEC, aivisualstudio.SPEC)
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_registered: dict[str, ProviderSpec] = {spec.name: spec for spec in BUILT_IN}
 
 
-@dataclass(frozen=True)
-class Account:
-    """How to reach one account of one provider.
+def register(spec: ProviderSpec) -> None:
+    """Make a provider known to this process, by its name.
 
-    Attributes:
-        key: the API key or token; `None` where email and password are used.
-        prices: the user's own price list; beats what the provider lists.
-        rate: a rate to keep where the provider's headers tell none.
+    Raises:
+        ConfigurationError: the name cannot be one, or is another provider's.
     """
-
-    provider: str
-    key: SecretStr | None = None
-    email: str | None = None
-    password: SecretStr | None = None
-    base_url: str = ""
-    prices: PriceList = field(default_factory=PriceList)
-    rate: Rate | None = None
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-    @property
-    def address(self) -> str:
-        """The base URL, the provider's own where none was given."""
-        return self.base_url or BASE_URLS[self.provider]
-
-    @property
-    def identity(self) -> str:
-        """A name for this key's rate limit that does not give the key away."""
-        secret = self.key.get_secret_value().strip() if self.key else f"{self.email}"
-        hashed = hashlib.sha256(f"prefect-imagine:{self.address}:{secret}".encode()).hexdigest()
-        return f"{self.provider}-{hashed[:16]}"
+    if not _NAME.fullmatch(spec.name):
+        raise ConfigurationError(
+            f"{spec.name!r} cannot be a provider's name: it is lower-case letters, digits, '-' and '_'"
+        )
+    if _registered.get(spec.name, spec) != spec:
+        raise ConfigurationError(f"there is a provider {spec.name!r} already")
+    _registered[spec.name] = spec
 
 
-def account_from_environment(provider: str, environment: Mapping[str, str] = os.environ) -> Account:
-    """The account that the environment's variables name. Raises `ConfigurationError`, naming what to set."""
-    prefix = provider.upper()
-    key = environment.get(_KEYS[provider], "").strip()
-    email = environment.get(f"{prefix}_EMAIL", "").strip() if provider == "imaginelab" else ""
-    password = environment.get(f"{prefix}_PASSWORD", "") if provider == "imaginelab" else ""
-    base_url = environment.get(f"{prefix}_BASE_URL", "").strip()
-    if not key and not (email and password):
-        raise ConfigurationError(f"{provider}: no key; set {key_help(provider)}")
-    return Account(
-        provider=provider,
-        key=SecretStr(key) if key else None,
-        email=email or None,
-        password=SecretStr(password) if password else None,
-        base_url=base_url,
-    )
+def provider_names() -> tuple[str, ...]:
+    """The names of all providers: the built-in ones first."""
+    _load_plug_ins()
+    return tuple(_registered)
+
+
+def all_specs() -> tuple[ProviderSpec, ...]:
+    """All providers, in the order of their names."""
+    _load_plug_ins()
+    return tuple(_registered.values())
+
+
+def spec_of(name: str) -> ProviderSpec:
+    """A provider by its name. Raises `ConfigurationError`, with the names that come closest."""
+    if name not in _registered:
+        _load_plug_ins()
+    if name not in _registered:
+        raise ConfigurationError(f"there is no provider {name!r}; {nearest(name, _registered)}")
+    return _registered[name]
+
+
+def providers_with(able: Callable[[Capabilities], bool]) -> tuple[str, ...]:
+    """The names of the providers whose capabilities are such."""
+    return tuple(spec.name for spec in all_specs() if able(spec.capabilities))
 
 
 def check_providers(names: Iterable[str], what: str) -> None:
@@ -94,74 +76,66 @@ def check_providers(names: Iterable[str], what: str) -> None:
         ConfigurationError: one is no provider; the message says which it may be meant for.
     """
     for name in names:
-        if name not in PROVIDERS:
-            raise ConfigurationError(f"{what}: there is no provider {name!r}; {nearest(name, PROVIDERS)}")
+        try:
+            spec_of(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{what}: {error}") from error
 
 
-def key_help(provider: str) -> str:
-    """The variables that hold a provider's credentials."""
-    if provider == "imaginelab":
-        return "IMAGINELAB_EMAIL and IMAGINELAB_PASSWORD, or IMAGINELAB_TOKEN"
-    return _KEYS[provider]
+def account_from_environment(provider: str, environment: Mapping[str, str] = os.environ) -> Account:
+    """The account that the environment's variables name. Raises `ConfigurationError`, naming what to set."""
+    spec = spec_of(provider)
+    key = environment.get(spec.key_variable or "", "").strip()
+    email, password = (environment.get(name, "") for name in spec.login_variables or ("", ""))
+    base_url = environment.get(spec.base_url_variable, "").strip()
+    if spec.key_variable is not None and not key and not (email.strip() and password):
+        raise ConfigurationError(f"{provider}: no key; set {spec.credentials_help}")
+    if not (base_url or spec.base_url):
+        raise ConfigurationError(f"{provider}: no address; set {spec.base_url_variable}")
+    return Account(
+        spec,
+        key=SecretStr(key) if key else None,
+        email=email.strip() or None,
+        password=SecretStr(password) if password else None,
+        base_url=base_url,
+    )
 
 
 def open_client(
     account: Account, *, shared: SharedLimit | None = None, pacer: Pacer | None = None
 ) -> ProviderClient:
-    """A client for an account. Raises `ConfigurationError` for an address that is none."""
+    """A client for an account. Raises `ConfigurationError` for a key or an address that is none."""
     pacer = pacer or Pacer(machine_pace_store(account.identity), rate=account.rate, shared=shared)
-    module = {
-        "imaginelab": imaginelab,
-        "blockadelabs": blockadelabs,
-        "imagineapi": imagineapi,
-        "aivisualstudio": aivisualstudio,
-    }[account.provider]
     api = Api(
         provider=account.provider,
         base_url=account.address,
-        auth=_auth(account),
-        read_error=module.read_error,
-        codes=module.CODES,
+        auth=account.spec.auth(account),
+        read_error=account.spec.read_error,
+        codes=account.spec.codes,
         pacer=pacer,
         timeouts=account.timeouts,
     )
-    return CLIENTS[account.provider](api)
+    return account.spec.client(api)
 
 
-Client = (
-    imaginelab.ImagineLabClient
-    | blockadelabs.BlockadeLabsClient
-    | imagineapi.ImagineAPIClient
-    | aivisualstudio.AIVisualStudioClient
-)
-CLIENTS: dict[str, type[Client]] = {
-    "imaginelab": imaginelab.ImagineLabClient,
-    "blockadelabs": blockadelabs.BlockadeLabsClient,
-    "imagineapi": imagineapi.ImagineAPIClient,
-    "aivisualstudio": aivisualstudio.AIVisualStudioClient,
-}
+@cache
+def _load_plug_ins() -> None:
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        _load(entry_point)
 
 
-def providers_with(call: str) -> tuple[str, ...]:
-    """The providers that have a call, by its name among the capabilities."""
-    return tuple(name for name, client in CLIENTS.items() if getattr(client.capabilities, call))
-
-
-def _auth(account: Account) -> Auth:
-    if account.key is not None:
-        key = SecretStr(_checked(account.provider, account.key.get_secret_value().strip()))
-        blockade = account.provider == "blockadelabs"
-        return HeaderAuth(key, header="x-api-key", scheme="") if blockade else HeaderAuth(key)
-    if account.email is None or account.password is None:
-        raise ConfigurationError(f"{account.provider}: no key; set {key_help(account.provider)}")
-    return LoginAuth(account.email, account.password)
-
-
-def _checked(provider: str, key: str) -> str:
-    """The key, if a header can hold it. Raises `ConfigurationError`, which does not show it."""
-    if not fits_header(key):
-        raise ConfigurationError(
-            f"{provider}: the key has characters that no key has, such as a space or a line break; "
-            "set it again"
+def _load(entry_point: EntryPoint) -> None:
+    """One plug-in. Whatever is wrong with it harms no other provider."""
+    try:
+        spec = entry_point.load()
+        if not isinstance(spec, ProviderSpec):
+            raise ConfigurationError(f"{entry_point.value} is a {type(spec).__name__} and no ProviderSpec")
+        register(spec)
+    except Exception as error:
+        logger.warning(
+            "the provider plug-in %r (%s) cannot be used: %s: %s",
+            entry_point.name,
+            entry_point.value,
+            type(error).__name__,
+            error,
         )
-    return key

@@ -22,8 +22,9 @@ from prefect_imagine.blocks import (
     BlockadeLabsCredentials,
     ImagineAPICredentials,
     ImagineLabCredentials,
+    ProviderCredentials,
 )
-from prefect_imagine.blocks.credentials import ProviderCredentials
+from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.sandbox import RunningSandbox
@@ -50,15 +51,15 @@ def shipped_logos() -> Iterator[None]:
     urllib.request.install_opener(urllib.request.build_opener())
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+@pytest.mark.parametrize("block", [*BLOCKS.values(), ProviderCredentials], ids=[*BLOCKS, "plug-in"])
 class TestStandards(BlockStandardTestSuite):
     @pytest.fixture
     def block(self, block: type[Block]) -> type[Block]:
         return block
 
 
-def test_registering_the_module_registers_the_four_and_no_other() -> None:
-    assert set(_registered()) == set(BLOCKS.values())
+def test_registering_the_module_registers_these_and_no_other() -> None:
+    assert set(_registered()) == {*BLOCKS.values(), ProviderCredentials}
 
 
 def _registered() -> list[type[Block]]:
@@ -66,7 +67,7 @@ def _registered() -> list[type[Block]]:
     return [each for _, each in inspect.getmembers(blocks) if Block.is_block_class(each)]
 
 
-def _block(provider: str, sandbox: RunningSandbox) -> ProviderCredentials:
+def _block(provider: str, sandbox: RunningSandbox) -> BaseCredentials:
     keys = sandbox.environment
     base_url = sandbox.base_urls[provider]
     if provider == "imaginelab":
@@ -89,6 +90,18 @@ async def test_a_client_of_the_block_is_let_in(provider: str, sandbox: RunningSa
     await client.aclose()
 
 
+async def test_the_block_of_plug_ins_opens_any_provider_by_its_name(sandbox: RunningSandbox) -> None:
+    key = SecretStr(sandbox.environment["AIVISUALSTUDIO_API_KEY"])
+    address = sandbox.base_urls["aivisualstudio"]
+    block = ProviderCredentials(provider="aivisualstudio", base_url=address, api_key=key)
+    assert block.account() == _block("aivisualstudio", sandbox).account()
+    client = block.get_client()
+    await client.check()
+    await client.aclose()
+    with pytest.raises(ConfigurationError, match="no provider 'nobody'"):
+        ProviderCredentials(provider="nobody", api_key=key).account()
+
+
 @pytest.mark.parametrize("provider", BLOCKS)
 async def test_a_saved_block_comes_back_whole(
     provider: str, sandbox: RunningSandbox, prefect_server: str
@@ -97,7 +110,7 @@ async def test_a_saved_block_comes_back_whole(
     block = block.model_copy(update={"prices": PriceList(default=3), "rate": "60/10s"})
     await block.asave(f"test-{provider}", overwrite=True)
     loaded: object = await BLOCKS[provider].aload(f"test-{provider}")
-    assert isinstance(loaded, ProviderCredentials)
+    assert isinstance(loaded, BaseCredentials)
     assert loaded.account() == block.account()
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_imagine.cli.arguments import parse
-from prefect_imagine.providers.registry import PROVIDERS
 from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Shell
+from tests.providers.clients import PROVIDERS
 
 COMMANDS = (
     "generate", "resume", "status", "report", "cancel", "reconcile", "models", "balance", "limits",

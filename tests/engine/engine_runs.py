@@ -19,7 +19,8 @@ from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.engine.stages import create, poll, store
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, ask
-from prefect_imagine.providers.registry import Account, account_from_environment
+from prefect_imagine.providers.registry import account_from_environment
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.providers.registry import PROVIDERS
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.engine.engine_runs import Runs, hurried, numbered
+from tests.providers.clients import PROVIDERS
 
 __all__ = ["hurried"]
 

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from prefect_imagine.engine.preflight import Inspection, inspect
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pacing import Pacer
-from prefect_imagine.providers.registry import Account, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 from tests.providers.scripted import Answer, ScriptedApi, answer, scripted_api
 
 MODELS, WALLET, ME = "GET /generations/models", "GET /credits/wallet", "GET /auth/me"
@@ -30,7 +31,7 @@ async def api() -> AsyncIterator[ScriptedApi]:
 
 
 async def looked_up(api: ScriptedApi, provider: str = "imaginelab") -> Inspection:
-    account = Account(provider, key=SecretStr("k"), base_url=api.url)
+    account = Account(spec_of(provider), key=SecretStr("k"), base_url=api.url)
     client = open_client(account, pacer=Pacer())
     try:
         return await inspect({provider: client})

@@ -13,7 +13,8 @@ from prefect_imagine.errors import ImagineError
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Generation, GenerationRequest, HistoryPage
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import Account, account_from_environment, open_client
+from prefect_imagine.providers.registry import BUILT_IN, account_from_environment, open_client, spec_of
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.providers.transport.connections import Timeouts
 from prefect_imagine.sandbox import RunningSandbox
 
@@ -50,6 +51,9 @@ LISTS = {
     "aivisualstudio": "GET /generations",
 }
 
+PROVIDERS = tuple(spec.name for spec in BUILT_IN)
+"""The names of the built-in providers."""
+
 
 def opener(stack: AsyncExitStack, secret: SecretStr) -> OpenClient:
     """A function that opens a client of a provider at an address, or in a sandbox."""
@@ -65,7 +69,7 @@ def opener(stack: AsyncExitStack, secret: SecretStr) -> OpenClient:
         if isinstance(where, RunningSandbox):
             account = account_from_environment(provider, where.environment)
         else:
-            account = Account(provider, key=secret, base_url=where)
+            account = Account(spec_of(provider), key=secret, base_url=where)
         if key is not None:
             account = replace(account, key=SecretStr(key))
         client = open_client(replace(account, timeouts=timeouts or Timeouts()), pacer=pacer or Pacer())

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 from pydantic import SecretStr
 
-from prefect_imagine.providers.registry import PROVIDERS
 from prefect_imagine.sandbox import RateLimit, RunningSandbox, SandboxSettings, running_sandbox
+from tests.providers.clients import PROVIDERS
 
 from .clients import OpenClient, opener
 from .scripted import ScriptedApi, scripted_api

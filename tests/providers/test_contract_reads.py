@@ -8,8 +8,9 @@ import pytest
 
 from prefect_imagine.errors import NotFoundError, UnsupportedOperationError
 from prefect_imagine.providers.models import GenerationKind, GenerationStatus
-from prefect_imagine.providers.registry import CLIENTS, PROVIDERS
+from prefect_imagine.providers.registry import spec_of
 from prefect_imagine.sandbox import RunningSandbox
+from tests.providers.clients import PROVIDERS
 
 from .clients import MODELS, UNKNOWN_IDS, OpenClient, asked, made, pages_of, rows_of
 
@@ -169,7 +170,7 @@ MISSING = [
     (provider, call)
     for provider in PROVIDERS
     for call in CALLS
-    if not getattr(CLIENTS[provider].capabilities, call)
+    if not getattr(spec_of(provider).capabilities, call)
 ]
 
 

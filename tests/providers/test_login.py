@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from prefect_imagine.errors import AuthenticationError, UnexpectedResponseError
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import Account, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 
 from .clients import OpenClient, asked, chain_of, error_of, made
@@ -22,7 +23,7 @@ PASSWORD = "p@ssword-0123456789"
 @pytest.fixture
 def logging_in(api: ScriptedApi) -> ProviderClient:
     """A client with email and password."""
-    account = Account("imaginelab", email="a@b.c", password=SecretStr(PASSWORD), base_url=api.url)
+    account = Account(spec_of("imaginelab"), email="a@b.c", password=SecretStr(PASSWORD), base_url=api.url)
     return open_client(account, pacer=Pacer())
 
 
@@ -65,7 +66,9 @@ async def test_the_first_request_may_be_a_create(sandbox: RunningSandbox, open_c
 
 async def test_a_wrong_password(sandbox: RunningSandbox) -> None:
     address = sandbox.base_urls["imaginelab"]
-    account = Account("imaginelab", email="you@example.com", password=SecretStr(PASSWORD), base_url=address)
+    account = Account(
+        spec_of("imaginelab"), email="you@example.com", password=SecretStr(PASSWORD), base_url=address
+    )
     client = open_client(account, pacer=Pacer())
     error = await error_of(client.check())
     await client.aclose()

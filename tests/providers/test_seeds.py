@@ -20,7 +20,8 @@ from prefect_imagine.providers.models import (
     ModelInfo,
     Output,
 )
-from prefect_imagine.providers.registry import Account, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 
 from .clients import CREATES, OpenClient, asked, pages_of
 from .scripted import ScriptedApi, answer
@@ -79,7 +80,9 @@ async def test_imaginelab_status(api: ScriptedApi, open_client: OpenClient) -> N
 async def test_imaginelab_login(api: ScriptedApi) -> None:
     api.on("POST /auth/login", answer(seed("imaginelab-login")))
     api.on("GET /auth/me", answer({"id": 17}))
-    account = Account("imaginelab", email="you@example.com", password=SecretStr("a&b"), base_url=api.url)
+    account = Account(
+        spec_of("imaginelab"), email="you@example.com", password=SecretStr("a&b"), base_url=api.url
+    )
     client = open_client(account, pacer=Pacer())
     await client.check()
     await client.aclose()

@@ -17,8 +17,10 @@ from prefect_imagine.providers import wire
 from prefect_imagine.providers.apis import aivisualstudio, blockadelabs, imagineapi, imaginelab
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus
-from prefect_imagine.providers.registry import PROVIDERS, Account, open_client
+from prefect_imagine.providers.registry import open_client, spec_of
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.providers.transport.failures import ErrorDetail
+from tests.providers.clients import PROVIDERS
 
 from .properties import relaxed
 
@@ -265,6 +267,8 @@ def test_outputs_are_addresses_or_texts(record: object, kind: GenerationKind | N
 
 
 CLIENTS = {
-    provider: open_client(Account(provider, key=SecretStr("k"), base_url="http://localhost:1"), pacer=Pacer())
+    provider: open_client(
+        Account(spec_of(provider), key=SecretStr("k"), base_url="http://localhost:1"), pacer=Pacer()
+    )
     for provider in PROVIDERS
 }

@@ -17,8 +17,8 @@ from prefect_imagine.errors import (
     ServerError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.base import (
-    BaseClient,
+from prefect_imagine.providers.base import BaseClient
+from prefect_imagine.providers.checks import (
     choice_problem,
     kind_problems,
     model_problems,
@@ -37,6 +37,7 @@ from prefect_imagine.providers.models import (
     HistoryPage,
     ModelInfo,
 )
+from prefect_imagine.providers.spec import ProviderSpec
 from prefect_imagine.providers.transport.failures import ErrorDetail
 
 PROVIDER = "aivisualstudio"
@@ -215,3 +216,14 @@ def _error(record: wire.Record) -> str | None:
     if isinstance(error, dict):
         return wire.text_or_none(wire.first(error, "message", "code"))
     return wire.text_or_none(error)
+
+
+SPEC = ProviderSpec(
+    name=PROVIDER,
+    title="AI Visual Studio",
+    base_url="https://aivisualstudio.co/api/v1",
+    client=AIVisualStudioClient,
+    key_variable="AIVISUALSTUDIO_API_KEY",
+    read_error=read_error,
+    codes=CODES,
+)

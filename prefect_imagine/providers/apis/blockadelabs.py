@@ -15,8 +15,8 @@ from prefect_imagine.errors import (
     ProviderError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.base import (
-    BaseClient,
+from prefect_imagine.providers.base import BaseClient
+from prefect_imagine.providers.checks import (
     choice_problem,
     column_of,
     kind_problems,
@@ -36,6 +36,8 @@ from prefect_imagine.providers.models import (
     ModelInfo,
     Output,
 )
+from prefect_imagine.providers.spec import Account, ProviderSpec
+from prefect_imagine.providers.transport.auth import Auth, HeaderAuth
 from prefect_imagine.providers.transport.failures import ErrorDetail
 
 PROVIDER = "blockadelabs"
@@ -265,3 +267,20 @@ def _number(value: Any) -> float | None:
 
 def _options(options: Any) -> list[str]:
     return [str(option.get("value") if isinstance(option, dict) else option) for option in options]
+
+
+def _auth(account: Account) -> Auth:
+    """The key in a header of its own: in the query it would reach logs."""
+    return HeaderAuth(account.checked_key(), header="x-api-key", scheme="")
+
+
+SPEC = ProviderSpec(
+    name=PROVIDER,
+    title="Blockade Labs",
+    base_url="https://backend.blockadelabs.com/api/v1",
+    client=BlockadeLabsClient,
+    key_variable="BLOCKADELABS_API_KEY",
+    auth=_auth,
+    read_error=read_error,
+    codes=CODES,
+)

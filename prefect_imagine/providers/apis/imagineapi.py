@@ -20,7 +20,8 @@ from prefect_imagine.errors import (
     ProviderError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.base import BaseClient, kind_problems, number_problem, setting_problems
+from prefect_imagine.providers.base import BaseClient
+from prefect_imagine.providers.checks import kind_problems, number_problem, setting_problems
 from prefect_imagine.providers.limits.pacing import Permit
 from prefect_imagine.providers.listing import LARGEST_PAGE, SMALLEST_PAGE, Slice, walk
 from prefect_imagine.providers.models import (
@@ -33,6 +34,7 @@ from prefect_imagine.providers.models import (
     Output,
     ServiceStatus,
 )
+from prefect_imagine.providers.spec import ProviderSpec
 from prefect_imagine.providers.transport.failures import ErrorDetail
 
 PROVIDER = "imagineapi"
@@ -282,3 +284,14 @@ def _chunks(ids: list[str]) -> Iterator[list[str]]:
         length += len(each) + 3
     if chunk:
         yield chunk
+
+
+SPEC = ProviderSpec(
+    name=PROVIDER,
+    title="ImagineAPI",
+    base_url="https://cl.imagineapi.dev",
+    client=ImagineAPIClient,
+    key_variable="IMAGINEAPI_TOKEN",
+    read_error=read_error,
+    codes=CODES,
+)

@@ -3,25 +3,22 @@ https://api.imagineview.art."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
 from prefect_imagine.clock import Deadline
 from prefect_imagine.errors import (
-    AuthenticationError,
     InsufficientCreditsError,
-    InvalidRequestError,
     ProviderError,
     UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.base import BaseClient, kind_problems, model_problems
+from prefect_imagine.providers.apis.imaginelab_login import LoginAuth
+from prefect_imagine.providers.base import BaseClient
+from prefect_imagine.providers.checks import kind_problems, model_problems
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.pacing import Permit
 from prefect_imagine.providers.listing import Slice, count, walk
@@ -37,7 +34,8 @@ from prefect_imagine.providers.models import (
     Package,
 )
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.providers.transport.auth import fits_header
+from prefect_imagine.providers.spec import Account, ProviderSpec, key_in_header
+from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.failures import ErrorDetail
 from prefect_imagine.providers.transport.http import Api
 
@@ -87,53 +85,6 @@ def _entry(entry: Any) -> str:
     where, message = entry.get("loc"), wire.first(entry, "msg", "message") or "invalid"
     place = ".".join(str(part) for part in where if part != "body") if isinstance(where, list) else where
     return f"{place}: {message}" if place else str(message)
-
-
-class LoginAuth:
-    """A bearer token from `POST /auth/login`, taken when first needed and again when it has expired."""
-
-    def __init__(self, email: str, password: SecretStr) -> None:
-        self._email = email
-        self._password = password
-        self._token: str | None = None
-        self._login = asyncio.Lock()
-        self.api: Api | None = None
-
-    async def headers(self) -> dict[str, str]:
-        """The header with the present token."""
-        async with self._login:
-            if self._token is None:
-                self._token = await self._new_token()
-            return {"Authorization": f"Bearer {self._token}"}
-
-    async def renew(self, used: Mapping[str, str]) -> bool:
-        """Drop a refused token. All who were refused with it share the next login."""
-        async with self._login:
-            if used.get("Authorization") == f"Bearer {self._token}":
-                self._token = None
-            return True
-
-    def secrets(self) -> list[str]:
-        """The password and the token."""
-        return [self._password.get_secret_value(), self._token or ""]
-
-    async def _new_token(self) -> str:
-        assert self.api is not None, "the client hands its Api to its login"
-        form = {"username": self._email, "password": self._password.get_secret_value()}
-        try:
-            body = await self.api.read(
-                "POST", "/auth/login", purpose="other", form=form, attempts=2, authenticated=False
-            )
-        except (InvalidRequestError, AuthenticationError) as error:
-            raise AuthenticationError(
-                f"{PROVIDER}: the login was refused; check email and password",
-                provider=PROVIDER,
-                status_code=error.status_code,
-            ) from error
-        token = str(body.get("access_token") or "").strip() if isinstance(body, dict) else ""
-        if not fits_header(token):
-            raise UnexpectedResponseError(f"{PROVIDER}: the login gave no token", provider=PROVIDER)
-        return token
 
 
 class ImagineLabClient(BaseClient):
@@ -327,3 +278,23 @@ def _model_records(body: Any) -> list[wire.Record]:
             for kind, models in body.items()
             for model in (models if isinstance(models, list) else [])
         ]
+
+
+def _auth(account: Account) -> Auth:
+    if account.key is None and account.email is not None and account.password is not None:
+        return LoginAuth(account.email, account.password)
+    return key_in_header(account)
+
+
+SPEC = ProviderSpec(
+    name=PROVIDER,
+    title="ImagineLab",
+    base_url="https://api.imagineview.art/api/v1",
+    client=ImagineLabClient,
+    key_variable="IMAGINELAB_TOKEN",
+    login_variables=("IMAGINELAB_EMAIL", "IMAGINELAB_PASSWORD"),
+    auth=_auth,
+    read_error=read_error,
+    codes=CODES,
+    indicative_prices=INDICATIVE_PRICES,
+)

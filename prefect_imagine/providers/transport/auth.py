@@ -45,3 +45,19 @@ class HeaderAuth:
     def secrets(self) -> list[str]:
         """The key."""
         return [self._secret.get_secret_value()]
+
+
+class NoAuth:
+    """For an API that takes no key."""
+
+    async def headers(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    async def renew(self, used: Mapping[str, str]) -> bool:
+        """There is nothing to renew."""
+        return False
+
+    def secrets(self) -> list[str]:
+        """None."""
+        return []
