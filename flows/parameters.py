@@ -3,7 +3,7 @@ where Prefect's run form takes it from. Titles name the alternatives that the fo
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from prefect.blocks.core import Block
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.requested import Prompt
-from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.registry import provider_names, spec_of
 
 
@@ -26,7 +25,7 @@ ProviderName = Annotated[
     str, AfterValidator(_known), Field(title="provider", json_schema_extra={"enum": list(provider_names())})
 ]
 """A provider's name; the run form offers those that are installed where the flow is deployed."""
-KindName = Annotated[GenerationKind, Field(title="kind")]
+KindName = Annotated[Literal["image", "video", "voice", "music", "infographic", "text"], Field(title="kind")]
 Prompts = (
     Annotated[list[Prompt], Field(title="list of prompts")]
     | Annotated[str, Field(title="file or address")]

@@ -23,7 +23,8 @@ from prefect_imagine.tasks.events import announce_failure
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
-LAST_SECONDS = 10.0
+LAST_SECONDS = 60.0
+STOPPED_SECONDS = 10.0
 RATE_SECONDS = 120.0
 MOST_EVENTS = 500
 """Failures of one run that are told one by one; Prefect drops what comes too fast for it."""
@@ -43,8 +44,10 @@ async def watched(session: Session) -> AsyncIterator[None]:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        # A run that somebody wants to end waits less for a server that is busy.
+        patience = STOPPED_SECONDS if session.stopped.is_set() else LAST_SECONDS
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_SECONDS):
+            async with asyncio.timeout(patience):
                 await live.look(last=True)
 
 
