@@ -140,7 +140,7 @@ async def test_many_creates_ask_for_the_models_once(keys: RunningSandbox) -> Non
 @pytest.mark.parametrize(
     ("work", "says"),
     [
-        (lambda: get_balance("nope"), "unknown provider 'nope'"),
+        (lambda: get_balance("nope"), "there is no provider 'nope'"),
         (lambda: list_models("imaginlab"), "did you mean imaginelab"),
         (lambda: create_generations([_request("imaginlab")]), "did you mean imaginelab"),
         (lambda: create_generations(MISTAKEN), "a list of GenerationRequest"),
