@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
 from prefect_imagine.blocks.credentials import BLOCKS, BaseCredentials, ProviderCredentials
-from prefect_imagine.engine.prepare import Accounts
+from prefect_imagine.engine.prepare import Accounts, accounts_by
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import account_from_environment, check_providers
 from prefect_imagine.providers.spec import Account
@@ -24,20 +24,11 @@ def accounts(credentials: Mapping[str, str | BaseCredentials]) -> Accounts:
     """
     check_providers(credentials, "credentials")
 
-    async def find(providers: Sequence[str]) -> Mapping[str, Account]:
-        found: dict[str, Account] = {}
-        missing: list[str] = []
-        for provider in providers:
-            try:
-                block = await _block(provider, credentials.get(provider))
-                found[provider] = account_from_environment(provider) if block is None else block.account()
-            except ConfigurationError as error:
-                missing.append(str(error))
-        if missing:
-            raise ConfigurationError("\n".join(missing))
-        return found
+    async def find(provider: str) -> Account:
+        block = await _block(provider, credentials.get(provider))
+        return account_from_environment(provider) if block is None else block.account()
 
-    return find
+    return accounts_by(find)
 
 
 async def _block(provider: str, given: str | BaseCredentials | None) -> BaseCredentials | None:

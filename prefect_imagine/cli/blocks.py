@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from prefect_imagine.cli.server import prepare_prefect
-from prefect_imagine.engine.prepare import Accounts
-from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.engine.prepare import Accounts, accounts_by
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
 
@@ -18,17 +17,8 @@ def accounts_for(credentials: Mapping[str, str]) -> Accounts:
         from prefect_imagine.tasks.accounts import accounts
 
         return accounts(credentials)
-    return _from_environment
+    return accounts_by(_from_environment)
 
 
-async def _from_environment(providers: Sequence[str]) -> Mapping[str, Account]:
-    found: dict[str, Account] = {}
-    missing: list[str] = []
-    for provider in providers:
-        try:
-            found[provider] = account_from_environment(provider)
-        except ConfigurationError as error:
-            missing.append(str(error))
-    if missing:
-        raise ConfigurationError("\n".join(missing))
-    return found
+async def _from_environment(provider: str) -> Account:
+    return account_from_environment(provider)

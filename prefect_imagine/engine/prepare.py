@@ -39,6 +39,25 @@ STORE_SECONDS = 10.0
 Accounts = Callable[[Sequence[str]], Awaitable[Mapping[str, Account]]]
 """Finds the accounts of some providers. Raises `ConfigurationError` with everything that is missing."""
 
+
+def accounts_by(find: Callable[[str], Awaitable[Account]]) -> Accounts:
+    """Finds accounts one by one; what is missing of all of them is one `ConfigurationError`."""
+
+    async def find_all(providers: Sequence[str]) -> Mapping[str, Account]:
+        found: dict[str, Account] = {}
+        missing: list[str] = []
+        for provider in providers:
+            try:
+                found[provider] = await find(provider)
+            except ConfigurationError as error:
+                missing.append(str(error))
+        if missing:
+            raise ConfigurationError("\n".join(missing))
+        return found
+
+    return find_all
+
+
 Shared = Callable[[Account], SharedLimit | None]
 """Finds the limit that an account's key shares with other machines, if any."""
 

@@ -9,10 +9,10 @@ from prefect_imagine.cli import main
 from prefect_imagine.engine.stages.reconcile import Reconciler
 
 
-async def careless(settler: Reconciler) -> None:
+async def careless(reconciler: Reconciler) -> None:
     """Believe that what has no answer was not accepted."""
-    for attempt in list(settler._run.queues.open.values()):
-        await settler._absent(attempt)
+    for attempt in list(reconciler._run.queues.open.values()):
+        await reconciler._absent(attempt)
 
 
 if __name__ == "__main__":

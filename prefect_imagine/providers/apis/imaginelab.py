@@ -16,7 +16,7 @@ from prefect_imagine.errors import (
     UnexpectedResponseError,
 )
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.apis.imaginelab_login import LoginAuth
+from prefect_imagine.providers.apis.imaginelab_login import PROVIDER, LoginAuth
 from prefect_imagine.providers.base import BaseClient
 from prefect_imagine.providers.checks import kind_problems, model_problems
 from prefect_imagine.providers.credits import credits_or_none
@@ -39,7 +39,6 @@ from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.failures import ErrorDetail
 from prefect_imagine.providers.transport.http import Api
 
-PROVIDER = "imaginelab"
 _LISTS = ("items", "data", "results", "generations")
 # The page "Credits & Wallet" shows no answer.
 _BALANCE_NAMES = (
