@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from datetime import datetime
 from typing import NoReturn
 
 from prefect_imagine.clock import ProviderClock
@@ -90,6 +91,20 @@ class BaseClient:
         """The prompt as the provider gets, and echoes, it."""
         return request.prompt
 
+    def chosen_id(self, correlator: str) -> str:
+        """The mark as it stands, of signs that paths and names may hold."""
+        return correlator.replace(":", "-")
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
+        """Look at each by its id."""
+        return await self.poll_one_by_one(ids)
+
+    def history(
+        self, *, since: datetime | None = None, prompt: str | None = None
+    ) -> AsyncIterator[HistoryPage]:
+        """Not offered."""
+        self._unsupported("list generations")
+
     async def cancel(self, generation_id: str) -> None:
         """Not offered."""
         self._unsupported("cancel a generation")
@@ -128,7 +143,7 @@ class BaseClient:
 
     async def check_list(self) -> None:
         """One row of the list of generations."""
-        raise NotImplementedError
+        self._unsupported("list generations")
 
     async def check_results(self) -> bool:
         """Whether the list of generations can be read; sets `lists_refused` where the key may not.
@@ -152,7 +167,7 @@ class BaseClient:
                 error,
             )
             return False
-        except (NotFoundError, InvalidRequestError, UnexpectedResponseError):
+        except (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError):
             return False  # a list of no use says nothing of the key
         return True
 
@@ -178,11 +193,11 @@ class BaseClient:
 
     async def record(self, generation_id: str, purpose: str) -> Generation:
         """One full record, its request counted by its purpose."""
-        raise NotImplementedError
+        self._unsupported("look at a generation")
 
     def history_pages(self) -> AsyncIterator[HistoryPage]:
         """The newest pages, for following many generations at once."""
-        raise NotImplementedError
+        self._unsupported("list generations")
 
     async def poll_one_by_one(self, ids: Iterable[str]) -> dict[str, Generation]:
         """Look at each by its id; those that are not known are left out."""

@@ -113,7 +113,7 @@ class Output(Frozen):
     """One file or text of a generation; once stored, also where it is and what it weighs.
 
     Attributes:
-        url: where the provider offers it, until it expires.
+        url: where the provider offers it, until it expires; or a `data:` URL, which holds it.
         text: the text itself, for outputs that are no file.
         media_type: as sniffed from the content.
         key: its place in the store, below the batch.
@@ -129,6 +129,11 @@ class Output(Frozen):
     bytes: int | None = None
     sha256: str | None = None
     thumbnail: str | None = None
+
+    @property
+    def inline(self) -> bool:
+        """Whether the address itself holds the file."""
+        return self.url is not None and self.url.startswith("data:")
 
 
 class Generation(Frozen):
@@ -226,8 +231,25 @@ class Estimate(Frozen):
     source: str
 
 
+class Mark(StrEnum):
+    """What of ours a provider's records show, by which one of them is known to answer a create."""
+
+    NONE = "none"
+    ECHOED = "echoed"
+    """A field that it takes with the create and gives back as it came: `Generation.correlator`."""
+    CLIENT_ID = "client id"
+    """The job's id itself, which the client chooses: `ProviderClient.chosen_id`."""
+
+
 class Capabilities(Frozen):
-    """Which calls a provider has."""
+    """Which calls a provider has.
+
+    Attributes:
+        history: whether a job can be found whose create was not answered: in a list of the account's jobs,
+            or by an id that the client chose. Where it cannot, such a create's fate stays unknown.
+        mark: what of ours its records show.
+        credits_on_create: whether its records report what a generation cost.
+    """
 
     kinds: frozenset[GenerationKind]
     models: bool = False
@@ -237,4 +259,5 @@ class Capabilities(Frozen):
     delete: bool = False
     status: bool = False
     credits_on_create: bool = False
-    correlator: bool = False
+    history: bool = True
+    mark: Mark = Mark.NONE

@@ -58,6 +58,9 @@ class ProviderClient(Protocol):
     def wire_prompt(self, request: GenerationRequest) -> str:
         """The prompt as the provider gets, and echoes, it."""
 
+    def chosen_id(self, correlator: str) -> str:
+        """The id of the job that a create with this mark makes, where the client chooses it."""
+
     async def create(
         self,
         request: GenerationRequest,
@@ -67,6 +70,9 @@ class ProviderClient(Protocol):
         deadline: Deadline | None = None,
     ) -> Generation:
         """Start a generation. Sent at most once, and never after `deadline`.
+
+        Args:
+            correlator: our mark on the job, for providers that show one; see `Capabilities.mark`.
 
         Raises:
             ConnectionFailedError: not a byte was sent.

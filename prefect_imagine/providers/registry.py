@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -105,6 +106,8 @@ def open_client(
     account: Account, *, shared: SharedLimit | None = None, pacer: Pacer | None = None
 ) -> ProviderClient:
     """A client for an account. Raises `ConfigurationError` for a key or an address that is none."""
+    if account.spec.create_seconds is not None:
+        account = replace(account, timeouts=replace(account.timeouts, create=account.spec.create_seconds))
     pacer = pacer or Pacer(machine_pace_store(account.identity), rate=account.rate, shared=shared)
     api = Api(
         provider=account.provider,
@@ -114,6 +117,7 @@ def open_client(
         codes=account.spec.codes,
         pacer=pacer,
         timeouts=account.timeouts,
+        at_capacity=account.spec.at_capacity,
     )
     return account.spec.client(api)
 

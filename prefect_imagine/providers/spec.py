@@ -56,6 +56,10 @@ class ProviderSpec:
         auth: gives requests an account's credentials.
         read_error: what is particular about its error bodies.
         codes: the errors that its documented error codes stand for.
+        at_capacity: statuses, below 500, by which it refuses a create only because too many jobs are under
+            way.
+        create_seconds: the longest that a create may take to be answered. Only where nothing finds a job
+            whose create was not answered may it be longer than 50 s: else a proof of absence comes too early.
         indicative_prices: what its pages say that generations cost, where its API does not.
     """
 
@@ -68,7 +72,17 @@ class ProviderSpec:
     auth: Callable[[Account], Auth] = key_in_header
     read_error: ErrorReader = no_error_shape
     codes: Mapping[str, type[ProviderError]] = field(default_factory=dict)
+    at_capacity: frozenset[int] = frozenset()
+    create_seconds: float | None = None
     indicative_prices: PriceList | None = None
+
+    def __post_init__(self) -> None:
+        if not self.at_capacity <= set(range(400, 500)):
+            raise ConfigurationError(f"{self.name}: at_capacity holds statuses from 400 to 499 only")
+        if self.capabilities.history and (self.create_seconds or 0) > Timeouts().create:
+            raise ConfigurationError(
+                f"{self.name}: create_seconds is at most {Timeouts().create:g} for a provider with a history"
+            )
 
     @property
     def capabilities(self) -> Capabilities:

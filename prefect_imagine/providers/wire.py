@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,7 @@ from prefect_imagine.providers.credits import add_credits, credits_or_none
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, HistoryPage, Output
 
 Record = Mapping[str, Any]
+ID_NAMES = ("id", "generation_id", "uuid")
 _OUTPUT_NAMES = ("outputs", "output_urls", "output_url", "output", "urls", "url", "file_url")
 _URL_NAMES = ("url", "output_url", "file_url", "media_url", "image_url", "video_url", "audio_url", "src")
 _TEXT_NAMES = ("text", "content", "output_text")
@@ -25,11 +26,15 @@ def first(record: Record, *names: str) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def record_of(provider: str, body: Any, *envelopes: str) -> Record:
-    """The record in a body, bare or in one of these envelopes. Raises `UnexpectedResponseError`."""
+def record_of(provider: str, body: Any, *envelopes: str, ids: Sequence[str] = ID_NAMES) -> Record:
+    """The record in a body, bare or in one of these envelopes. Raises `UnexpectedResponseError`.
+
+    Args:
+        ids: names that the API may give an id.
+    """
     if isinstance(body, Mapping):
         for record in (*(body.get(name) for name in envelopes), body):
-            if isinstance(record, Mapping) and identifier(record):
+            if isinstance(record, Mapping) and identifier(record, ids):
                 return record
     raise UnexpectedResponseError(f"{provider}: an answer holds no record", provider=provider)
 
@@ -71,15 +76,15 @@ def _lists_in(box: Record, envelopes: tuple[str, ...]) -> list[str]:
     return [name for name in envelopes if isinstance(box.get(name), list)]
 
 
-def identifier(record: Record) -> str:
+def identifier(record: Record, ids: Sequence[str] = ID_NAMES) -> str:
     """The record's id as a string; empty where it has none."""
-    value = first(record, "id", "generation_id", "uuid")
+    value = first(record, *ids)
     return "" if value is None or isinstance(value, bool) else str(value)
 
 
-def require_identifier(provider: str, record: Record) -> str:
+def require_identifier(provider: str, record: Record, ids: Sequence[str] = ID_NAMES) -> str:
     """The record's id. Raises `UnexpectedResponseError` where it has none."""
-    found = identifier(record)
+    found = identifier(record, ids)
     if not found:
         raise UnexpectedResponseError(f"{provider}: a record has no id", provider=provider)
     return found

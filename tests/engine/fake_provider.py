@@ -32,6 +32,7 @@ from prefect_imagine.providers.models import (
     GenerationRequest,
     GenerationStatus,
     HistoryPage,
+    Mark,
     Output,
 )
 
@@ -194,7 +195,9 @@ class FakeClient:
         self.server = server
         self.correlates = correlates
         self.capabilities = Capabilities(
-            kinds=frozenset(GenerationKind), credits_on_create=True, correlator=correlates
+            kinds=frozenset(GenerationKind),
+            credits_on_create=True,
+            mark=Mark.ECHOED if correlates else Mark.NONE,
         )
         self.pacer: Any = FreePacer()
         self.clock: Any = FakeClock()

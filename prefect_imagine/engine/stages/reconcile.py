@@ -5,29 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.history.attempts import (
-    Finding,
-    Known,
-    OpenAttempt,
-    Verdict,
-    Window,
-    behind_at_most,
-    covers,
-    reused_ids,
-    skew_of,
-    window_of,
-)
+from prefect_imagine.engine.history.attempts import Finding, OpenAttempt, Verdict, reused_ids
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.judgement import Evidence, judge
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.stages.history_reader import HistoryReader, Reading
 from prefect_imagine.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -36,7 +24,7 @@ from prefect_imagine.errors import (
     UnexpectedResponseError,
     UnsupportedOperationError,
 )
-from prefect_imagine.providers.models import Generation, HistoryPage
+from prefect_imagine.providers.models import Generation, Mark
 
 logger = logging.getLogger(__name__)
 
@@ -50,31 +38,13 @@ GIVE_UP = 0.5
 UNUSABLE = (NotFoundError, InvalidRequestError, UnexpectedResponseError, UnsupportedOperationError)
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """One read of the history.
-
-    Attributes:
-        begun: boot clock.
-        skew: by how much the records' clock is ahead of the provider's `Date`; `None` if that is unknown.
-        covered: whether it shows all jobs of its window.
-        witnessed: whether it had to show jobs of our own: a history that had not may be one that shows none.
-    """
-
-    begun: float
-    rows: tuple[Generation, ...]
-    window: Window
-    skew: timedelta | None
-    covered: bool
-    witnessed: bool
-
-
 class Reconciler:
     """Settles one run's open attempts."""
 
     def __init__(self, run: ProviderRun, blocking: Blocking) -> None:
         self._run = run
         self._blocking = blocking
+        self._history = HistoryReader(run, blocking)
         self._last_read = -math.inf
 
     @property
@@ -101,14 +71,18 @@ class Reconciler:
         ]
         if not attempts:
             return
+        if not run.client.capabilities.history:
+            for attempt in attempts:
+                await self._unknown(attempt, f"{run.provider} shows no job whose create was not answered")
+            return
         classes: dict[RequestIdentity, list[OpenAttempt]] = {}
         for attempt in attempts:
             classes.setdefault(attempt.identity, []).append(attempt)
         # The rows of a single prompt show most jobs, with one request; later looks read the list.
         first = all(each.looks == 0 for each in attempts)
-        alone = run.client.capabilities.correlator and len(classes) == 1 and first
+        alone = run.client.capabilities.mark is Mark.ECHOED and len(classes) == 1 and first
         try:
-            reading = await self._read(attempts, self._prompt_of(attempts[0]) if alone else None)
+            reading = await self._history.read(attempts, self._prompt_of(attempts[0]) if alone else None)
             await self._settle_groups(list(classes.values()), reading)
         except UNUSABLE as error:
             await self._history_unusable(attempts, error)
@@ -120,55 +94,14 @@ class Reconciler:
     def _prompt_of(self, attempt: OpenAttempt) -> str:
         return self._run.client.wire_prompt(self._run.plan.item(attempt.item).request)
 
-    async def _read(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> _Reading:
-        """The history from its newest page back to where it covers all of these attempts."""
-        run = self._run
-        begun = boot_seconds()
-        known = self._known(attempts, prompt)
-        asked_at = dict(run.jobs.asked_at)
-        pages: list[HistoryPage] = []
-
-        def weighed() -> tuple[Window, timedelta | None, bool]:
-            rows = [row for each in pages for row in each.generations]
-            behind = behind_at_most(rows, run.client.clock.now())
-            skew = skew_of(rows, asked_at)
-            window = window_of(attempts, skew, run.timing.margin, behind)
-            return window, skew, covers(pages, window.doubtful_from, known)
-
-        covered, skew = False, None
-        window = window_of(attempts, None, run.timing.margin)
-        async for page in run.client.history(since=window.doubtful_from, prompt=prompt):
-            pages.append(page)
-            window, skew, covered = await self._blocking.once(weighed)
-            if covered:
-                break
-        rows = tuple(row for page in pages for row in page.generations)
-        return _Reading(begun, rows, window, skew, covered, witnessed=bool(known.due or known.earlier))
-
-    def _known(self, attempts: Sequence[OpenAttempt], prompt: str | None) -> Known:
-        """Our own jobs that a history must show, or of one prompt's rows those of that prompt."""
-        run = self._run
-        rank = min(attempt.known_before for attempt in attempts)
-        first = min(attempt.provider_at for attempt in attempts)
-        due = {
-            job: asked_at
-            for job, item, asked_at in run.jobs.known_for(run.timing.settle)
-            if prompt is None or run.client.wire_prompt(item.request) == prompt
-        }
-        return Known(
-            before={job for job, place in run.jobs.order.items() if place < rank},
-            due={job for job, asked_at in due.items() if asked_at >= first},
-            earlier={job for job, asked_at in due.items() if asked_at < first},
-        )
-
-    async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: _Reading) -> None:
+    async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: Reading) -> None:
         run = self._run
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
         claims = await self._blocking(run.other_batches.jobs, run.provider)
         unknown = run.unknown_requests()
         reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
         own = dict(run.jobs.owned)
-        by_mark = run.client.capabilities.correlator
+        by_mark = run.client.capabilities.mark is not Mark.NONE
         evidence = Evidence(
             rows=reading.rows,
             window=reading.window,
@@ -189,7 +122,7 @@ class Reconciler:
             for finding in findings:
                 await self._settle_one(finding, reading, contested=bool(rivals) and not _marked(finding))
 
-    async def _settle_one(self, finding: Finding, reading: _Reading, *, contested: bool) -> None:
+    async def _settle_one(self, finding: Finding, reading: Reading, *, contested: bool) -> None:
         run = self._run
         attempt = finding.attempt
         if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
@@ -206,7 +139,7 @@ class Reconciler:
         elif late and looked_long and not (not_seen and reading.covered):
             await self._unknown(attempt, _why(finding.verdict, contested=contested))
 
-    async def _not_there(self, attempt: OpenAttempt, reading: _Reading) -> None:
+    async def _not_there(self, attempt: OpenAttempt, reading: Reading) -> None:
         """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
         one item at a time is created again upon that: its new job is what the history then has to show."""
         run = self._run

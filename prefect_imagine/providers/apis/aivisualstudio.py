@@ -129,7 +129,7 @@ class AIVisualStudioClient(BaseClient):
         created = await self.api.create(
             f"/generate/{'video' if request.kind is GenerationKind.VIDEO else 'image'}",
             json={name: value for name, value in body.items() if value is not None},
-            parse=self._generation,
+            parse=lambda answer: self._generation(answer.body),
             permit=permit,
             deadline=deadline,
         )

@@ -123,7 +123,7 @@ class BlockadeLabsClient(BaseClient):
         return await self.api.create(
             "/imagine/requests",
             json={"generator": request.model, "prompt": request.prompt, **settings},
-            parse=self._generation,
+            parse=lambda answer: self._generation(answer.body),
             permit=permit,
             deadline=deadline,
         )

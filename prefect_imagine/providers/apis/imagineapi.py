@@ -31,6 +31,7 @@ from prefect_imagine.providers.models import (
     GenerationRequest,
     GenerationStatus,
     HistoryPage,
+    Mark,
     Output,
     ServiceStatus,
 )
@@ -75,7 +76,7 @@ class ImagineAPIClient(BaseClient):
     """One token of ImagineAPI."""
 
     provider = PROVIDER
-    capabilities = Capabilities(kinds=frozenset({GenerationKind.IMAGE}), status=True, correlator=True)
+    capabilities = Capabilities(kinds=frozenset({GenerationKind.IMAGE}), status=True, mark=Mark.ECHOED)
     _takes_ref: bool | None = None
 
     def default_model(self, kind: GenerationKind, models: Collection[object]) -> str | None:
@@ -110,7 +111,11 @@ class ImagineAPIClient(BaseClient):
             body["ref"] = correlator
         try:
             created = await self.api.create(
-                "/items/images", json=body, parse=self._generation, permit=permit, deadline=deadline
+                "/items/images",
+                json=body,
+                parse=lambda answer: self._generation(answer.body),
+                permit=permit,
+                deadline=deadline,
             )
         except (InvalidRequestError, AuthenticationError) as error:
             if "ref" in body and (self._rejects_ref(error) or self._may_reject_ref(error)):

@@ -132,7 +132,11 @@ class ImagineLabClient(BaseClient):
         body |= {"settings": settings} if settings else {}
         body |= {"project_id": project} if project is not None else {}
         return await self.api.create(
-            "/generations", json=body, parse=self._generation, permit=permit, deadline=deadline
+            "/generations",
+            json=body,
+            parse=lambda answer: self._generation(answer.body),
+            permit=permit,
+            deadline=deadline,
         )
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -41,16 +41,46 @@ def json_of(response: httpx.Response) -> Any:
         return UNREADABLE
 
 
+@dataclass(frozen=True)
+class CreateAnswer:
+    """A success that a create was answered with.
+
+    Attributes:
+        body: its JSON, or `UNREADABLE` where it is none.
+        headers: by name, in any case: some APIs report a job's id or its cost there.
+        content: its bytes, for APIs that answer with the media themselves.
+    """
+
+    body: Any
+    headers: Mapping[str, str]
+    content: bytes
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> CreateAnswer:
+        """What a response holds."""
+        return cls(json_of(response), response.headers, response.content)
+
+
 class FailureReader:
-    """Makes typed errors of one provider's error answers, without its account's secrets."""
+    """Makes typed errors of one provider's error answers, without its account's secrets.
+
+    Args:
+        at_capacity: statuses that refuse a create only because too many jobs are under way.
+    """
 
     def __init__(
-        self, provider: str, read_error: ErrorReader, codes: Mapping[str, type[ProviderError]], auth: Auth
+        self,
+        provider: str,
+        read_error: ErrorReader,
+        codes: Mapping[str, type[ProviderError]],
+        auth: Auth,
+        at_capacity: Collection[int] = (),
     ) -> None:
         self._provider = provider
         self._read_error = read_error
         self._codes = codes
         self._auth = auth
+        self._at_capacity = at_capacity
 
     def __call__(self, response: httpx.Response) -> ProviderError | None:
         """The failure that an answer tells; `None` for a success."""
@@ -59,19 +89,21 @@ class FailureReader:
         if detail is None and status < 300:
             return None
         said = detail or ErrorDetail(f"HTTP {status} {response.reason_phrase}".strip())
-        kind = self._codes.get(said.code or "") or kind_of(status, detail)
+        full = status in self._at_capacity
+        by_status = RateLimitedError if full else kind_of(status, detail)
+        kind = self._codes.get(said.code or "") or by_status
         message = f"{self._provider}: {redacted(said.message, self._auth.secrets())}"
         error = kind(message, provider=self._provider, status_code=status, code=said.code)
         if isinstance(error, RateLimitedError):
             told = RateHeaders.of(response.headers, time.time())
             error.retry_after = told.retry_after
-            error.queue_full = bool(told.remaining) and told.retry_after is None
+            error.queue_full = full or (bool(told.remaining) and told.retry_after is None)
         return error
 
     def refuses(self, response: httpx.Response, failure: ProviderError) -> bool:
         """Whether an error answer to a create proves that nothing was accepted."""
         status, detail = response.status_code, self._detail(response)
-        known = detail is not None and detail.code in self._codes
+        known = status in self._at_capacity or (detail is not None and detail.code in self._codes)
         # What is not the API's own JSON proves no more than its status does.
         readable = status in OF_ITSELF or json_of(response) is not UNREADABLE
         return readable and proves_refusal(status, detail, type(failure), known=known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from prefect_imagine.errors import (
     UnexpectedResponseError,
 )
 from prefect_imagine.providers.limits.pacing import Pacer, Permit, Priority
-from prefect_imagine.providers.transport.answers import UNREADABLE, FailureReader, json_of
+from prefect_imagine.providers.transport.answers import UNREADABLE, CreateAnswer, FailureReader, json_of
 from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.connections import Timeouts, open_connections
 from prefect_imagine.providers.transport.failures import ErrorReader
@@ -32,6 +32,8 @@ from prefect_imagine.redaction import guard_httpx_logs, redacted
 READ_ATTEMPTS = 5
 CONCURRENT_REQUESTS = 16
 T = TypeVar("T")
+UploadFile = tuple[str, bytes, str]
+"""A file of a multipart create: its name, its bytes, its media type."""
 
 
 class _TooLateError(Exception):
@@ -66,6 +68,7 @@ class Api:
         codes: Mapping[str, type[ProviderError]],
         pacer: Pacer,
         timeouts: Timeouts,
+        at_capacity: Collection[int] = (),
     ) -> None:
         guard_httpx_logs()
         self.provider = provider
@@ -74,7 +77,7 @@ class Api:
         self.pacer = pacer
         self.clock = ProviderClock()
         self.requests: Counter[str] = Counter()
-        self._failure = FailureReader(provider, read_error, codes, auth)
+        self._failure = FailureReader(provider, read_error, codes, auth, at_capacity)
         self._timeouts = timeouts
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self._client = open_connections(self.base_url, timeouts)
@@ -110,27 +113,41 @@ class Api:
         self,
         path: str,
         *,
-        json: Mapping[str, Any],
-        parse: Callable[[Any], T],
+        parse: Callable[[CreateAnswer], T],
         permit: Permit | None,
         deadline: Deadline | None,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        form: Mapping[str, Any] | None = None,
+        files: Mapping[str, UploadFile] | None = None,
     ) -> T:
-        """POST once and parse the answer; see `ProviderClient.create` for what is raised."""
+        """Send a create once and parse its answer; see `ProviderClient.create` for what is raised.
+
+        Args:
+            parse: makes the job of a success; what it raises of `UnexpectedResponseError`, `ValueError`,
+                `TypeError`, `LookupError` or `AttributeError` says that the answer holds none.
+            headers: beside those of the account.
+            json: the body; or
+            form: its fields, sent as a form, or together with
+            files: as multipart, by field.
+        """
         permit = permit or await self.pacer.acquire(Priority.CREATE)
         sending = _Sending(deadline)
         timeout = httpx.Timeout(self._timeouts.create, connect=self._timeouts.connect)
-        headers: dict[str, str] = {}
+        content = {"json": json, "data": form, "files": files, "timeout": timeout}
+        auth: dict[str, str] = {}
         try:
             with self._returning(permit):
                 async with asyncio.timeout(self._timeouts.create):
-                    headers = await self.auth.headers()
+                    auth = await self.auth.headers()
                     async with self._slots:
                         response, failure = await self._send(
-                            "POST", path, "create", headers, sending, permit, json=json, timeout=timeout
+                            method, path, "create", {**(headers or {}), **auth}, sending, permit, **content
                         )
         except (httpx.HTTPError, ProviderError, TimeoutError, ValueError, TypeError, _TooLateError) as error:
             raise self._create_failed(error, sending.sent) from error
-        return await self._accepted(response, failure, headers, parse)
+        return await self._accepted(response, failure, auth, parse)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -213,19 +230,19 @@ class Api:
         self,
         response: httpx.Response,
         failure: ProviderError | None,
-        headers: Mapping[str, str],
-        parse: Callable[[Any], T],
+        auth: Mapping[str, str],
+        parse: Callable[[CreateAnswer], T],
     ) -> T:
         status = response.status_code
         unread: Exception | None = None
         if response.is_success:
             # A record is a job, whatever else the answer says.
             try:
-                return parse(json_of(response))
+                return parse(CreateAnswer.of(response))
             except (UnexpectedResponseError, ValueError, TypeError, LookupError, AttributeError) as error:
                 unread = error
         if isinstance(failure, AuthenticationError) and status == 401:
-            failure.retryable = await self.auth.renew(headers)
+            failure.retryable = await self.auth.renew(auth)
         if failure is None:
             ambiguous = self._ambiguous(f"the answer to a create cannot be read ({unread})", status)
             ambiguous.answered = response.is_success
