@@ -12,10 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect_imagine.backoff import backoff
 from prefect_imagine.clock import Deadline, boot_seconds
 from prefect_imagine.engine.cadence import Cadence, RunningJob
+from prefect_imagine.engine.mover import Mover
 from prefect_imagine.errors import GenerationFailedError, GenerationTimeoutError, OutputError
 from prefect_imagine.providers.models import Generation, GenerationKind, GenerationStatus, Output
 from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store
+from prefect_imagine.stores import Downloader, Store
 from prefect_imagine.tasks.accounts import open_output
 from prefect_imagine.tasks.clients import Credentials, open_clients
 from prefect_imagine.tasks.retries import READS
@@ -114,35 +115,23 @@ async def store_outputs(
 async def _store(
     store: Store, downloader: Downloader, clients: Mapping[str, ProviderClient], generation: Generation
 ) -> list[Output]:
-    client = clients[generation.provider]
-    headers = client.media_headers()
-    policy = DownloadPolicy(api_origin=client.base_url, auth_headers=headers, auth_first=bool(headers))
+    mover = Mover(store, downloader, clients[generation.provider])
     count = len(generation.outputs)
     stem = f"{generation.provider}/{generation.id}"
     return [
-        await asyncio.to_thread(
-            _move, store, downloader, policy, stem if count == 1 else f"{stem}-{number}", output
-        )
+        await asyncio.to_thread(_move, mover, stem if count == 1 else f"{stem}-{number}", output)
         for number, output in enumerate(generation.outputs, start=1)
     ]
 
 
-def _move(store: Store, downloader: Downloader, policy: DownloadPolicy, stem: str, output: Output) -> Output:
+def _move(mover: Mover, stem: str, output: Output) -> Output:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            if output.url is None:
-                stored = store.put_output(stem, MediaSource.from_text(output.text or ""), {})
-            else:
-                with downloader.open(output.url, policy) as source:
-                    stored = store.put_output(stem, source, {})
+            return mover.move(stem, output, {})
         except OutputError as error:
             if attempt == ATTEMPTS:
                 raise
             time.sleep(min(LONGEST_WAIT, error.retry_after or backoff(attempt)))
-        else:
-            return Output(
-                media_type=stored.media_type, key=stored.key, bytes=stored.bytes, sha256=stored.sha256
-            )
     raise AssertionError("the last attempt returns or raises")
 
 

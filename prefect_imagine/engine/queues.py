@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.history.attempts import OpenAttempt
+from prefect_imagine.providers.models import Output
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Queues:
         overdue: jobs that the run does not wait for any more, and takes in all the same if they end while it
             follows others.
         to_store: finished items, in the order of their completion.
+        inline: by item, the outputs that came whole with an answer, until they are stored.
     """
 
     to_create: deque[int] = field(default_factory=deque)
@@ -27,3 +29,4 @@ class Queues:
     running: dict[str, RunningJob] = field(default_factory=dict)
     overdue: dict[str, RunningJob] = field(default_factory=dict)
     to_store: deque[int] = field(default_factory=deque)
+    inline: dict[int, tuple[Output, ...]] = field(default_factory=dict)

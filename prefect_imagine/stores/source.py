@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable, Iterator
+from urllib.parse import unquote, unquote_to_bytes
 
 from prefect_imagine.errors import OutputError
 from prefect_imagine.stores.media import TEXT, MediaType
@@ -49,6 +51,27 @@ class MediaSource:
     ) -> MediaSource:
         """A body that is already here."""
         return cls([data], content_length=len(data), media_type=media_type, name=name)
+
+    @classmethod
+    def from_data_url(cls, url: str, *, max_bytes: int = MAX_OUTPUT_BYTES) -> MediaSource:
+        """The body that a `data:` URL holds (RFC 2397). What type it says it is counts for nothing.
+
+        Raises:
+            OutputError: it is no such URL, or too large.
+        """
+        head, comma, body = url.partition(",")
+        name = f"{head[:80]},…"
+        if not comma:
+            raise OutputError(f"{name} holds no data", reason="refused_url")
+        try:
+            data = (
+                b64decode(unquote(body), validate=True)
+                if head.endswith(";base64")
+                else unquote_to_bytes(body)
+            )
+        except ValueError as error:
+            raise OutputError(f"{name} is not base64: {error}", reason="truncated") from error
+        return cls([data], content_length=len(data), max_bytes=max_bytes, name=name)
 
     @property
     def head(self) -> bytes:

@@ -37,6 +37,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "run_loop",
         "session",
         "stages",
+        "mover",
         "provider_run",
         "admission",
         "job_index",

@@ -16,6 +16,7 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
 from prefect_imagine.engine.failure_timer import FailureTimer
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
@@ -28,11 +29,14 @@ from prefect_imagine.errors import (
 )
 from prefect_imagine.failpoints import reach
 from prefect_imagine.providers.limits.pacing import Permit, Priority
+from prefect_imagine.providers.models import Generation
 
 logger = logging.getLogger(__name__)
 
 MAX_RENEWALS = 4
 """Refusals of the key for one item, each with another token, after which no token is what is missing."""
+MAX_INLINE = 32
+"""Items whose outputs are held in memory until the store has taken them."""
 
 
 class CreateStage:
@@ -41,6 +45,7 @@ class CreateStage:
     def __init__(self, run: ProviderRun) -> None:
         self._run = run
         self._one_by_one = asyncio.Lock()
+        self._endings = Endings(run.client)
         self._refusals = 0
         self._failures = 0
         self._trouble = FailureTimer(run.timing.patience)
@@ -71,7 +76,14 @@ class CreateStage:
         run, admission = self._run, self._run.admission
         unproven = run.client.lists_refused and not admission.readable
         one_by_one = (self._refusals and self._placed) or (unproven and (self._placed or run.queues.running))
-        if one_by_one or admission.waiting or admission.full(self._placed) or not admission.acquire(item):
+        crowded = len(run.queues.inline) >= MAX_INLINE
+        if (
+            crowded
+            or one_by_one
+            or admission.waiting
+            or admission.full(self._placed)
+            or not admission.acquire(item)
+        ):
             return False
         self._placed.add(item.index)
         return True
@@ -172,10 +184,23 @@ class CreateStage:
                 )
             )
             reach("after_created")
+            if generation.status.terminal:
+                await self._ended(item, generation)
+                return
             run.queues.running[generation.id] = run.running_job(item)
             if run.client.lists_refused and not run.admission.readable:
                 run.cadence.look_at_once = True  # whether it can be read decides if another is created
                 run.wake_up.wake()
+
+    async def _ended(self, item: BatchItem, generation: Generation) -> None:
+        """A job that had ended when its create was answered: there is nothing to follow."""
+        run = self._run
+        await run.record(await self._endings.record(item.index, generation, generation.credits))
+        if run.state(item.index).phase is Phase.FINISHED:
+            if any(output.inline for output in generation.outputs):
+                run.queues.inline[item.index] = generation.outputs
+            run.queues.to_store.append(item.index)
+        run.wake_up.notify()
 
     async def _not_created(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
         run = self._run
@@ -240,7 +265,8 @@ class CreateStage:
         """A 429 on creates only, while reads pass, means that too many jobs are pending."""
         run = self._run
         self._refusals += 1
-        pending = len(run.queues.running)
+        # Creates that are answered when their job has ended are jobs under way, too.
+        pending = len(run.queues.running) + (len(run.admission.sending) - 1 if error.queue_full else 0)
         unexplained = error.retry_after is None and not run.client.pacer.led_by_headers
         may_be_full = not run.client.pacer.led_by_headers
         probed = may_be_full and run.admission.max_pending.reached(pending + 1)

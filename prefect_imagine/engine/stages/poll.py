@@ -10,19 +10,19 @@ from collections.abc import Awaitable, Mapping
 
 from prefect_imagine.backoff import backoff
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
+from prefect_imagine.batches.records import AnyItemRecord, Failed
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.engine.stages.reconcile import Reconciler
 from prefect_imagine.errors import (
     AuthenticationError,
     ProviderError,
 )
-from prefect_imagine.providers.models import Generation, GenerationStatus
-from prefect_imagine.providers.transport.failures import is_moderation
+from prefect_imagine.providers.models import Generation
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ MAX_MISSED_POLLS = 5
 VANISHED = "vanished"
 OVERDUE_SECONDS = 60.0
 """Between looks at jobs that the run does not wait for any more."""
-MAX_UNREPORTED_COSTS = 3
-"""Records in a row without a cost, after which none is asked for only to learn it."""
 
 
 class PollStage:
@@ -40,10 +38,10 @@ class PollStage:
     def __init__(self, run: ProviderRun, blocking: Blocking) -> None:
         self._run = run
         self._reconciler = Reconciler(run, blocking)
+        self._endings = Endings(run.client)
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
         self._troubles = 0
-        self._told_nothing = 0
         self._overdue_look = 0.0
 
     async def run(self) -> None:
@@ -125,7 +123,7 @@ class PollStage:
             run.admission.readable = True
             run.wake_up.notify()
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
-        entries: list[AnyItemRecord] = [await self._finished(followed[row.id].item, row) for row in landed]
+        entries: list[AnyItemRecord] = [await self._ended(followed[row.id].item, row) for row in landed]
         for row in landed:
             run.cadence.learn(followed[row.id], row.lasted)
         entries += self._given_up(seen)
@@ -138,6 +136,11 @@ class PollStage:
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
         run.wake_up.notify()
+
+    async def _ended(self, index: int, row: Generation) -> AnyItemRecord:
+        charges = self._run.state(index).charges
+        charged = next((each.credits for each in charges if each.id == row.id), None)
+        return await self._endings.record(index, row, charged)
 
     def _overdue_again(self) -> dict[str, RunningJob]:
         """Jobs that are overdue, when it is time to look at them once more beside the others."""
@@ -178,55 +181,3 @@ class PollStage:
                 message = f"generation {job} has not ended; a later run looks again"
                 entries.append(Failed(item=each.item, at=utc_now(), reason="timeout", message=message))
         return entries
-
-    async def _finished(self, index: int, row: Generation) -> Finished:
-        known = next((each for each in self._run.state(index).charges if each.id == row.id), None)
-        charged = known.credits if known is not None else None
-        refund = None
-        # A list may leave out what the record has: a refund, or the cost of a job found in the history.
-        untold = row.credits is None and charged is None and self._run.client.capabilities.credits_on_create
-        if (
-            untold and self._told_nothing < MAX_UNREPORTED_COSTS
-        ) or row.status is not GenerationStatus.SUCCEEDED:
-            row = await self._fresh(row)
-            if untold:
-                self._told_nothing = self._told_nothing + 1 if row.credits is None else 0
-        if row.status is not GenerationStatus.SUCCEEDED:
-            refund = _refund(charged, row)
-        failed = row.status is not GenerationStatus.SUCCEEDED
-        message = row.error or f"the provider ended it as {row.provider_status!r}"
-        return Finished(
-            item=index,
-            at=utc_now(),
-            id=row.id,
-            status=row.status,
-            credits=row.credits,
-            refund=refund,
-            outputs=() if failed else row.outputs,
-            reason=_failure_reason(row) if failed else None,
-            message=message if failed else None,
-            created_at=row.created_at,
-            finished_at=row.finished_at,
-        )
-
-    async def _fresh(self, row: Generation) -> Generation:
-        """A job's record again, in full; as it was where it cannot be had."""
-        try:
-            fresh = await self._run.client.fetch(row.id)
-        except ProviderError:
-            return row
-        return fresh if fresh.status.terminal else row
-
-
-def _refund(charged: int | float | None, row: Generation) -> str | None:  # the words of `Finished.refund`
-    if charged is None or row.credits is None:
-        return "unknown"
-    if row.credits == 0:
-        return "full"
-    return "partial" if row.credits < charged else "unknown"
-
-
-def _failure_reason(row: Generation) -> str:
-    if row.error and is_moderation(row.error):
-        return "moderation"
-    return "cancelled" if row.status is GenerationStatus.CANCELLED else "provider_failed"

@@ -15,12 +15,13 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.records import Failed, Stored
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
+from prefect_imagine.engine.mover import Mover
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import OutputError, ProviderError, StoreError
 from prefect_imagine.failpoints import reach
 from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.providers.models import Output
-from prefect_imagine.stores import Downloader, DownloadPolicy, MediaSource, Store, StoredOutput
+from prefect_imagine.stores import Downloader, MediaSource, Store
 from prefect_imagine.stores.reach import origin
 from prefect_imagine.stores.thumbnails import THUMBNAIL_TYPE, PictureCopy
 
@@ -41,17 +42,10 @@ class StoreStage:
     def __init__(self, run: ProviderRun, store: Store, downloader: Downloader, blocking: Blocking) -> None:
         self._run = run
         self._store = store
-        self._downloader = downloader
+        self._mover = Mover(store, downloader, run.client, max_bytes=run.options.max_output_bytes)
         self._blocking = blocking
         self._api_origin = origin(httpx.URL(run.client.base_url))
         self._media_count = False
-        headers = run.client.media_headers()
-        self._policy = DownloadPolicy(
-            api_origin=run.client.base_url,
-            max_bytes=run.options.max_output_bytes,
-            auth_headers=headers,
-            auth_first=bool(headers),
-        )
 
     async def wave(self, items: Sequence[int]) -> None:
         """Store these items; returns when each is stored or has failed for now."""
@@ -59,10 +53,18 @@ class StoreStage:
 
     async def _store_item(self, item: BatchItem) -> None:
         run = self._run
-        if run.state(item.index).phase is not Phase.FINISHED:
-            return
         try:
-            outputs = run.state(item.index).outputs or await self._fetched(item)
+            if run.state(item.index).phase is Phase.FINISHED:
+                await self._store_outputs(item)
+        finally:
+            if run.queues.inline.pop(item.index, None) is not None:
+                run.wake_up.notify()
+
+    async def _store_outputs(self, item: BatchItem) -> None:
+        run = self._run
+        try:
+            known = run.queues.inline.get(item.index) or run.state(item.index).outputs
+            outputs = known or await self._fetched(item)
             moves = (
                 self._store_output(item, number, output, len(outputs))
                 for number, output in enumerate(outputs)
@@ -115,7 +117,8 @@ class StoreStage:
         """Move an output. On servers that count them among the API's requests, downloads from the API's own
         origin take their turn with those."""
         pacer = self._run.client.pacer
-        own = output.url is not None and origin(httpx.URL(output.url)) == self._api_origin
+        away = output.url is not None and not output.inline
+        own = away and origin(httpx.URL(output.url or "")) == self._api_origin
         permit = await pacer.acquire(Priority.READ) if own and self._media_count else None
         begun = boot_seconds()
         try:
@@ -154,22 +157,19 @@ class StoreStage:
     def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
         metadata = {"item": item.item_id, "provider": item.request.provider}
         if output.url is None:
-            text = MediaSource.from_text(output.text or "")
-            return self._described(self._store.put_output(stem, text, metadata))
+            return self._within_batch(self._mover.move(stem, output, metadata))
         with PictureCopy() as copy:
-            with self._downloader.open(output.url, self._policy) as source:
-                reach("mid_upload")
-                stored = self._store.put_output(stem, copy.of(source), metadata)
-            output = self._described(stored)
-            return output.model_copy(update={"thumbnail": self._put_thumbnail(output, copy)})
 
-    def _described(self, stored: StoredOutput) -> Output:
-        return Output(
-            media_type=stored.media_type,
-            key=stored.key.removeprefix(f"{self._run.plan.batch_id}/"),
-            bytes=stored.bytes,
-            sha256=stored.sha256,
-        )
+            def copied(source: MediaSource) -> MediaSource:
+                reach("mid_upload")
+                return copy.of(source)
+
+            stored = self._within_batch(self._mover.move(stem, output, metadata, copied))
+            return stored.model_copy(update={"thumbnail": self._put_thumbnail(stored, copy)})
+
+    def _within_batch(self, stored: Output) -> Output:
+        key = (stored.key or "").removeprefix(f"{self._run.plan.batch_id}/")
+        return stored.model_copy(update={"key": key})
 
     def _put_thumbnail(self, output: Output, copy: PictureCopy) -> str | None:
         """Put a stored picture's thumbnail, if there is one, and return its key. Without it the report
