@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from datetime import datetime
@@ -94,6 +95,10 @@ class BaseClient:
     def chosen_id(self, correlator: str) -> str:
         """The mark as it stands, of signs that paths and names may hold."""
         return correlator.replace(":", "-")
+
+    def new_mark(self) -> str:
+        """A mark for a create that belongs to no batch."""
+        return uuid.uuid4().hex
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """Look at each by its id."""

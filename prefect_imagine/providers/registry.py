@@ -44,6 +44,11 @@ def register(spec: ProviderSpec) -> None:
     _registered[spec.name] = spec
 
 
+def unregister(name: str) -> None:
+    """Forget a provider that `register` has made known."""
+    _registered.pop(name, None)
+
+
 def provider_names() -> tuple[str, ...]:
     """The names of all providers: the built-in ones first."""
     _load_plug_ins()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -18,6 +19,7 @@ _OUTPUT_NAMES = ("outputs", "output_urls", "output_url", "output", "urls", "url"
 _URL_NAMES = ("url", "output_url", "file_url", "media_url", "image_url", "video_url", "audio_url", "src")
 _TEXT_NAMES = ("text", "content", "output_text")
 _ADDRESSED = frozenset(("output_urls", "urls", *_URL_NAMES))
+_ABSOLUTE = re.compile(r"https?://|data:[\w.+-]+/[\w.+-]+[;,]")
 _REFUND_NAMES = ("credits_refunded", "refunded_credits", "credit_refund")
 
 
@@ -133,7 +135,7 @@ def charged(record: Record, *names: str) -> int | float | None:
 
 def address(value: str, base_url: str) -> str:
     """An address as it can be asked for: one that is relative counts from the API's base URL."""
-    if value.startswith(("http://", "https://")):
+    if _ABSOLUTE.match(value):
         return value  # to the letter: it may be signed
     try:
         return urljoin(f"{base_url}/", value)
@@ -177,7 +179,7 @@ def _outputs(value: Any, name: str, kind: GenerationKind | None, base_url: str) 
 def _is_address(value: str, name: str, kind: GenerationKind | None) -> bool:
     """Whether a value is an address rather than a text, by its looks, what it is called, and the kind."""
     spaced = value.split() != [value]
-    absolute = value.startswith(("http://", "https://"))
+    absolute = _ABSOLUTE.match(value) is not None
     rooted = absolute or value.startswith("/")
     if name in _ADDRESSED and (rooted or not spaced):
         return True
