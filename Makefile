@@ -44,7 +44,7 @@ types: install ## check types, strictly
 	@rm -rf .types && mkdir -p $(TYPES)
 	@for file in prefect_imagine/*; do ln -s ../../$$file $(TYPES)/; done
 	@for folder in $(MAPPED); do ln -s ../../$$folder $(TYPES)/; done
-	$(BIN)/mypy $(TYPES) tests benchmarks docs
+	$(BIN)/mypy $(TYPES) tests benchmarks docs examples/plugin/src examples/plugin/tests
 
 chaos: install ## kill the command line KILLS times (default 200) and check the books
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))

@@ -16,10 +16,11 @@ from prefect_imagine.testing.batches import BatchContract
 from prefect_imagine.testing.creates import CreateContract
 from prefect_imagine.testing.histories import HistoryContract
 from prefect_imagine.testing.reads import ReadContract
-from prefect_imagine.testing.stand_in import Asked, Job, Reply, StandIn, standing_in
+from prefect_imagine.testing.stand_in import PICTURE, Asked, Job, Reply, StandIn, standing_in
 
 __all__ = [
     "KEY",
+    "PICTURE",
     "Asked",
     "Contract",
     "Job",
