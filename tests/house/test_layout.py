@@ -22,6 +22,7 @@ ORDER = (
     "flows",
     "tasks",
     "blocks",
+    "testing",
     "engine",
     "reports",
     "billing",
@@ -75,7 +76,17 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
 """The same within those packages that hold others."""
 LEAVES = {"backoff", "clock", "errors", "failpoints", "redaction", "threads"}
 """Modules that every package but the sandbox may use: of the packages they import none when they run."""
-WITHOUT_PREFECT = ("engine", "reports", "billing", "batches", "prompts", "providers", "stores", "sandbox")
+WITHOUT_PREFECT = (
+    "testing",
+    "engine",
+    "reports",
+    "billing",
+    "batches",
+    "prompts",
+    "providers",
+    "stores",
+    "sandbox",
+)
 LONGEST_FILE = 350
 FILES_A_FOLDER = 22
 DEPTH = 2
