@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect_imagine.errors import InvalidRequestError
 from prefect_imagine.providers import wire
@@ -57,8 +57,34 @@ class Slice:
     more: bool | None = None
 
 
-async def walk(read: Callable[[int, int], Awaitable[Slice]]) -> AsyncIterator[HistoryPage]:
-    """Pages until the list ends. `read` is given the page's number and offset, both from 0.
+ReadSlice = Callable[[int, int], Awaitable[Slice]]
+"""Reads a page of a list by its number and its offset, both from 0."""
+
+
+def by_offset(
+    provider: str,
+    ask: Callable[[Mapping[str, int]], Awaitable[Any]],
+    envelopes: Sequence[str],
+    parse: Callable[[wire.Record], Generation],
+    size: PageSize,
+) -> ReadSlice:
+    """Reads a list that takes `limit` and `offset`, bare or in one of these envelopes.
+
+    Args:
+        ask: reads the list with these parameters.
+    """
+
+    async def read(number: int, offset: int) -> Slice:
+        body = await size.ask(lambda limit: ask({"limit": limit, "offset": offset}))
+        records = wire.records_of(provider, body, *envelopes)
+        total = count(wire.first(wire.beside_list(body, *envelopes), "total", "count"))
+        return Slice([parse(record) for record in records], total)
+
+    return read
+
+
+async def walk(read: ReadSlice) -> AsyncIterator[HistoryPage]:
+    """Pages until the list ends.
 
     A server that ignores paging begins each page with the same row: the walk stops, and claims to have seen
     the end only where the list is shorter than any page. In a list that grows while it is walked, a page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from prefect_imagine.providers import wire
 from prefect_imagine.providers.base import BaseClient
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.pacing import Permit
-from prefect_imagine.providers.listing import Slice, walk
+from prefect_imagine.providers.listing import by_offset, walk
 from prefect_imagine.providers.models import (
     Capabilities,
     Generation,
@@ -111,12 +111,10 @@ class MultipartClient(_Client):
         return self._pages("history")
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
-        async def read(number: int, offset: int) -> Slice:
-            query = {"limit": 100, "offset": offset}
-            rows = await self.api.read("GET", "/tasks", purpose=purpose, params=query)
-            return Slice([self.generation(row) for row in rows])
+        async def ask(page: Mapping[str, int]) -> Any:
+            return await self.api.read("GET", "/tasks", purpose=purpose, params=page)
 
-        return walk(read)
+        return walk(by_offset(self.provider, ask, ("tasks",), self.generation, self.page_size))
 
 
 class ChosenClient(_Client):

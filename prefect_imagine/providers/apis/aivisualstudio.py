@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from prefect_imagine.providers.checks import (
 )
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.pacing import Permit
-from prefect_imagine.providers.listing import Slice, count, walk
+from prefect_imagine.providers.listing import by_offset, walk
 from prefect_imagine.providers.models import (
     Capabilities,
     Generation,
@@ -168,17 +168,10 @@ class AIVisualStudioClient(BaseClient):
         )
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
-        async def ask(limit: int, offset: int) -> Any:
-            params = {"limit": limit, "offset": offset}
-            return await self.api.read("GET", "/generations", purpose=purpose, params=params)
+        async def ask(page: Mapping[str, int]) -> Any:
+            return await self.api.read("GET", "/generations", purpose=purpose, params=page)
 
-        async def read(number: int, offset: int) -> Slice:
-            body = await self.page_size.ask(lambda limit: ask(limit, offset))
-            records = wire.records_of(PROVIDER, body, *_LISTS)
-            total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
-            return Slice([self._generation(record) for record in records], total)
-
-        return walk(read)
+        return walk(by_offset(PROVIDER, ask, _LISTS, self._generation, self.page_size))
 
     def _generation(self, body: Any) -> Generation:
         record = wire.record_of(PROVIDER, body, "data", "generation")

@@ -4,7 +4,7 @@ https://api.imagineview.art."""
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from prefect_imagine.providers.base import BaseClient
 from prefect_imagine.providers.checks import kind_problems, model_problems
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.pacing import Permit
-from prefect_imagine.providers.listing import Slice, count, walk
+from prefect_imagine.providers.listing import by_offset, count, walk
 from prefect_imagine.providers.models import (
     Balance,
     Capabilities,
@@ -217,17 +217,10 @@ class ImagineLabClient(BaseClient):
         return self._generation(await self.api.read("GET", path, purpose=purpose))
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
-        async def ask(limit: int, offset: int) -> Any:
-            params = {"limit": limit, "offset": offset}
-            return await self.api.read("GET", "/generations", purpose=purpose, params=params)
+        async def ask(page: Mapping[str, int]) -> Any:
+            return await self.api.read("GET", "/generations", purpose=purpose, params=page)
 
-        async def read(number: int, offset: int) -> Slice:
-            body = await self.page_size.ask(lambda limit: ask(limit, offset))
-            records = wire.records_of(PROVIDER, body, *_LISTS)
-            total = count(wire.first(wire.beside_list(body, *_LISTS), "total", "count"))
-            return Slice([self._generation(record) for record in records], total)
-
-        return walk(read)
+        return walk(by_offset(PROVIDER, ask, _LISTS, self._generation, self.page_size))
 
     def _generation(self, body: Any) -> Generation:
         record = wire.record_of(PROVIDER, body, "data", "generation")
