@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 from prefect_imagine.cli import output
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.options import Credentials, Json, provider_with
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.registry import open_client
 
 
-def models(arguments: argparse.Namespace) -> int:
-    """What a provider can generate."""
-    return asyncio.run(_models(arguments))
+def models(
+    provider: Annotated[str, provider_with(lambda able: able.models, "list models")],
+    /,
+    *,
+    credentials: Credentials = (),
+    json: Json = False,
+) -> int:
+    """What a provider can generate, and for how many credits."""
+    return asyncio.run(_models(provider, dict(credentials), json=json))
 
 
-def balance(arguments: argparse.Namespace) -> int:
+def balance(
+    provider: Annotated[str, provider_with(lambda able: able.balance, "tell a balance")],
+    /,
+    *,
+    credentials: Credentials = (),
+    json: Json = False,
+) -> int:
     """Credits left on an account."""
-    return asyncio.run(_balance(arguments))
+    return asyncio.run(_balance(provider, dict(credentials), json=json))
 
 
 @asynccontextmanager
-async def _client(arguments: argparse.Namespace) -> AsyncIterator[ProviderClient]:
-    found = await accounts_for(dict(arguments.credentials))([arguments.provider])
-    client = open_client(found[arguments.provider])
+async def _client(provider: str, credentials: Mapping[str, str]) -> AsyncIterator[ProviderClient]:
+    found = await accounts_for(credentials)([provider])
+    client = open_client(found[provider])
     try:
         yield client
     except ProviderError as error:
@@ -36,23 +49,23 @@ async def _client(arguments: argparse.Namespace) -> AsyncIterator[ProviderClient
         await client.aclose()
 
 
-async def _models(arguments: argparse.Namespace) -> int:
-    async with _client(arguments) as client:
+async def _models(provider: str, credentials: Mapping[str, str], *, json: bool) -> int:
+    async with _client(provider, credentials) as client:
         found = await client.models()
-    if arguments.json:
+    if json:
         listed = [model.model_dump(mode="json", exclude={"parameters"}) for model in found]
-        output.print_json({"provider": arguments.provider, "models": listed})
+        output.print_json({"provider": provider, "models": listed})
     else:
         cells = ((model.id, model.kind, model.credits, model.name) for model in found)
-        output.rows(f"Models of {arguments.provider}", ("model", "kind", "credits", "name"), cells)
+        output.rows(f"Models of {provider}", ("model", "kind", "credits", "name"), cells)
     return 0
 
 
-async def _balance(arguments: argparse.Namespace) -> int:
-    async with _client(arguments) as client:
+async def _balance(provider: str, credentials: Mapping[str, str], *, json: bool) -> int:
+    async with _client(provider, credentials) as client:
         found = await client.balance()
-    if arguments.json:
-        output.print_json({"provider": arguments.provider, "credits": found.credits})
+    if json:
+        output.print_json({"provider": provider, "credits": found.credits})
     else:
-        print(f"{arguments.provider}: {found.credits} credits")
+        print(f"{provider}: {found.credits} credits")
     return 0

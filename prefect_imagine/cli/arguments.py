@@ -1,286 +1,158 @@
-"""What can be written on the command line."""
+"""The commands, and how a command line becomes a call of one: what their signatures say, read by cyclopts."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from typing import Any, NoReturn
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
-from prefect_imagine.cli import values
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+
+from prefect_imagine.cli import accounts, automations, batch, demo, generate, limits, status
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
+from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.prompts.formats import FORMATS
-from prefect_imagine.providers.models import GenerationKind
-from prefect_imagine.providers.registry import provider_names, providers_with
+from prefect_imagine.providers.names import nearest
+from prefect_imagine.reports.summary import Summary
 
-WATCH_SECONDS = 2.0
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would exit, so that `--json` has the last word on errors too."""
-
-    def __init__(self, **options: Any) -> None:
-        # What scripts rely on is written out: an abbreviation changes its meaning with the next option.
-        super().__init__(**options, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message} (see {self.prog} --help)")
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line. Raises `ConfigurationError`; exits for `--help` and `--version`."""
-    return _parser().parse_args(arguments)
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="prefect-imagine",
-        description="Paid, asynchronous media generation in batches:\nnever pays twice, and an exact bill.",
-        epilog=f"{examples_of('')}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (description, fill) in _COMMANDS.items():
-        fill(_command(commands, name, description))
-    return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[_Parser], name: str, description: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=description,
-        description=description[0].upper() + description[1:] + ".",
-        epilog=examples_of(name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "prompts", metavar="PROMPTS", help=".csv, .jsonl, .yaml or .txt file, s3:// address, or -"
-    )
-    kinds = [kind.value for kind in GenerationKind]
-    parser.add_argument(
-        "--provider",
-        choices=provider_names(),
-        metavar="P",
-        help=f"of rows that name none: {', '.join(provider_names())}",
-    )
-    parser.add_argument(
-        "--kind", choices=kinds, metavar="K", help=f"of rows that name none: {', '.join(kinds)}"
-    )
-    parser.add_argument("--model", help="of rows that name none")
-    parser.add_argument("--format", choices=FORMATS, help="of the prompts, where the name does not tell")
-    ids = parser.add_mutually_exclusive_group()
-    ids.add_argument(
-        "--batch-id", metavar="ID", help="default: file name and a hash, so that running again resumes"
-    )
-    ids.add_argument("--again", action="store_true", help="make a new batch of the same prompts")
-    parser.add_argument("--dry-run", action="store_true", help="print estimate and problems, spend nothing")
-    _run_options(parser)
-
-
-def _resume(parser: argparse.ArgumentParser) -> None:
-    _batch(parser, json=False)
-    _run_options(parser, output=False)
-
-
-def _run_options(parser: argparse.ArgumentParser, *, output: bool = True) -> None:
-    if output:
-        _output(parser)
-    _credentials(parser)
-    parser.add_argument(
-        "--max-credits", type=values.amount, metavar="N", help="stop creating before this is passed"
-    )
-    parser.add_argument(
-        "--price",
-        type=values.price,
-        action="append",
-        default=[],
-        metavar="P[:MODEL]=N",
-        help="credits a generation",
-    )
-    parser.add_argument(
-        "--rate",
-        type=values.rate,
-        action="append",
-        default=[],
-        metavar="P=60/10s",
-        help="requests to keep below",
-    )
-    parser.add_argument("--retry-failed", action="store_true", help="create again what failed; costs again")
-    parser.add_argument(
-        "--recreate-unknown", action="store_true", help="create again what may have been created already"
-    )
-    parser.add_argument(
-        "--wait", action="store_true", help="wait while another process runs the batch, a day at most"
-    )
-    parser.add_argument(
-        "--allowed-failures", type=values.count, default=0, metavar="N", help="for the flow run's state"
-    )
-    parser.add_argument(
-        "--timing",
-        type=values.timing,
-        default={},
-        metavar="K=S,…",
-        help="seconds of the protocol: deadline, create, settle, margin, patience",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log every decision")
-    _json(parser)
-
-
-def _batch(parser: argparse.ArgumentParser, *, json: bool = True, required: bool = True) -> None:
-    without = "" if required else "; without one, all under --output"
-    parser.add_argument(
-        "batch",
-        metavar="BATCH",
-        nargs=None if required else "?",
-        help=f"an id under --output, or the batch's path or address{without}",
-    )
-    _output(parser)
-    if json:
-        _json(parser)
-
-
-def _status(parser: argparse.ArgumentParser) -> None:
-    _batch(parser, required=False)
-    parser.add_argument(
-        "--watch",
-        nargs="?",
-        type=values.refresh,
-        const=WATCH_SECONDS,
-        metavar="SECONDS",
-        help=f"follow the batch until it has ended; look every so many seconds (default: {WATCH_SECONDS:g})",
-    )
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    _batch(parser)
-    parser.add_argument("--presign", action="store_true", help="signed links, for a bucket (good for 7 days)")
-
-
-def _cancel(parser: argparse.ArgumentParser) -> None:
-    _batch(parser, required=False)
-    parser.add_argument("--all", action="store_true", help="every batch under --output that is being run")
-    _credentials(parser)
-    parser.add_argument("--in-flight", action="store_true", help="also cancel jobs under way, where possible")
-
-
-def _reconcile(parser: argparse.ArgumentParser) -> None:
-    _batch(parser)
-    _credentials(parser)
-
-
-def _models(parser: argparse.ArgumentParser) -> None:
-    _account(parser, providers_with(lambda able: able.models), "list models")
-
-
-def _balance(parser: argparse.ArgumentParser) -> None:
-    _account(parser, providers_with(lambda able: able.balance), "tell a balance")
-
-
-def _account(parser: argparse.ArgumentParser, providers: tuple[str, ...], what: str) -> None:
-    parser.add_argument(
-        "provider",
-        type=values.provider_of(providers, what),
-        metavar="PROVIDER",
-        help=f"of those that {what}: {', '.join(providers)}",
-    )
-    _credentials(parser)
-    _json(parser)
-
-
-def _limits(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(provider_names())
-    parser.add_argument(
-        "provider", nargs="?", choices=provider_names(), metavar="PROVIDER", help=f"only of this one: {names}"
-    )
-    parser.add_argument(
-        "--set",
-        type=values.limit,
-        action="append",
-        default=[],
-        metavar="[P=]60/10s",
-        help="make or change the limit that all machines share for this account's key",
-    )
-    _credentials(parser)
-    _json(parser)
-
-
-def _setup_automations(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--failures",
-        type=values.positive,
-        default=10,
-        metavar="N",
-        help="failed generations that cancel a batch's run (default: 10)",
-    )
-    parser.add_argument(
-        "--within",
-        type=values.minutes,
-        default="10",
-        metavar="MINUTES",
-        help="the time that they are counted in (default: 10)",
-    )
-    parser.add_argument(
-        "--notify", metavar="TYPE/NAME", help="a notification block to tell, such as slack-webhook/alerts"
-    )
-    parser.add_argument("--remove", action="store_true", help="remove what this command has made")
-    _json(parser)
-
-
-def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--s3", action="store_true", help="store in a real S3 server, started for the demo")
-    # A bill over the batches that cost money must not count play money.
-    _output(parser, "./outputs-demo")
-    _json(parser)
-
-
-def _sandbox(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=values.port, default=8765, help="default: 8765; 0 takes a free one")
-
-
-def _output(parser: argparse.ArgumentParser, default: str = "./outputs") -> None:
-    parser.add_argument("--output", default=default, metavar="DIR|s3://…", help=f"default: {default}")
-
-
-def _credentials(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--credentials",
-        type=values.pair,
-        action="append",
-        default=[],
-        metavar="P=BLOCK",
-        help="a credentials block instead of the environment's key",
-    )
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="the last line of stdout is one JSON object")
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
-        from importlib.metadata import version
-
-        print(f"prefect-imagine {version('prefect-imagine')}")
-        parser.exit()
-
-
-_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "generate": ("create a batch of prompts, store the outputs, print the bill", _generate),
-    "resume": ("go on with a batch where it stopped", _resume),
-    "status": ("where a batch stands, from its store alone", _status),
-    "report": ("write the report page again", _report),
-    "cancel": ("stop a batch, wherever it runs; it can be resumed", _cancel),
-    "reconcile": ("look again at open and unknown items; creates nothing", _reconcile),
-    "models": ("what a provider can generate, and for how many credits", _models),
-    "balance": ("credits left on an account", _balance),
-    "limits": ("rate limits that all machines share through Prefect", _limits),
-    "setup-automations": ("make the Prefect server act on failures and crashes", _setup_automations),
-    "demo": ("the main job against the sandbox, with nothing to set up", _demo),
-    "sandbox": ("all four APIs emulated on loopback", _sandbox),
+PROGRAM = "prefect-imagine"
+DESCRIPTION = "Paid, asynchronous media generation in batches: never pays twice, and an exact bill."
+HELP = ("--help", "-h")
+EXACT = Parameter(
+    negative=(), allow_repeating=True, json_dict=False, json_list=False, show_default=default_text
+)
+"""No `--no-…` and `--empty-…`, and no JSON for lists; of an option given twice the last counts."""
+COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
+    "generate": generate.generate,
+    "resume": generate.resume,
+    "status": status.status,
+    "report": batch.report,
+    "cancel": batch.cancel,
+    "reconcile": batch.reconcile,
+    "models": accounts.models,
+    "balance": accounts.balance,
+    "limits": limits.limits,
+    "setup-automations": automations.setup_automations,
+    "demo": demo.demo,
+    "sandbox": demo.sandbox,
 }
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command by its name, with its arguments; `--help` and `--version` call no command."""
+
+    command: str | None
+    run: Callable[[], Summary | int | None]
+
+
+def parse(arguments: Sequence[str]) -> Call:
+    """Read a command line. Raises `ConfigurationError`; nothing has run yet, not even `--help`."""
+    app = _app()
+    names = [name for name in arguments[:1] if name in COMMANDS]
+    try:
+        if not names and not {*HELP, "--version"} & {*arguments}:
+            raise UnknownCommandError(unused_tokens=list(arguments))
+        _check_spelling(app, arguments)
+        function, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise ConfigurationError(f"{_worded(error)} (see {' '.join([PROGRAM, *names])} --help)") from error
+    command = names[0] if function in COMMANDS.values() else None
+    return Call(command, partial(function, *bound.args, **bound.kwargs))
+
+
+def _app() -> App:
+    app = App(
+        name=PROGRAM,
+        help=DESCRIPTION,
+        help_flags=HELP,
+        help_format="plaintext",
+        help_formatter=PlainHelp(),
+        help_epilogue=f"{examples_of('')}\n\n{EXIT_CODES}",
+        version=_version,
+        usage=f"{PROGRAM} COMMAND …",
+        group_commands="commands",
+        group_arguments="arguments",
+        group_parameters="options",
+    )
+    for place, (name, function) in enumerate(COMMANDS.items()):
+        app.command(
+            function,
+            name=name,
+            usage=_usage(name, function),
+            help_epilogue=examples_of(name),
+            version_flags=(),
+            sort_key=place,
+            default_parameter=EXACT,
+        )
+    for flag, does in (("--help", "show this help"), ("--version", "print the version")):
+        app[flag].group, app[flag].help = "options", f"{does} and exit"
+    return app
+
+
+def _usage(name: str, function: Callable[..., object]) -> str:
+    places = [
+        each for each in inspect.signature(function).parameters.values() if each.kind is each.POSITIONAL_ONLY
+    ]
+    words = [each.name.upper() if each.default is each.empty else f"[{each.name.upper()}]" for each in places]
+    return " ".join([PROGRAM, name, *words, "[OPTIONS]"])
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"{PROGRAM} {version(PROGRAM)}"
+
+
+def _check_spelling(app: App, arguments: Sequence[str]) -> None:
+    """Refuse what cyclopts would take for an option: `--max_credits`, and `--json=yes` for a flag."""
+    _, apps, words = app.parse_commands(arguments)
+    options = [word for word in takewhile("--".__ne__, words) if word.startswith("--")]
+    if apps[-1].default_command not in COMMANDS.values() or {*HELP} & {*words}:
+        return
+    known = {name: each for each in apps[-1].assemble_argument_collection() for name in each.names}
+    for option in options:
+        name, value, _ = option.partition("=")
+        if name not in known:
+            raise CycloptsError(msg=_no_option(name, known))
+        if value and known[name].hint is bool:
+            raise CycloptsError(msg=f"{name} takes no value")
+
+
+def _no_option(name: str, known: Mapping[str, object]) -> str:
+    return f"there is no option {name}; {nearest(name, (each for each in known if each.startswith('-')))}"
+
+
+def _worded(error: CycloptsError) -> str:
+    """What is wrong, in this command line's words."""
+    match error:
+        case UnknownCommandError(unused_tokens=[str(word), *_]) if not word.startswith("-"):
+            return f"there is no command {word!r}; {nearest(word, COMMANDS)}"
+        case UnknownCommandError():
+            return "COMMAND is missing: it comes before all options"
+        case UnknownOptionError(token=token):
+            return f"there is no option {token.keyword or token.value}"
+        case UnusedCliTokensError(unused_tokens=[str(word), *_]):
+            return f"{word!r} is one argument too many"
+        case MissingArgumentError(keyword=str(option)):
+            return f"{option} needs a value"
+        case MissingArgumentError(argument=argument) if argument is not None:
+            return f"{argument.name} is missing"
+        case CoercionError(token=token, msg=str(message)) if token is not None and token.keyword:
+            return f"{token.keyword}: {message}"
+        case ValidationError(exception_message=message) if message:
+            return message
+        case _:
+            return str(error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+from collections.abc import Mapping
 from contextlib import closing
 
 from prefect_imagine.batches.plan import Plan, read_plan
@@ -13,6 +13,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
+from prefect_imagine.cli.options import DEFAULT_OUTPUT, Batch, BatchOrAll, Credentials, Json, Output
 from prefect_imagine.engine import maintenance
 from prefect_imagine.engine.maintenance import batches_to_cancel
 from prefect_imagine.errors import ConfigurationError, StoreError
@@ -34,65 +35,92 @@ def found_plan(store: Store, batch_id: str) -> Plan:
     return plan
 
 
-def report(arguments: argparse.Namespace) -> Summary:
-    """Write the report page again from the journal."""
-    root, batch_id = split_batch(arguments.batch, arguments.output)
+def report(
+    batch: Batch, /, *, under: Output = DEFAULT_OUTPUT, json: Json = False, presign: bool = False
+) -> Summary:
+    """Write the report page again.
+
+    Args:
+        presign: signed links, for a bucket (good for 7 days).
+    """
+    root, batch_id = split_batch(batch, under)
     with closing(open_store(root)) as store:
         plan = found_plan(store, batch_id)
         state = read_journal(store, batch_id).state
         summary, usage = standing(plan, state, store.address)
-        write_report(store, batch_id, make_manifest(plan, state), usage, presign=arguments.presign)
-        if arguments.presign and "://" not in store.address:
+        write_report(store, batch_id, make_manifest(plan, state), usage, presign=presign)
+        if presign and "://" not in store.address:
             output.say("a folder has no signed links: the report links to the files beside it")
-        where = store.link(f"{batch_id}/report.html") if arguments.presign else summary.report
+        where = store.link(f"{batch_id}/report.html") if presign else summary.report
         output.say(f"report: {where}")
         return summary.model_copy(update={"report": where, "exit_code": 0})
 
 
-def cancel(arguments: argparse.Namespace) -> Summary | int:
-    """Stop a batch, or all under a root, wherever they run: their processes are fenced off and end."""
-    root, named = absolute(arguments.output), None
-    if arguments.batch is not None:
-        root, named = split_batch(arguments.batch, arguments.output)
+def cancel(
+    batch: BatchOrAll = None,
+    /,
+    *,
+    under: Output = DEFAULT_OUTPUT,
+    json: Json = False,
+    all: bool = False,
+    credentials: Credentials = (),
+    in_flight: bool = False,
+) -> Summary | int:
+    """Stop a batch, wherever it runs; it can be resumed.
+
+    Args:
+        all: every batch under --output that is being run.
+        in_flight: also cancel jobs under way, where possible.
+    """
+    root, named = absolute(under), None
+    if batch is not None:
+        root, named = split_batch(batch, under)
     with closing(open_store(root)) as store:
         stopped = [
-            _cancel(store, each, arguments) for each in batches_to_cancel(store, named, every=arguments.all)
+            _cancel(store, each, dict(credentials) if in_flight else None, to_stderr=json)
+            for each in batches_to_cancel(store, named, every=all)
         ]
     if named is not None:
         return stopped[0]
     if not stopped:
         output.say(f"no batch under {root} is being run")
-    if arguments.json:
-        output.print_json(
-            {"output": root, "batches": [output.contract(each) for each in stopped], "error": None}
-        )
+    if json:
+        batches = [output.contract(each) for each in stopped]
+        output.print_json({"output": root, "batches": batches, "error": None})
     return 0
 
 
-def _cancel(store: Store, batch_id: str, arguments: argparse.Namespace) -> Summary:
-    """Fence first: it needs no provider and no key, and they may be what is in trouble."""
+def _cancel(
+    store: Store, batch_id: str, credentials: Mapping[str, str] | None, *, to_stderr: bool
+) -> Summary:
+    """Fence first: it needs no provider and no key, and they may be what is in trouble.
+
+    With credentials, jobs under way are cancelled at their providers too.
+    """
     found_plan(store, batch_id)
     summary, usage = asyncio.run(maintenance.cancel(store, batch_id))
     jobs = summary.items.under_way
-    if arguments.in_flight:
-        accounts = accounts_for(dict(arguments.credentials))
+    if credentials is not None:
+        accounts = accounts_for(credentials)
         summary, usage = asyncio.run(maintenance.cancel_jobs(store, batch_id, accounts))
         output.say(f"{jobs - summary.items.under_way} of {jobs} jobs under way were cancelled")
-    _show_end(store, summary, usage, to_stderr=arguments.json)
+    _show_end(store, summary, usage, to_stderr=to_stderr)
     unfinished = summary.items.planned + summary.items.under_way
     said = "stopped: whoever ran it creates nothing more" if unfinished else "there was nothing left to stop"
     output.say(f"{batch_id}: {said}")
     return summary.model_copy(update={"exit_code": 0})
 
 
-def reconcile(arguments: argparse.Namespace) -> Summary:
-    """Look again at what is open, unknown or under way; store what is found; create nothing."""
-    root, batch_id = split_batch(arguments.batch, arguments.output)
-    accounts = accounts_for(dict(arguments.credentials))
+def reconcile(
+    batch: Batch, /, *, under: Output = DEFAULT_OUTPUT, json: Json = False, credentials: Credentials = ()
+) -> Summary:
+    """Look again at open and unknown items; creates nothing."""
+    root, batch_id = split_batch(batch, under)
+    accounts = accounts_for(dict(credentials))
     with closing(open_store(root)) as store:
         before, _ = standing(found_plan(store, batch_id), read_journal(store, batch_id).state, store.address)
         summary, usage = asyncio.run(maintenance.reconcile(store, batch_id, accounts))
-        _show_end(store, summary, usage, to_stderr=arguments.json)
+        _show_end(store, summary, usage, to_stderr=json)
     if before.items == summary.items:
         output.say("nothing has changed: nothing was open, under way or unknown that could be found")
     return summary

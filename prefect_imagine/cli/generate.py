@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import httpx
+from cyclopts import Parameter
 
 from prefect_imagine.batches.naming import default_batch_id
-from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, check_batch_id
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.cli import output
+from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
+from prefect_imagine.cli.options import (
+    DEFAULT_OUTPUT,
+    DEFAULT_RUN,
+    Batch,
+    Credentials,
+    Json,
+    Output,
+    Run,
+    RunOptions,
+    alternatives,
+    any_provider,
+    choice,
+    value,
+)
 from prefect_imagine.cli.private_server import some_prefect_server
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.relatives import tell_of_relatives
@@ -30,11 +47,12 @@ from prefect_imagine.engine.prepare import (
     to_create,
 )
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
-from prefect_imagine.prompts.formats import Problems
+from prefect_imagine.prompts.formats import FORMATS, Problems
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
 from prefect_imagine.prompts.source import asked_in, read_stream
 from prefect_imagine.prompts.templates import variables
 from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.reports.books import settle_books, standing
 from prefect_imagine.reports.summary import (
@@ -45,87 +63,144 @@ from prefect_imagine.reports.summary import (
 )
 from prefect_imagine.stores import Store, open_store
 
+IDS = alternatives()
+KINDS = tuple(kind.value for kind in GenerationKind)
 
-def generate(arguments: argparse.Namespace) -> Summary:
-    """Make or resume the batch that a prompts file stands for."""
+
+@dataclass(frozen=True)
+class _Job:
+    """A batch to be made or resumed, and how; without `asked`, from its plan alone."""
+
+    root: str
+    batch_id: str
+    asked: list[RequestedItem] | None
+    credentials: Mapping[str, str]
+    options: BatchOptions
+    json: bool
+    verbose: bool
+    again: bool = False
+    dry_run: bool = False
+
+
+def generate(
+    prompts: Annotated[str, value(values.prompts), Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    provider: Annotated[str | None, any_provider("of rows that name none")] = None,
+    kind: Annotated[str | None, choice("kind", KINDS, "K", "of rows that name none")] = None,
+    model: Annotated[str | None, Parameter(metavar="MODEL")] = None,
+    format: Annotated[
+        str | None, choice("format", FORMATS, "FORMAT", "of the prompts, where the name does not tell")
+    ] = None,
+    batch_id: Annotated[str | None, Parameter(group=IDS, metavar="ID")] = None,
+    again: Annotated[bool, Parameter(group=IDS)] = False,
+    dry_run: bool = False,
+    under: Output = DEFAULT_OUTPUT,
+    credentials: Credentials = (),
+    run: Run = DEFAULT_RUN,
+    json: Json = False,
+) -> Summary:
+    """Create a batch of prompts, store the outputs, print the bill.
+
+    Args:
+        prompts: .csv, .jsonl, .yaml or .txt file, s3:// address, or -
+        model: of rows that name none.
+        batch_id: default: file name and a hash, so that running again resumes.
+        again: make a new batch of the same prompts.
+        dry_run: print estimate and problems, spend nothing.
+    """
     problems = Problems()
-    asked = read_asked(arguments, problems)
+    asked = _read_asked(prompts, format, Defaults(provider, kind, model), problems)
     if problems.found:
-        accounts = accounts_for(dict(arguments.credentials))
-        asyncio.run(raise_problems(asked, accounts, options_of(arguments), problems))
-    source = "stdin" if arguments.prompts == "-" else arguments.prompts
-    batch_id = arguments.batch_id or default_batch_id(source, asked, again=arguments.again)
-    return _to_its_end(arguments, absolute(arguments.output), check_batch_id(batch_id), asked)
+        accounts = accounts_for(dict(credentials))
+        asyncio.run(raise_problems(asked, accounts, _options_of(run), problems))
+    source = "stdin" if prompts == "-" else prompts
+    batch_id = check_batch_id(batch_id or default_batch_id(source, asked, again=again))
+    return _to_its_end(
+        _Job(
+            root=absolute(under),
+            batch_id=batch_id,
+            asked=asked,
+            credentials=dict(credentials),
+            options=_options_of(run, batch_id),
+            json=json,
+            verbose=run.verbose,
+            again=again,
+            dry_run=dry_run,
+        )
+    )
 
 
-def resume(arguments: argparse.Namespace) -> Summary:
-    """Go on with a batch."""
-    root, batch_id = split_batch(arguments.batch, arguments.output)
-    return _to_its_end(arguments, root, batch_id, None)
+def resume(
+    batch: Batch,
+    /,
+    *,
+    under: Output = DEFAULT_OUTPUT,
+    credentials: Credentials = (),
+    run: Run = DEFAULT_RUN,
+    json: Json = False,
+) -> Summary:
+    """Go on with a batch where it stopped."""
+    root, batch_id = split_batch(batch, under)
+    options = _options_of(run, batch_id)
+    return _to_its_end(_Job(root, batch_id, None, dict(credentials), options, json, run.verbose))
 
 
-def read_asked(arguments: argparse.Namespace, problems: Problems) -> list[RequestedItem]:
+def _read_asked(
+    prompts: str, format: str | None, defaults: Defaults, problems: Problems
+) -> list[RequestedItem]:
     """What the prompts file asks for; what is wrong with single prompts goes to `problems`."""
-    defaults = Defaults(arguments.provider, arguments.kind, arguments.model)
-    if arguments.prompts != "-":
-        return asked_in(arguments.prompts, arguments.format, defaults, utc_now(), problems)
-    if arguments.format is None:
+    if prompts != "-":
+        return asked_in(prompts, format, defaults, utc_now(), problems)
+    if format is None:
         raise ConfigurationError(
             "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
         )
     data = read_stream(sys.stdin.buffer, "standard input")
-    return read_prompts(data, arguments.format, defaults, variables(utc_now()), problems)
+    return read_prompts(data, format, defaults, variables(utc_now()), problems)
 
 
-def options_of(arguments: argparse.Namespace, batch_id: str | None = None) -> BatchOptions:
+def _options_of(run: RunOptions, batch_id: str | None = None) -> BatchOptions:
     """The options that the command line gives."""
     prices: dict[str, PriceList] = {}
-    for provider, price in arguments.price:
+    for provider, price in run.price:
         prices[provider] = price.over(prices.get(provider, PriceList()))
     return BatchOptions(
         batch_id=batch_id,
-        max_credits=arguments.max_credits,
-        allowed_failures=arguments.allowed_failures,
+        max_credits=run.max_credits,
+        allowed_failures=run.allowed_failures,
         prices=prices,
-        rates=dict(arguments.rate),
-        retry_failed=arguments.retry_failed,
-        recreate_unknown=arguments.recreate_unknown,
-        wait=arguments.wait,
-        timing=Timing(**arguments.timing),
+        rates=dict(run.rate),
+        retry_failed=run.retry_failed,
+        recreate_unknown=run.recreate_unknown,
+        wait=run.wait,
+        timing=run.timing,
     )
 
 
-def _to_its_end(
-    arguments: argparse.Namespace, root: str, batch_id: str, asked: list[RequestedItem] | None
-) -> Summary:
+def _to_its_end(job: _Job) -> Summary:
     watcher = TerminalObserver()
     try:
-        return asyncio.run(_run(arguments, root, batch_id, asked, watcher))
+        return asyncio.run(_run(job, watcher))
     except BaseException:  # a cancellation, or what Prefect makes of a signal
         if watcher.stop is None:
             raise
-        message = stopped_text(watcher.stop, batch_id, root)
-        return output.nothing_done(message, STOPPED[watcher.stop], batch_id)
+        message = stopped_text(watcher.stop, job.batch_id, job.root)
+        return output.nothing_done(message, STOPPED[watcher.stop], job.batch_id)
 
 
-async def _run(
-    arguments: argparse.Namespace,
-    root: str,
-    batch_id: str,
-    asked: list[RequestedItem] | None,
-    watcher: TerminalObserver,
-) -> Summary:
-    prepare_prefect(verbose=arguments.verbose)
-    options = options_of(arguments, batch_id)
+async def _run(job: _Job, watcher: TerminalObserver) -> Summary:
+    prepare_prefect(verbose=job.verbose)
+    batch_id, options = job.batch_id, job.options
     watcher.listen()
-    store = open_store(root)
+    store = open_store(job.root)
     try:
-        accounts = accounts_for(dict(arguments.credentials))
-        async with prepare_batch(store, batch_id, asked, accounts, options, LateSharedLimit) as prepared:
-            if prepared.fresh and not arguments.again:
+        accounts = accounts_for(job.credentials)
+        async with prepare_batch(store, batch_id, job.asked, accounts, options, LateSharedLimit) as prepared:
+            if prepared.fresh and not job.again:
                 await asyncio.to_thread(tell_of_relatives, store, prepared.plan)
-            if getattr(arguments, "dry_run", False):
-                return _dry_run(arguments, prepared, options, store)
+            if job.dry_run:
+                return _dry_run(job, prepared, store)
             usage: Usage | None
             if prepared.settled:
                 output.say(f"batch {batch_id} has nothing left to do")
@@ -134,26 +209,24 @@ async def _run(
             else:
                 _announce(prepared, options)
                 prepared = await persist_plan(store, prepared)
-                summary, usage = await _run_flow(arguments, store, prepared, options, watcher)
+                summary, usage = await _run_flow(job, store, prepared, watcher)
         if usage is not None:
             plan, state = prepared.plan, prepared.state
             if watcher.session is not None:
                 plan, state = watcher.session.plan, watcher.session.journal.state
-            show_end(plan, state, summary, usage, root, to_stderr=arguments.json)
+            show_end(plan, state, summary, usage, job.root, to_stderr=job.json)
         return summary
     finally:
         store.close()
         watcher.listen_alone()
 
 
-def _dry_run(
-    arguments: argparse.Namespace, prepared: PreparedBatch, options: BatchOptions, store: Store
-) -> Summary:
-    lines = estimate_lines(to_create(prepared, options))
+def _dry_run(job: _Job, prepared: PreparedBatch, store: Store) -> Summary:
+    lines = estimate_lines(to_create(prepared, job.options))
     if lines:
-        output.show_estimate(lines, to_stderr=arguments.json)
+        output.show_estimate(lines, to_stderr=job.json)
     else:
-        output.line(f"batch {prepared.plan.batch_id}: nothing is left to create", to_stderr=arguments.json)
+        output.line(f"batch {prepared.plan.batch_id}: nothing is left to create", to_stderr=job.json)
     summary, _ = standing(prepared.plan, prepared.state, store.address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.items for line in lines if line.credits is None)
@@ -178,15 +251,11 @@ def _created_again(prepared: PreparedBatch, options: BatchOptions) -> list[Batch
 
 
 async def _run_flow(
-    arguments: argparse.Namespace,
-    store: Store,
-    prepared: PreparedBatch,
-    options: BatchOptions,
-    watcher: TerminalObserver,
+    job: _Job, store: Store, prepared: PreparedBatch, watcher: TerminalObserver
 ) -> tuple[Summary, Usage | None]:
     failure: Exception | None = None
     try:
-        state = await _flow_run(arguments, store, prepared, options, watcher)
+        state = await _flow_run(job, store, prepared, watcher)
         failure = watcher.failure or (None if watcher.summary else _as_error(state))
     except Exception as error:
         # With its books closed it has ended, although Prefect may know nothing of its flow run any more.
@@ -197,13 +266,7 @@ async def _run_flow(
     return watcher.summary, watcher.usage
 
 
-async def _flow_run(
-    arguments: argparse.Namespace,
-    store: Store,
-    prepared: PreparedBatch,
-    options: BatchOptions,
-    watcher: TerminalObserver,
-) -> object:
+async def _flow_run(job: _Job, store: Store, prepared: PreparedBatch, watcher: TerminalObserver) -> object:
     """The state that the flow run ends with."""
     from prefect.exceptions import Pause
 
@@ -214,8 +277,8 @@ async def _flow_run(
             generate_batch = flow_of(store, prepared, watcher)
             return await generate_batch(
                 output=store.address,
-                credentials=dict(arguments.credentials),
-                options=options,
+                credentials=dict(job.credentials),
+                options=job.options,
                 return_state=True,
             )
     except Pause as suspension:

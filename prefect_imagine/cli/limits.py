@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from prefect_imagine.cli import output
+from cyclopts import Parameter
+
+from prefect_imagine.cli import output, values
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.options import Credentials, Json, any_provider, values_of
 from prefect_imagine.cli.server import prepare_prefect
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError
@@ -24,37 +26,48 @@ Known = Mapping[str, Account]
 """Accounts whose keys are at hand, by provider."""
 
 
-def limits(arguments: argparse.Namespace) -> int:
-    """Show the shared limits, after setting those that are to be set."""
+def limits(
+    provider: Annotated[str | None, any_provider("only of this one")] = None,
+    /,
+    *,
+    wanted: Annotated[
+        tuple[tuple[str | None, Rate], ...], values_of(values.limit, "[P=]60/10s"), Parameter(name="--set")
+    ] = (),
+    credentials: Credentials = (),
+    json: Json = False,
+) -> int:
+    """Rate limits that all machines share through Prefect.
+
+    Args:
+        wanted: make or change the limit that all machines share for this account's key.
+    """
     prepare_prefect()
-    return asyncio.run(_limits(arguments))
+    asked = [provider] if provider else list(provider_names())
+    rates = {_limited(named or provider): rate for named, rate in wanted}
+    return asyncio.run(_limits(asked, rates, dict(credentials), json=json))
 
 
-async def _limits(arguments: argparse.Namespace) -> int:
+async def _limits(
+    asked: list[str], wanted: Mapping[str, Rate], credentials: Mapping[str, str], *, json: bool
+) -> int:
     from prefect_imagine.tasks.shared_limits import read_limits, set_limit
 
-    asked = [arguments.provider] if arguments.provider else list(provider_names())
-    wanted = _wanted(arguments)
-    known = await _accounts(asked, wanted, dict(arguments.credentials))
+    known = await _accounts(asked, wanted, credentials)
     for provider, rate in wanted.items():
         await set_limit(known[provider], rate)
     found = [each for each in await read_limits() if each.provider in asked]
     mine = {provider: account for provider, account in known.items() if provider in asked}
-    if arguments.json:
+    if json:
         output.print_json(_as_json(found, mine))
     else:
         _show(found, mine)
     return 0
 
 
-def _wanted(arguments: argparse.Namespace) -> dict[str, Rate]:
-    wanted = {}
-    for named, rate in arguments.set:
-        provider = named or arguments.provider
-        if provider is None:
-            raise ConfigurationError("--set needs a provider: write --set PROVIDER=60/10s")
-        wanted[provider] = rate
-    return wanted
+def _limited(provider: str | None) -> str:
+    if provider is None:
+        raise ConfigurationError("--set needs a provider: write --set PROVIDER=60/10s")
+    return provider
 
 
 async def _accounts(asked: list[str], wanted: Iterable[str], credentials: Mapping[str, str]) -> Known:

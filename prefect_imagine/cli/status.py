@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -19,10 +20,11 @@ from prefect_imagine.batches.index import batches_under
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.cli import output
+from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.batch import found_plan
 from prefect_imagine.cli.ending import show_failures, what_next
+from prefect_imagine.cli.options import DEFAULT_OUTPUT, BatchOrAll, Json, Output, value
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.reports.books import standing
@@ -32,39 +34,56 @@ from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store, open_store
 
 READERS = 8
+WATCH_SECONDS = 2.0
 BEGIN_SECONDS = 45.0
 """How long a batch that nobody runs is watched for somebody to begin."""
 
 
-def status(arguments: argparse.Namespace) -> Summary | int:
-    """Where one batch stands, or all of them."""
-    if arguments.batch is None:
-        return _list(arguments)
-    root, batch_id = split_batch(arguments.batch, arguments.output)
+def status(
+    batch: BatchOrAll = None,
+    /,
+    *,
+    under: Output = DEFAULT_OUTPUT,
+    json: Json = False,
+    watch: Annotated[
+        bool | float, value(values.refresh, "[SECONDS]"), Parameter(show_default=f"{WATCH_SECONDS:g}")
+    ] = False,
+) -> Summary | int:
+    """Where a batch stands, from its store alone.
+
+    Args:
+        watch: follow the batch until it has ended; look every so many seconds.
+    """
+    if batch is None:
+        if watch:
+            raise ConfigurationError("--watch follows one batch: name it")
+        return _list(absolute(under), as_json=json)
+    root, batch_id = split_batch(batch, under)
+    every = WATCH_SECONDS if watch is True else watch
     with closing(open_store(root)) as store:
         try:
             follower = Follower(store, found_plan(store, batch_id))
-            seen = _watch(follower, arguments) if arguments.watch else follower.look()
+            seen = _watch(follower, every, to_stderr=json) if every else follower.look()
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
         summary, usage = standing(follower.plan, follower.state, store.address)
-        output.show_usage(usage, summary, to_stderr=arguments.json)
-        _show(follower, seen, root, to_stderr=arguments.json)
+        output.show_usage(usage, summary, to_stderr=json)
+        _show(follower, seen, root, to_stderr=json)
         return summary
 
 
-def _watch(follower: Follower, arguments: argparse.Namespace) -> Overview:
+def _watch(follower: Follower, seconds: float, *, to_stderr: bool) -> Overview:
     """Show a batch until nothing is left to do or nobody does it; gives the last that was seen."""
-    console = output.console(to_stderr=arguments.json)
+    console = output.console(to_stderr=to_stderr)
     if not console.file.isatty():
         shown = None
-        for seen in _looks(follower, arguments.watch):
+        for seen in _looks(follower, seconds):
             if seen.counts != shown:
-                output.line(f"{datetime.now():%H:%M:%S} {_progress(seen)}", to_stderr=arguments.json)
+                output.line(f"{datetime.now():%H:%M:%S} {_progress(seen)}", to_stderr=to_stderr)
                 shown = seen.counts
         return seen
     with Live(console=console, transient=True) as live:
-        for seen in _looks(follower, arguments.watch):
+        for seen in _looks(follower, seconds):
             live.update(_view(follower.plan.batch_id, seen))
     return seen
 
@@ -140,16 +159,14 @@ class _Listed:
     error: str | None = None
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    if arguments.watch:
-        raise ConfigurationError("--watch follows one batch: name it")
-    with closing(open_store(absolute(arguments.output))) as store:
+def _list(root: str, *, as_json: bool) -> int:
+    with closing(open_store(root)) as store:
         try:
             with ThreadPoolExecutor(READERS) as readers:
                 listed = list(readers.map(lambda batch_id: _read(store, batch_id), batches_under(store)))
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
-        if arguments.json:
+        if as_json:
             batches = [_as_json(each) for each in listed]
             output.print_json({"output": store.address, "batches": batches, "error": None})
         else:

@@ -2,133 +2,172 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
+from cyclopts import CoercionError, Token
 from pydantic import ValidationError
 
 from prefect_imagine.batches.options import Timing
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
+from prefect_imagine.providers.models import Capabilities
+from prefect_imagine.providers.names import nearest
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.providers.registry import provider_names
+from prefect_imagine.providers.registry import provider_names, providers_with, spec_of
+
+Value = TypeVar("Value")
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str], object]:
-    def convert(text: str) -> object:
-        try:
-            return check(text)
-        except (ConfigurationError, ValueError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+def one(read: Callable[[str], Value]) -> Callable[[object, Sequence[Token]], Value]:
+    """Converts what is given for an option with one value."""
+
+    def convert(_type: object, tokens: Sequence[Token]) -> Value:
+        return _checked(read, tokens[-1])
 
     return convert
 
 
-def provider_of(providers: Sequence[str], what: str) -> Callable[[str], object]:
-    """Reads a provider's name, of those that can do something."""
+def each(read: Callable[[str], Value]) -> Callable[[object, Sequence[Token]], tuple[Value, ...]]:
+    """Converts what is given for an option that may be repeated."""
+
+    def convert(_type: object, tokens: Sequence[Token]) -> tuple[Value, ...]:
+        return tuple(_checked(read, token) for token in tokens)
+
+    return convert
+
+
+def _checked(read: Callable[[str], Value], token: Token) -> Value:
+    try:
+        return read(token.value)
+    except (ConfigurationError, ValueError) as error:
+        raise CoercionError(msg=str(error), token=token) from error
+
+
+def one_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
+    """Reads one of these names."""
 
     def read(text: str) -> str:
-        if text in providers:
-            return text
-        allowed = f"allowed: {', '.join(providers)}"
-        if text in provider_names():
-            raise ConfigurationError(f"{text} does not {what}; {allowed}")
-        raise ConfigurationError(f"there is no provider {text!r}; {allowed}")
+        if text not in names:
+            raise ConfigurationError(f"there is no {what} {text!r}; {nearest(text, names)}")
+        return text
 
-    return _checked(read)
+    return read
 
 
-def _split_provider(text: str) -> tuple[str, str]:
-    provider, _, value = text.partition("=")
-    if not value or provider not in provider_names():
+def provider(text: str) -> str:
+    """The name of a provider."""
+    return spec_of(text).name
+
+
+def provider_with(able: Callable[[Capabilities], bool], what: str) -> Callable[[str], str]:
+    """Reads the name of a provider, of those that can do something."""
+
+    def read(text: str) -> str:
+        names = providers_with(able)
+        if spec_of(text, names).name not in names:
+            raise ConfigurationError(f"{text} does not {what}; allowed: {', '.join(names)}")
+        return text
+
+    return read
+
+
+def prompts(text: str) -> str:
+    """Where prompts are; `-`, for standard input, is the only such name that begins with a dash."""
+    if text.startswith("-") and text != "-":
+        raise ConfigurationError(f"there is no option {text}")
+    return text
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`PROVIDER=VALUE`."""
+    name, _, value = text.partition("=")
+    if not value or name not in provider_names():
         raise ConfigurationError(f"{text!r} must be PROVIDER=VALUE with one of {', '.join(provider_names())}")
-    return provider, value
+    return name, value
 
 
-def _read_price(text: str) -> tuple[str, PriceList]:
+def price(text: str) -> tuple[str, PriceList]:
+    """`PROVIDER=CREDITS`, or `PROVIDER:MODEL=CREDITS`."""
     name, mark, value = text.rpartition("=")
     provider, _, model = name.partition(":")
-    _split_provider(f"{provider}{mark}{value}")
-    amount = _read_amount(value)
-    return provider, PriceList(models={model: amount}) if model else PriceList(default=amount)
+    pair(f"{provider}{mark}{value}")
+    credits = amount(value)
+    return provider, PriceList(models={model: credits}) if model else PriceList(default=credits)
 
 
-def _read_rate(text: str) -> tuple[str, str]:
-    provider, value = _split_provider(text)
+def rate(text: str) -> tuple[str, str]:
+    """`PROVIDER=REQUESTS/TIME`."""
+    name, value = pair(text)
     Rate.parse(value)
-    return provider, value
+    return name, value
 
 
-def _read_amount(text: str) -> int | float:
-    amount = credits_or_none(text)
-    if amount is None or amount < 0:
+def limit(text: str) -> tuple[str | None, Rate]:
+    """`REQUESTS/TIME`, with or without a provider before it."""
+    if "=" not in text:
+        return None, Rate.parse(text)
+    name, value = pair(text)
+    return name, Rate.parse(value)
+
+
+def amount(text: str) -> int | float:
+    """A number of credits."""
+    credits = credits_or_none(text)
+    if credits is None or credits < 0:
         raise ConfigurationError(f"{text!r} is no number of credits")
-    return amount
+    return credits
 
 
-def _read_count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
     if not text.isdigit():
         raise ConfigurationError(f"{text!r} is no count")
     return int(text)
 
 
-def _read_positive(text: str) -> int:
-    count = _read_count(text)
-    if count < 1:
+def positive(text: str) -> int:
+    """A whole number, 1 or more."""
+    number = count(text)
+    if number < 1:
         raise ConfigurationError(f"{text!r} is no count: give 1 or more")
-    return count
+    return number
 
 
-def _read_minutes(text: str) -> timedelta:
-    return timedelta(minutes=_read_time(text, "minutes"))
+def minutes(text: str) -> timedelta:
+    """A time in minutes."""
+    return timedelta(minutes=_time(text, "minutes"))
 
 
-def _read_refresh(text: str) -> float:
+def refresh(text: str) -> float:
+    """The seconds between two looks at a batch."""
     try:
-        return _read_time(text, "seconds")
+        return _time(text, "seconds")
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}; BATCH goes before --watch") from error
 
 
-def _read_time(text: str, unit: str) -> float:
+def _time(text: str, unit: str) -> float:
     amount = credits_or_none(text)
     if amount is None or not 0 < amount <= 1_000_000:
         raise ConfigurationError(f"{text!r} is no number of {unit}")
     return float(amount)
 
 
-def _read_limit(text: str) -> tuple[str | None, Rate]:
-    if "=" not in text:
-        return None, Rate.parse(text)
-    provider, value = _split_provider(text)
-    return provider, Rate.parse(value)
-
-
-def _read_port(text: str) -> int:
+def port(text: str) -> int:
+    """A TCP port; 0 for a free one."""
     if not text.isdigit() or int(text) > 65535:
         raise ConfigurationError(f"{text!r} is no port")
     return int(text)
 
 
-def _read_timing(text: str) -> dict[str, float]:
+def timing(text: str) -> Timing:
+    """Seconds by name, such as `deadline=60,settle=5`."""
     pairs = [part.partition("=") for part in text.split(",")]
     try:
-        return Timing.model_validate({name: value for name, _, value in pairs}).model_dump(exclude_unset=True)
+        return Timing.model_validate({name: value for name, _, value in pairs})
     except ValidationError as error:
         names = ", ".join(Timing.model_fields)
         raise ConfigurationError(f"{text!r} must be name=seconds,… with names of {names}") from error
-
-
-price = _checked(_read_price)
-rate = _checked(_read_rate)
-pair = _checked(_split_provider)
-amount = _checked(_read_amount)
-count = _checked(_read_count)
-port = _checked(_read_port)
-timing = _checked(_read_timing)
-positive = _checked(_read_positive)
-minutes = _checked(_read_minutes)
-refresh = _checked(_read_refresh)
-limit = _checked(_read_limit)

@@ -61,12 +61,16 @@ def all_specs() -> tuple[ProviderSpec, ...]:
     return tuple(_registered.values())
 
 
-def spec_of(name: str) -> ProviderSpec:
-    """A provider by its name. Raises `ConfigurationError`, with the names that come closest."""
+def spec_of(name: str, offered: Iterable[str] | None = None) -> ProviderSpec:
+    """A provider by its name.
+
+    Raises:
+        ConfigurationError: there is none; the message has the names that come closest, of those `offered`.
+    """
     if name not in _registered:
         _load_plug_ins()
     if name not in _registered:
-        raise ConfigurationError(f"there is no provider {name!r}; {nearest(name, _registered)}")
+        raise ConfigurationError(f"there is no provider {name!r}; {nearest(name, offered or _registered)}")
     return _registered[name]
 
 

@@ -62,7 +62,7 @@ def test_help_fits_a_terminal(bare_shell: Shell, command: tuple[str, ...]) -> No
     assert ended.stdout.startswith("usage: prefect-imagine")
     assert max(map(len, ended.stdout.splitlines())) <= 80
     if not command:
-        assert all(f"\n    {name}" in ended.stdout for name in COMMANDS)
+        assert all(f"\n  {name} " in ended.stdout for name in COMMANDS)
         assert "exit codes:\n  0 all stored " in ended.stdout
     examples = ended.stdout.partition("\nexamples:\n")[2].partition("\n\n")[0].splitlines()
     assert len(examples) >= 2
