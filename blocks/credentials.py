@@ -19,7 +19,7 @@ from prefect_imagine.providers.spec import Account
 _HOME = "https://github.com/prefect-imagine/prefect-imagine"
 _LOGOS = "https://raw.githubusercontent.com/prefect-imagine/prefect-imagine/main/docs/logos"
 _PRICES = "Credits per generation, where they differ from what the provider lists or where it lists none."
-_RATE = "Requests to keep below, such as 60/10s, where the provider's answers tell no limit."
+_RATE = "Requests to keep below, such as 60/10s, where the provider's answers name no limit."
 
 
 def _base_url(provider: str) -> Any:

@@ -13,7 +13,7 @@ from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
-from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits, told
+from prefect_imagine.tasks.credit_report import TREND_DAYS, described, publish_credits
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import planned_time
@@ -51,4 +51,4 @@ async def credit_report(
     known = {each.provider: each.balance for each in balances if each.balance is not None}
     announce_low_credits(known, low_credits)
     await publish_credits(ledger, balances, today.date())
-    return Completed(message=f"{told(ledger)} since {ledger.first}")
+    return Completed(message=f"{described(ledger)} since {ledger.first}")

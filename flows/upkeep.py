@@ -115,5 +115,5 @@ async def cancel_batch(
                     stopped = [await cancel_jobs(store, each, find) for each in wanted]
         except ImagineError as error:
             return Failed(message=str(error), data=error)
-    told = [f"{summary.batch_id}: {_standing(summary)}" for summary, _ in stopped]
-    return Completed(message="; ".join(told) or "no batch is being run")
+    lines = [f"{summary.batch_id}: {_standing(summary)}" for summary, _ in stopped]
+    return Completed(message="; ".join(lines) or "no batch is being run")

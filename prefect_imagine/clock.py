@@ -63,7 +63,7 @@ class ProviderClock:
         return self._offset is not None
 
     def now(self) -> datetime:
-        """The provider's now; this machine's, before the provider has told its own."""
+        """The provider's now; this machine's, before the provider has reported its own."""
         if self._offset is None:
             return utc_now()
         return datetime.fromtimestamp(0, UTC) + timedelta(seconds=boot_seconds() + self._offset)

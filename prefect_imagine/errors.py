@@ -190,8 +190,8 @@ class CreateGenerationsError(ImagineError):
     """
 
     def __init__(self, created: Sequence[Generation | None], errors: Sequence[ImagineError]) -> None:
-        told = "; ".join(dict.fromkeys(str(error) for error in errors))
-        super().__init__(f"{len(errors)} of {len(created)} generations were not created: {told}")
+        reasons = "; ".join(dict.fromkeys(str(error) for error in errors))
+        super().__init__(f"{len(errors)} of {len(created)} generations were not created: {reasons}")
         self.created = tuple(created)
         self.errors = tuple(errors)
 

@@ -81,7 +81,7 @@ async def _read(account: Account) -> AccountBalance:
     client = open_client(account)
     try:
         if not client.capabilities.balance:
-            return AccountBalance(account.provider, None, "the provider tells none")
+            return AccountBalance(account.provider, None, "the provider reports none")
         return AccountBalance(account.provider, await client.balance())
     except ProviderError as error:
         return AccountBalance(account.provider, None, str(error))

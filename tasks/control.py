@@ -1,4 +1,4 @@
-"""What people do to a flow run while it runs: Prefect tells its process of none of it, so the run asks."""
+"""What people do to a flow run while it runs: Prefect informs its process of none of it, so the run asks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Control:
     """What was done to a flow run from outside.
 
     Attributes:
-        cancelled: whether it was told to terminate because somebody has cancelled it.
+        cancelled: whether it has to terminate because somebody has cancelled it.
         suspended: the state that it was suspended with; the process has to end without another one.
         gone: whether the flow run was deleted, so that nothing can be recorded about it any more.
     """

@@ -81,8 +81,8 @@ def _completed(
 ) -> GenerationRequest:
     problems = client.problems(request, models)
     if problems:
-        told = "; ".join(f"{column}: {message}" for column, message in problems)
-        raise ConfigurationError(f"{request.provider} would refuse {request.prompt[:60]!r}: {told}")
+        listed = "; ".join(f"{column}: {message}" for column, message in problems)
+        raise ConfigurationError(f"{request.provider} would refuse {request.prompt[:60]!r}: {listed}")
     return client.completed(request, models)
 
 

@@ -35,7 +35,7 @@ async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], to
         await publish_table(table(lines), key=key, description=f"Credits a day since {ledger.first}, {what}.")
 
 
-def told(ledger: Ledger) -> str:
+def described(ledger: Ledger) -> str:
     """How many batches a ledger covers."""
     return "1 batch" if ledger.batches == 1 else f"{ledger.batches} batches"
 
@@ -52,7 +52,7 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
         [
             "# Credits",
             f"From {ledger.first} to {today}.",
-            f"{told(ledger)}. Charged: as the provider said. Estimated: by a price list, where it "
+            f"{described(ledger)}. Charged: as the provider said. Estimated: by a price list, where it "
             "is silent. Possible: creates whose fate is unknown.",
             "## Left",
             *_rows(("provider", "credits", "charged a day", "lasts"), _left(ledger, balances, today)),

@@ -15,7 +15,7 @@ from prefect_imagine.tasks.retries import READS
 
 @task(name="get-balance", **READS)
 async def get_balance(provider: str, credentials: Credentials = None) -> Balance:
-    """Credits left on an account. Raises `UnsupportedOperationError` where the provider tells none."""
+    """Credits left on an account. Raises `UnsupportedOperationError` where the provider reports none."""
     async with open_clients([provider], credentials) as clients:
         return await clients[provider].balance()
 

@@ -31,7 +31,7 @@ async def poll_generations(
 ) -> list[Generation]:
     """Wait until all have ended, looking at all of a provider's together; returns them in the same order.
 
-    Failed ones are returned like the others: `status` tells.
+    Failed ones are returned like the others: see their `status`.
 
     Raises:
         GenerationTimeoutError: some had not ended after `timeout_seconds`. They go on at the provider.

@@ -138,7 +138,7 @@ class PrefectSharedLimit:
         return self._slots
 
     async def _try(self, client: PrefectClient, slots: Slots) -> float:
-        """Take a block if there is one, else tell in how many seconds there will be.
+        """Take a block if there is one, else return in how many seconds there will be.
 
         Prefect is not asked for slots before it has them: a refusal restarts the decay of those in use.
         """

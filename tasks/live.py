@@ -27,12 +27,12 @@ LAST_SECONDS = 60.0
 STOPPED_SECONDS = 10.0
 RATE_SECONDS = 120.0
 MOST_EVENTS = 500
-"""Failures of one run that are told one by one; Prefect drops what comes too fast for it."""
+"""Failures of one run that are announced one by one; Prefect drops what comes too fast for it."""
 
 
 @asynccontextmanager
 async def watched(session: Session) -> AsyncIterator[None]:
-    """Keep the progress artifact of a run up to date, and tell its failures, while the context lasts.
+    """Keep the progress artifact of a run up to date, and announce its failures, while the context lasts.
 
     Looks every five seconds, whatever the size of the batch. Prefect being away never stops a batch.
     """
@@ -114,9 +114,9 @@ def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = F
     ended."""
     left = now.total - _done(now)
     counts = {"under way": now.running, "failed": now.failed, "unknown": now.unknown, "left": left}
-    told = [f"{count} {name}" for name, count in counts.items() if count]
+    others = [f"{count} {name}" for name, count in counts.items() if count]
     lines = [
-        f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in told)}",
+        f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in others)}",
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
     if ended:

@@ -65,5 +65,5 @@ def run_name() -> str:
         options = BatchOptions.model_validate(given.get("options") or {})
         named = fill_id(options.batch_id or "", planned_time(given.get("time_zone") or "UTC"))
         return f"generate {named or flow_run.id}"
-    except ConfigurationError:  # which the flow itself tells
+    except ConfigurationError:  # which the flow itself reports
         return f"generate {flow_run.id}"

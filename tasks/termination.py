@@ -1,4 +1,4 @@
-"""A flow run that is told to terminate: its worker gives it some seconds, in which it closes its books."""
+"""A flow run that has to terminate: its worker gives it some seconds, in which it closes its books."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Termination:
 
 
 async def terminate(control: Control) -> None:
-    """End a session that was told to terminate, once its books are closed: as what was done to the flow run.
+    """End a session that has to terminate, once its books are closed: as what was done to the flow run.
 
     Where nothing was done to it, whoever sent the signal wants the process to end, and it does: Prefect gets
     the signal, and reports the run as crashed, so that it is resumed elsewhere. While the server cannot be
@@ -64,7 +64,7 @@ def _end_as(state: State | None, control: Control) -> None:
 
 
 async def _present_state(run_id: UUID) -> State | None:
-    """The flow run's state, as soon as the server tells it. Raises `ObjectNotFound`."""
+    """The flow run's state, as soon as the server reports it. Raises `ObjectNotFound`."""
     while True:
         try:
             async with get_client() as client:

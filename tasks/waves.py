@@ -56,7 +56,7 @@ class PrefectStages:
     async def create(self, provider: str, items: list[int]) -> None:
         """A wave of creates as a task run."""
         if self._run.session.stopped.is_set():
-            return  # it would create nothing, and only tell Prefect so
+            return  # it would create nothing, and only report that to Prefect
         await self._executed(create_wave(self._batch, provider, items, self._title(items)))
 
     async def poll(self, provider: str) -> None:

@@ -21,7 +21,7 @@ _TRIES = 50
 
 
 class Command(Frozen):
-    """What a run was told, when and from where."""
+    """A command to a run, when it was given and from where."""
 
     kind: str
     at: datetime

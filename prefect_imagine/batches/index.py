@@ -26,7 +26,7 @@ def batches_under(store: Store, since: float | None = None) -> Iterator[str]:
 
 
 def standings_under(store: Store, since: float | None = None) -> Iterator[tuple[Plan, BatchState]]:
-    """Plan and state of those batches, one after the other; a damaged one is told and left out. Raises
+    """Plan and state of those batches, one after the other; a damaged one is reported and left out. Raises
     `StoreError` where the store itself fails."""
     for batch_id in batches_under(store, since):
         try:

@@ -59,7 +59,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class _Look:
-    """A lease as it stood when it was looked at; `age` is told by the store's clock."""
+    """A lease as it stood when it was looked at; `age` is by the store's clock."""
 
     holder: LeaseRecord | None
     version: str | None
@@ -73,13 +73,13 @@ class _Look:
 
 
 def who_runs(store: Store, batch_id: str) -> Runner | None:
-    """Who runs a batch at this moment, as far as its lease tells; `None` for nobody. Raises `StoreError`."""
+    """Who runs a batch at this moment, as far as its lease shows; `None` for nobody. Raises `StoreError`."""
 
     def clock() -> float:
         try:
             return store.now()
         except StoreError:
-            return time.time()  # a folder that may only be read tells no time
+            return time.time()  # a folder that may only be read has no time
 
     look = _look(store, _key(batch_id), clock)
     if look.holder is None or look.free:

@@ -23,7 +23,7 @@ class BatchOptions(Frozen):
         max_credits: stop creating before the batch costs more credits than this.
         max_credits_by_provider: the same for single providers, by name.
         allowed_failures: how many items may fail before the flow run counts as failed.
-        prices: credits a generation by provider, as a `PriceList`, where the provider tells none.
+        prices: credits a generation by provider, as a `PriceList`, where the provider names none.
         rates: requests to keep below by provider, such as `60/10s`; the provider's own headers win.
         retry_failed: create again what the provider failed or refused; costs again.
         recreate_unknown: create again items of unknown fate; they may be paid twice.
@@ -51,7 +51,7 @@ class BatchOptions(Frozen):
     prices: dict[str, PriceList] = Field(
         default_factory=dict,
         description=(
-            "Credits per generation, by provider, where the provider tells none, such as "
+            "Credits per generation, by provider, where the provider names none, such as "
             '{"blockadelabs": {"default": 1}}.'
         ),
     )

@@ -1,4 +1,4 @@
-"""Who a process is, so that another one can tell whether it still lives."""
+"""Who a process is, so that another one can find out whether it still lives."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def host_name() -> str:
 @cache
 def boot_id() -> str:
     """Names this boot of this host and its process namespace: a container's pids mean nothing outside it.
-    Empty where the system does not tell."""
+    Empty where the system does not show it."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}:{os.readlink('/proc/self/ns/pid')}"

@@ -39,7 +39,7 @@ class ItemRecord(Frozen):
 
 class Intent(ItemRecord):
     """A create is about to be sent. `provider_at` is the provider's clock; `boot` and `boot_at` (seconds)
-    tell processes of the same machine, while it runs, how long ago this was."""
+    show processes of the same machine, while it runs, how long ago this was."""
 
     kind: Literal["intent"] = "intent"
     attempt: int
@@ -92,7 +92,7 @@ class Absent(ItemRecord):
 
 
 class Unknown(ItemRecord):
-    """Whether the create was accepted cannot be found out. Never sent again unless told to."""
+    """Whether the create was accepted cannot be found out. Never sent again unless a person asks for it."""
 
     kind: Literal["unknown"] = "unknown"
     attempt: int
@@ -130,7 +130,7 @@ class Failed(ItemRecord):
 
 
 class Retry(ItemRecord):
-    """A person wants a failed or unknown item created again. `asked_by`: the run that was told to."""
+    """A person wants a failed or unknown item created again. `asked_by`: the run that they started."""
 
     kind: Literal["retry"] = "retry"
     asked_by: str = ""

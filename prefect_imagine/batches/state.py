@@ -61,7 +61,7 @@ class ItemState:
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
-        retried_by: the run that was last told to create it again.
+        retried_by: the run that last had to create it again.
     """
 
     phase: Phase = Phase.PLANNED
@@ -175,7 +175,7 @@ def _(record: Unknown, item: ItemState) -> ItemState:
 def _(record: Finished, item: ItemState) -> ItemState:
     done = record.status is GenerationStatus.SUCCEEDED
     known = next((charge for charge in item.charges if charge.id == record.id), Charge(record.id))
-    told = record.credits if record.credits is not None else known.credits
+    reported = record.credits if record.credits is not None else known.credits
     return replace(
         item,
         phase=Phase.FINISHED if done else Phase.FAILED,
@@ -185,7 +185,7 @@ def _(record: Finished, item: ItemState) -> ItemState:
         error=record.message,
         created_at=record.created_at or item.created_at,
         finished_at=record.finished_at or record.at,
-    ).charged(Charge(record.id, told, record.refund))
+    ).charged(Charge(record.id, reported, record.refund))
 
 
 @_apply.register

@@ -124,7 +124,7 @@ def _refund_unknown(charge: Charge) -> bool:
 def make_usage(
     plan: Plan, state: BatchState, as_of: datetime, balances: Iterable[BalanceChange] = ()
 ) -> Usage:
-    """The bill of a batch as its journal tells it."""
+    """The bill of a batch by its journal."""
     costs = {item.index: item_cost(item, state[item.index]) for item in plan.items}
     tallies = {index: tally_of(state[index], cost) for index, cost in costs.items()}
 

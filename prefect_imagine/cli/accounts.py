@@ -27,7 +27,7 @@ def models(
 
 
 def balance(
-    provider: Annotated[str, provider_with(lambda able: able.balance, "tell a balance")],
+    provider: Annotated[str, provider_with(lambda able: able.balance, "report a balance")],
     /,
     *,
     credentials: Credentials = (),

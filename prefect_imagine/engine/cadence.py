@@ -46,7 +46,7 @@ class Cadence:
         """A job has been seen to have ended by now.
 
         Args:
-            lasted: seconds from its creation to its end, where the record tells both.
+            lasted: seconds from its creation to its end, where the record has both.
         """
         latencies = self._seen.setdefault((job.kind, job.model), deque(maxlen=50))
         by_now = boot_seconds() - job.since

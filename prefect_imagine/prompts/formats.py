@@ -41,7 +41,7 @@ class Problems:
 
 
 def format_of(name: str) -> str:
-    """The format that a file's name tells. Raises `PromptFileError`."""
+    """The format by a file's name. Raises `PromptFileError`."""
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     known = {"yml": "yaml", "ndjson": "jsonl", "text": "txt"}.get(extension, extension)
     if known not in FORMATS:

@@ -44,7 +44,7 @@ def _read_object(source: str) -> bytes:
         try:
             known = store.head(name)
             _check_size(known.size if known else 0, source)
-            data = store.read(name)  # which tells a bucket that is not there from an object that is not
+            data = store.read(name)  # which distinguishes a missing bucket from a missing object
         except StoreError as error:
             raise ConfigurationError(f"{source} cannot be read: {error}") from error
     if data is None:

@@ -120,7 +120,7 @@ class BaseClient:
 
     async def balance(self) -> Balance:
         """Not offered."""
-        self._unsupported("tell a balance")
+        self._unsupported("report a balance")
 
     async def packages(self) -> tuple[Package, ...]:
         """Not offered."""
@@ -132,7 +132,7 @@ class BaseClient:
 
     async def status(self) -> ServiceStatus:
         """Not offered."""
-        self._unsupported("tell its service status")
+        self._unsupported("report its service status")
 
     def media_headers(self) -> dict[str, str]:
         """Media need no credentials."""

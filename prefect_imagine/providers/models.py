@@ -165,7 +165,7 @@ class Generation(Frozen):
 
     @property
     def lasted(self) -> float | None:
-        """Seconds from creation to end, where the record tells both."""
+        """Seconds from creation to end, where the record has both."""
         if self.created_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.created_at).total_seconds()

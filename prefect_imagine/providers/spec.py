@@ -109,7 +109,7 @@ class Account:
         key: the API key or token; `None` where email and password are used.
         base_url: the address where it is another than the provider's own.
         prices: the user's own price list; beats what the provider lists.
-        rate: a rate to keep where the provider's headers tell none.
+        rate: a rate to keep where the provider's headers name none.
     """
 
     spec: ProviderSpec

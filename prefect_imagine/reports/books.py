@@ -1,4 +1,4 @@
-"""What a batch has come to, told from its store alone, and its books written beside it."""
+"""What a batch has come to, by its store alone, and its books written beside it."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Chart:
 
     @property
     def readings(self) -> dict[str, Any]:
-        """What the page's script tells of a column; times in epoch milliseconds."""
+        """What the page's script shows of a column; times in epoch milliseconds."""
         return {
             "begun": round(self.begun.timestamp() * 1000),
             "ended": round(self.ended.timestamp() * 1000),

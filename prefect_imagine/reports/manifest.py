@@ -45,7 +45,7 @@ def manifest_key(batch_id: str) -> str:
 
 
 def make_manifest(plan: Plan, state: BatchState) -> list[ManifestItem]:
-    """The manifest as plan and journal tell it."""
+    """The manifest by plan and journal."""
     return [
         ManifestItem(
             index=item.index,

@@ -198,7 +198,7 @@ class FolderStore:
         try:
             return next(self._walk(below, "", ""), None) is not None
         except StoreError:
-            return True  # it may: whoever reads it is told why it cannot be read
+            return True  # it may: whoever reads it gets the reason why it cannot be read
 
     def _walk(self, below: str, prefix: str, after: str) -> Iterator[StoredObject]:
         for name, is_folder in self._entries(below):

@@ -61,7 +61,7 @@ def _check_races(store: Store) -> None:
 
 
 def _race(store: Store, pool: DaemonPool) -> int:
-    """How many of several writers of one new key are told that they wrote it."""
+    """How many of several writers of one new key get the answer that they wrote it."""
     key = f".check-{secrets.token_hex(8)}"
     gate = threading.Barrier(RACERS)
 

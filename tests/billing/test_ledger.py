@@ -81,11 +81,11 @@ def test_the_page_tells_what_is_left_and_how_long_it_lasts() -> None:
         ledger.add(*_batch(f"b{day}", ("<b>|`x`", _stored(_at(day), 10))))
     balances = [
         AccountBalance("imaginelab", Balance(provider="imaginelab", credits=100)),
-        AccountBalance("imagineapi", None, "the provider tells none"),
+        AccountBalance("imagineapi", None, "the provider reports none"),
     ]
     page = render(ledger, balances, TODAY)
     assert "| imaginelab | 100 | 10.0 | 10 days |" in page
-    assert "| imagineapi | the provider tells none |" in page
+    assert "| imagineapi | the provider reports none |" in page
     assert "| imaginelab | charged | 10 | 70 | 0 | 70 | ▁▁▁▁▁▁▁███████ |" in page
     assert "team=\\<b\\>\\|\\`x\\`" in page
 

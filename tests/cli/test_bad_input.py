@@ -95,7 +95,7 @@ def prompts(bare_shell: Shell) -> Path:
         (["reconcile", "nothing-here"], "there is no batch"),
         (["models", "dalle"], "there is no provider 'dalle'; allowed: imaginelab, "),
         (["models", "imagineapi"], "imagineapi does not list models; allowed: imaginelab, blockadelabs, "),
-        (["balance", "blockadelabs"], "blockadelabs does not tell a balance; allowed: imaginelab (see "),
+        (["balance", "blockadelabs"], "blockadelabs does not report a balance; allowed: imaginelab (see "),
     ],
     ids=" ".join,
 )

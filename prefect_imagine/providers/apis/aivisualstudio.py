@@ -78,7 +78,7 @@ def read_error(status: int, body: Any) -> ErrorDetail | None:
     """`{"error": {"code", "message", "details"}}` (page: Error Handling)."""
     error = body.get("error") if isinstance(body, dict) else None
     if status < 400 and wire.holds_record(body, "data", "generation"):
-        return None  # a failed generation's record tells its own error
+        return None  # a failed generation's record reports its own error
     if isinstance(error, dict):
         code = wire.text_or_none(error.get("code"))
         return ErrorDetail(str(error.get("message") or code or f"HTTP {status}"), code)

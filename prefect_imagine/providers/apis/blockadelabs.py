@@ -88,7 +88,7 @@ class BlockadeLabsClient(BaseClient):
 
     def completed(self, request: GenerationRequest, models: Collection[ModelInfo]) -> GenerationRequest:
         """The request with its generator, and with a seed of its own in place of none or a random one: the
-        history echoes it, so that a create whose answer was lost can be told from any other."""
+        history echoes it, so that a create whose answer was lost can be distinguished from any other."""
         request = super().completed(request, models)
         chosen = request.settings.get("seed") not in (None, *RANDOM_SEEDS)
         if chosen or "seed" not in _parameters(request, models):
@@ -176,12 +176,12 @@ class BlockadeLabsClient(BaseClient):
         async def read(number: int, offset: int) -> Slice:
             body = await self.page_size.ask(lambda limit: ask(limit, number))
             records = wire.records_of(PROVIDER, body, *_LISTS)
-            told = wire.beside_list(body, *_LISTS)
-            more = told.get("has_more")
+            beside = wire.beside_list(body, *_LISTS)
+            more = beside.get("has_more")
             rows = [self._generation(record) for record in records]
             return Slice(
                 rows,
-                count(wire.first(told, "totalCount", "total", "count")),
+                count(wire.first(beside, "totalCount", "total", "count")),
                 more if isinstance(more, bool) else None,
             )
 

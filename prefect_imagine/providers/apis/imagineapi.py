@@ -232,7 +232,7 @@ class ImagineAPIClient(BaseClient):
 
     def _may_reject_ref(self, error: ProviderError) -> bool:
         """Whether a 403 to a create with `ref`, which names no field, may be about it: so Directus 10 answers
-        where a role may not create that field. A create without it tells."""
+        where a role may not create that field. A create without it shows which."""
         forbidden = isinstance(error, AuthenticationError) and _is_forbidden(error)
         return forbidden and self._takes_ref is not True
 
@@ -272,7 +272,7 @@ def _is_forbidden(error: AuthenticationError) -> bool:
 
 
 def _refuse(error: AuthenticationError) -> NoReturn:
-    """Raise what a refused read means: Directus does not tell what is not there from what is hidden."""
+    """Raise what a refused read means: Directus answers alike for what is missing and what is hidden."""
     if not _is_forbidden(error):
         raise error
     raise NotFoundError(str(error), provider=PROVIDER, status_code=403, code=error.code) from error

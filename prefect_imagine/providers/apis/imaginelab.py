@@ -70,8 +70,8 @@ def read_error(status: int, body: Any) -> ErrorDetail | None:
     detail = wire.first(body, "detail", "error", "message") if isinstance(body, dict) else None
     if isinstance(detail, list):
         fields = any(isinstance(entry, dict) and entry.get("loc") for entry in detail)
-        told = "; ".join(_entry(entry) for entry in detail)
-        return ErrorDetail(told, names_fields=fields) if told else None
+        message = "; ".join(_entry(entry) for entry in detail)
+        return ErrorDetail(message, names_fields=fields) if message else None
     if isinstance(detail, dict):
         message = wire.first(detail, "message", "msg", "error") or str(detail)
         return ErrorDetail(str(message), wire.text_or_none(detail.get("code")))
@@ -108,9 +108,9 @@ class ImagineLabClient(BaseClient):
         """An unknown model, or none where none can be chosen. Settings are the models' own: not checked."""
         found = kind_problems(request, self.capabilities) + model_problems(request, models)
         if request.model is None and self.default_model(request.kind, models) is None:
-            told = f"imaginelab lists none for {request.kind}"
+            unlisted = f"imaginelab lists none for {request.kind}"
             unread = "imaginelab's list of them could not be read"
-            found.append(("model", f"name a model: {told if models else unread}"))
+            found.append(("model", f"name a model: {unlisted if models else unread}"))
         return found
 
     async def create(
@@ -176,7 +176,7 @@ class ImagineLabClient(BaseClient):
         amounts = (credits_or_none(wallet.get(name)) for name in _BALANCE_NAMES)
         amount = next((each for each in amounts if each is not None), None)
         if amount is None:
-            raise UnexpectedResponseError(f"{PROVIDER}: the wallet tells no balance", provider=PROVIDER)
+            raise UnexpectedResponseError(f"{PROVIDER}: the wallet shows no balance", provider=PROVIDER)
         return Balance(provider=PROVIDER, credits=amount)
 
     async def packages(self) -> tuple[Package, ...]:

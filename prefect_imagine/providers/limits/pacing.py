@@ -27,7 +27,7 @@ _ALONE_SECONDS = 10.0
 
 
 class Priority(StrEnum):
-    """Reads go before creates: one list answer tells of a hundred jobs."""
+    """Reads go before creates: one list answer shows a hundred jobs."""
 
     READ = "read"
     CREATE = "create"
@@ -155,8 +155,8 @@ class Pacer:
 
     Args:
         cell: where the pace is kept.
-        rate: a rate to keep where the provider's headers tell none.
-        shared: an additional limit over all machines; asked only while no headers tell the truth.
+        rate: a rate to keep where the provider's headers name none.
+        shared: an additional limit over all machines; asked only while no headers set the pace.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Pacer:
 
     @property
     def led_by_headers(self) -> bool:
-        """Whether the provider's own headers tell the pace."""
+        """Whether the provider's own headers set the pace."""
         return self._cell.update(lambda pace: (pace, pace.by_headers))
 
     @property
@@ -230,14 +230,14 @@ class Pacer:
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Learn from the answer that came for a permit."""
-        told = RateHeaders.of(headers, time.time())
+        reported = RateHeaders.of(headers, time.time())
         now = boot_seconds()
         # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
-        if status == 429 and not (told.remaining and told.retry_after is None):
-            self._change(lambda pace: rates.refused(pace, now, told, permit.granted_at))
+        if status == 429 and not (reported.remaining and reported.retry_after is None):
+            self._change(lambda pace: rates.refused(pace, now, reported, permit.granted_at))
         else:
             created = status < 300 and permit.priority is Priority.CREATE
-            self._change(lambda pace: rates.answered(pace, now, told, created=created))
+            self._change(lambda pace: rates.answered(pace, now, reported, created=created))
 
     def undo_backoff(self) -> None:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
@@ -250,10 +250,10 @@ class Pacer:
             sent_at: boot clock of the moment when it was sent.
             retry_after: seconds to wait, where the server says so.
         """
-        told = RateHeaders(retry_after=retry_after)
+        reported = RateHeaders(retry_after=retry_after)
         now = boot_seconds()
         self._change(
-            lambda pace: rates.refused(replace(pace, in_flight=pace.in_flight + 1), now, told, sent_at)
+            lambda pace: rates.refused(replace(pace, in_flight=pace.in_flight + 1), now, reported, sent_at)
         )
 
     def release(self, permit: Permit) -> None:

@@ -138,7 +138,7 @@ def reserve(pace: Pace, now: float, *, demand: int = 0) -> tuple[Pace, float]:
 
 
 def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
-    # Never before the reset as it was told first: `_follow` would take the new window for the old one.
+    # Never before the reset as it was reported first: `_follow` would take the new window for the old one.
     window_open = max(pace.reset_at, min(pace.window_reset, pace.reset_at + ROUNDING)) + SETTLE_AFTER_RESET
     if now >= window_open:
         return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
@@ -202,11 +202,11 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     first = granted_at >= pace.frozen_at
     freezes = pace.freezes + 1 if first else pace.freezes
     backoff = min(LONGEST_BACKOFF, 2.0 ** min(freezes - 1, 10)) * random.uniform(0.8, 1.2)
-    told = [wait for wait in (headers.retry_after, headers.reset_in) if wait is not None]
+    given = [wait for wait in (headers.retry_after, headers.reset_in) if wait is not None]
     own = backoff if first else 0.0
-    wait = min(LONGEST_FREEZE, max(told) + SETTLE_AFTER_RESET) if told else own
+    wait = min(LONGEST_FREEZE, max(given) + SETTLE_AFTER_RESET) if given else own
     if freezes > 1:
-        wait = max(wait, own)  # what was told was too short
+        wait = max(wait, own)  # what was given was too short
     pace = replace(
         _landed(pace),
         frozen_at=now if first else pace.frozen_at,
@@ -217,7 +217,7 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     )
     if headers.remaining is not None and headers.reset_in is not None:
         return replace(_follow(pace, now, replace(headers, remaining=0)), left=0)
-    if first and (not told or freezes > 1) and not pace.by_headers:
+    if first and (not given or freezes > 1) and not pace.by_headers:
         unslowed = pace.interval if pace.unslowed is None else pace.unslowed
         pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
     return pace

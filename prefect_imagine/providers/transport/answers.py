@@ -1,4 +1,4 @@
-"""What an answer says: its JSON, the failure that it tells, and whether nothing can have been accepted."""
+"""What an answer says: its JSON, the failure that it reports, and whether nothing can have been accepted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class FailureReader:
         self._at_capacity = at_capacity
 
     def __call__(self, response: httpx.Response) -> ProviderError | None:
-        """The failure that an answer tells; `None` for a success."""
+        """The failure that an answer reports; `None` for a success."""
         status = response.status_code
         detail = self._detail(response)
         if detail is None and status < 300:
@@ -95,9 +95,9 @@ class FailureReader:
         message = f"{self._provider}: {redacted(said.message, self._auth.secrets())}"
         error = kind(message, provider=self._provider, status_code=status, code=said.code)
         if isinstance(error, RateLimitedError):
-            told = RateHeaders.of(response.headers, time.time())
-            error.retry_after = told.retry_after
-            error.queue_full = full or (bool(told.remaining) and told.retry_after is None)
+            reported = RateHeaders.of(response.headers, time.time())
+            error.retry_after = reported.retry_after
+            error.queue_full = full or (bool(reported.remaining) and reported.retry_after is None)
         return error
 
     def refuses(self, response: httpx.Response, failure: ProviderError) -> bool:

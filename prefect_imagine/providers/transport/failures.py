@@ -42,7 +42,7 @@ class ErrorReader(Protocol):
         """The message and code of an error body, or `None` if this is not one."""
 
 
-# What an error's words blame. Those that blame the API, or tell that something has happened already, outweigh
+# What an error's words blame. Those that blame the API, or say that something has happened already, outweigh
 # all others: "invalid response from upstream" says nothing of the request, "already created" proves nothing.
 _ABOUT_A_FAILURE = re.compile(
     r"\b(internal|servers?|services?|upstream|backend|gateway|proxy|provider|database|storage|disk|connection"
@@ -131,7 +131,7 @@ def is_moderation(message: str) -> bool:
 
 
 def _by_words(words: str) -> type[ProviderError]:
-    """The error that nothing but its words, its code among them, tell."""
+    """The error that nothing but its words, its code among them, name."""
     said = _QUOTED.sub(" it ", words)  # what is quoted was sent, and may be any word
     if _TELLS_TO_WAIT.search(said) and not _HAPPENED.search(said):
         return RateLimitedError
@@ -184,7 +184,7 @@ def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
 
 
 def _contradicts(status: int, said: str) -> bool:
-    """Whether words tell of something that happened after the create was taken, whatever the status means."""
+    """Whether words report something that happened after the create was taken, whatever the status means."""
     if status != 429:  # of a rate, an API may say that it is busy and when to try again
         return _ABOUT_A_FAILURE.search(said) is not None
     return _HAPPENED.search(said) is not None or _FAILED_BEHIND.search(said) is not None

@@ -221,7 +221,7 @@ class Api:
         self.clock.learn(response.headers)
         failure = self._failure(response)
         if permit is not None:
-            # Some APIs tell a rate limit by their words or code, under another status.
+            # Some APIs report a rate limit by their words or code, under another status.
             status = 429 if isinstance(failure, RateLimitedError) else response.status_code
             self.pacer.answered(permit, status, response.headers)
         return response, failure
