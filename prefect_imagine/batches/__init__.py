@@ -1,1 +1,1 @@
-"""Batches as durable data, and the engine that runs them. Knows nothing of Prefect."""
+"""Batches as durable data: plan, journal, lease and control. Knows nothing of Prefect."""
