@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
-from prefect_imagine.backoff import backoff
+from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.clock import Deadline
 from prefect_imagine.errors import StoreError
 from prefect_imagine.threads import DaemonPool
@@ -19,18 +19,18 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLOSE_SECONDS = 3.0
-"""How long the end of a run waits for calls that are being made: S3's client alone may try for minutes."""
-
 
 class Blocking:
     """Threads for blocking calls. Two pools, so that a journal entry never waits behind large uploads.
 
     Args:
         patience: seconds for which a store may be gone before `StoreError` is raised.
+        transfers: outputs that are moved at once.
+        pauses: how long it waits before a call is made again, and in the end for those that are being made.
     """
 
-    def __init__(self, *, patience: float, transfers: int = 16) -> None:
+    def __init__(self, *, patience: float, transfers: int = 16, pauses: Pauses = PAUSES) -> None:
+        self.pauses = pauses
         self._patience = patience
         self._records = DaemonPool(4, "imagine-records")
         self._transfers = DaemonPool(transfers, "imagine-transfers")
@@ -49,7 +49,7 @@ class Blocking:
                 attempt += 1
                 if attempt == 1:
                     logger.warning("waiting for the store: %s", error)
-                await asyncio.sleep(backoff(min(attempt, 5)))
+                await asyncio.sleep(self.pauses.after_failure(min(attempt, 5)))
 
     async def once(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a small call, whatever comes of it, and behind no transfer."""
@@ -64,7 +64,7 @@ class Blocking:
         they hold neither the loop nor the process."""
         self.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(self.pauses.at_the_end):
                 running = map(asyncio.wrap_future, list(self._running))
                 await asyncio.gather(*running, return_exceptions=True)
         if self._running:

@@ -23,9 +23,22 @@ LINES = "application/jsonl"
 
 
 class Journal:
-    """The one writer of a batch's journal. `state` is changed only by what is durable."""
+    """The one writer of a batch's journal. `state` is changed only by what is durable.
 
-    def __init__(self, store: Store, blocking: Blocking, batch_id: str, token: str, reading: Reading) -> None:
+    Args:
+        snapshot_every: segments from one snapshot to the next.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blocking: Blocking,
+        batch_id: str,
+        token: str,
+        reading: Reading,
+        *,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
         self.state = reading.state
         self.damaged = tuple(reading.damaged)
         self._store = store
@@ -34,20 +47,29 @@ class Journal:
         self._token = token
         self._known = reading
         self._snapshot = reading.seq
+        self._snapshot_every = snapshot_every
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
 
     @classmethod
-    async def open(cls, store: Store, blocking: Blocking, batch_id: str, claim: Claim) -> Journal:
+    async def open(
+        cls,
+        store: Store,
+        blocking: Blocking,
+        batch_id: str,
+        claim: Claim,
+        *,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> Journal:
         """Read the journal and take the next place in its sequence with a claim.
 
         Raises `FencedError` if other processes keep taking that place.
         """
         for attempt in range(1, CLAIMS + 1):
             reading = await blocking(read_journal, store, batch_id)
-            journal = cls(store, blocking, batch_id, claim.owner, reading)
+            journal = cls(store, blocking, batch_id, claim.owner, reading, snapshot_every=snapshot_every)
             try:
                 await journal.append(claim)
             except FencedError:
@@ -78,7 +100,8 @@ class Journal:
 
     async def snapshot(self, *, force: bool = False) -> None:
         """Compact what is known, if enough has come since the last time."""
-        if self._broken is not None or (self._known.seq - self._snapshot < SNAPSHOT_EVERY and not force):
+        due = force or self._known.seq - self._snapshot >= self._snapshot_every
+        if self._broken is not None or not due:
             return
         if self.damaged and not force:
             return  # whoever creates next has to know it, and to write down what may have been lost

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefect_imagine.batches.blocking import CLOSE_SECONDS, Blocking
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
@@ -21,12 +21,25 @@ from prefect_imagine.stores import Store
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15.0
-RENEW_SECONDS = 5.0
-LOOK_SECONDS = 0.5
-LONGEST_WAIT = 24 * 3600.0
-"""For a batch that another process runs: none should last longer than its videos and its patience."""
-STUCK_SECONDS = 2 * LEASE_SECONDS
-"""For a lease that nobody renews and that cannot be taken all the same."""
+"""How long a lease holds others off that nobody renews: all processes and versions go by the same."""
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """What a process does when with a lease, in seconds.
+
+    Attributes:
+        renew: from one renewal by its holder to the next.
+        look: from one look of somebody who waits to the next, to begin with; later it is `renew`.
+        longest_wait: for a batch that another process runs: none should last longer than its videos and its
+            patience.
+        stuck: for a lease that nobody renews and that cannot be taken all the same.
+    """
+
+    renew: float = 5.0
+    look: float = 0.5
+    longest_wait: float = 24 * 3600.0
+    stuck: float = 2 * LEASE_SECONDS
 
 
 _held: set[str] = set()
@@ -120,8 +133,9 @@ def _look(store: Store, key: str, clock: Callable[[], float]) -> _Look:
 class _Waiting:
     """What somebody who waits for a lease has seen of it so far."""
 
-    def __init__(self, place: str, *, wait: bool) -> None:
+    def __init__(self, place: str, times: LeaseTimes, *, wait: bool) -> None:
         self._place = place
+        self._times = times
         self._wait = wait
         self._begun = boot_seconds()
         self._told = False
@@ -141,20 +155,21 @@ class _Waiting:
             self._check_holder(look.holder.owner, look, waited)
         self._check_movement(look)
         self._last = look
-        self._pause = LOOK_SECONDS if waited < LEASE_SECONDS else RENEW_SECONDS
+        self._pause = self._times.look if waited < LEASE_SECONDS else self._times.renew
         return self._pause
 
     def _check_holder(self, owner: ProcessIdentity, look: _Look, waited: float) -> None:
         # Of a process elsewhere one sees that it lives by its renewing the lease.
         renewed = self._last is not None and self._last.version not in (None, look.version)
-        if (owner.surely_running or renewed) and not (self._wait and waited < LONGEST_WAIT):
+        if (owner.surely_running or renewed) and not (self._wait and waited < self._times.longest_wait):
             raise BatchBusyError(
                 f"the batch is being run by process {owner.pid} on {owner.host}: "
                 "wait for it to end, or run again with --wait"
             )
         if not self._told:
             self._told = True
-            most = f"{LONGEST_WAIT / 3600:.0f} hours" if self._wait else f"{LEASE_SECONDS:.0f} seconds"
+            hours = self._times.longest_wait / 3600
+            most = f"{hours:.0f} hours" if self._wait else f"{LEASE_SECONDS:.0f} seconds"
             logger.warning(
                 "process %d on %s runs the batch, or did until now: waiting for it, for at most %s",
                 owner.pid,
@@ -165,9 +180,9 @@ class _Waiting:
     def _check_movement(self, look: _Look) -> None:
         stands = self._last is not None and self._last.version == look.version
         self._still = self._still + self._pause if stands else 0.0
-        if self._still > STUCK_SECONDS:
+        if self._still > self._times.stuck:
             raise StoreError(
-                f"{self._place} cannot be taken, although nobody has renewed it for {STUCK_SECONDS:.0f} "
+                f"{self._place} cannot be taken, although nobody has renewed it for {self._times.stuck:.0f} "
                 "seconds: does the store take conditional writes, and is its clock right?"
             )
 
@@ -179,8 +194,16 @@ class Lease:
         lost: set when somebody else is seen to hold it.
     """
 
-    def __init__(self, store: Store, blocking: Blocking, batch_id: str, owner: ProcessIdentity) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blocking: Blocking,
+        batch_id: str,
+        owner: ProcessIdentity,
+        times: LeaseTimes = LeaseTimes(),
+    ) -> None:
         self._store = store
+        self._times = times
         self._blocking = blocking
         self._key = _key(batch_id)
         self._owner = owner
@@ -200,7 +223,7 @@ class Lease:
             BatchBusyError: another process is seen to live; with `wait`, after a day.
             StoreError: nobody renews the lease, and yet the store does not let it be taken.
         """
-        waiting = _Waiting(f"{self._store.address}/{self._key}", wait=wait)
+        waiting = _Waiting(f"{self._store.address}/{self._key}", self._times, wait=wait)
         while True:
             look = await self._blocking(_look, self._store, self._key, self._store.now)
             if (look.free or force) and await self._write(look.version, released=False):
@@ -219,7 +242,7 @@ class Lease:
             await self._renewing
         self._renewing = None
         with suppress(ImagineError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(self._blocking.pauses.at_the_end):
                 await self._blocking.once(self._swap, self._version, True)
 
     async def _write(self, version: str | None, *, released: bool) -> bool:
@@ -240,7 +263,7 @@ class Lease:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._times.renew)
             try:
                 if not await self._write(self._version, released=False):
                     self.lost.set()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from prefect_imagine.backoff import PAUSES
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.models import GenerationKind
 
 WHILE_CREATING = 30.0
-MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 30.0
 OVERDUE = 0.15
 
@@ -34,12 +34,20 @@ class RunningJob:
 class Cadence:
     """Learns how long jobs of each kind and model take, and says how long to wait before the next look.
 
+    Args:
+        closest: seconds from one look to the next at least, where requests are limited.
+        clock: seconds by the clock that the jobs' `since` goes by.
+
     Attributes:
         look_at_once: the next look is wanted now, for what it tells besides.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, closest: float = PAUSES.between_looks, clock: Callable[[], float] = boot_seconds
+    ) -> None:
         self.look_at_once = False
+        self._closest = closest
+        self._clock = clock
         self._seen: dict[tuple[GenerationKind, str | None], deque[float]] = {}
 
     def learn(self, job: RunningJob, lasted: float | None = None) -> None:
@@ -49,7 +57,7 @@ class Cadence:
             lasted: seconds from its creation to its end, where the record has both.
         """
         latencies = self._seen.setdefault((job.kind, job.model), deque(maxlen=50))
-        by_now = boot_seconds() - job.since
+        by_now = self._clock() - job.since
         latencies.append(by_now if lasted is None or lasted <= 0 else min(by_now, lasted))
 
     def _left(self, job: RunningJob, now: float) -> float:
@@ -81,12 +89,12 @@ class Cadence:
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
-        closest = MIN_POLL_SECONDS if scarce or full_soon is None else MIN_POLL_SECONDS / 2
+        closest = self._closest if scarce or full_soon is None else self._closest / 2
         wait = self._worth_waiting_for(jobs, full_soon)
         return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
 
     def _worth_waiting_for(self, jobs: Sequence[RunningJob], full_in: float | None) -> float:
-        now = boot_seconds()
+        now = self._clock()
         age = min(now - job.since for job in jobs)
         # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
         if any((job.kind, job.model) not in self._seen for job in jobs):

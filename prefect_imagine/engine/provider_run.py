@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan
@@ -35,6 +36,7 @@ class ProviderRun:
     but the journal and the budget.
 
     Attributes:
+        pauses: how long it pauses where nobody tells when to go on.
         queues: what is to be done with its items.
         admission: which of them may be created now.
         jobs: what is known of their jobs.
@@ -59,6 +61,7 @@ class ProviderRun:
         other_batches: Callable[[Callable[[BatchItem], RequestIdentity]], OtherBatches],
         *,
         create: bool = True,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self.provider = provider
         self.client = client
@@ -69,7 +72,8 @@ class ProviderRun:
         self.options = options
         self.timing = options.timing
         self.other_batches = other_batches(self.identity)
-        self.cadence = Cadence()
+        self.pauses = pauses
+        self.cadence = Cadence(pauses.between_looks)
         self.queues = Queues()
         self.wake_up = WakeUp()
         self.admission = Admission(plan, self.queues, self.wake_up, self.identity)

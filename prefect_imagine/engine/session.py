@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from prefect_imagine.batches.blocking import CLOSE_SECONDS, Blocking
+from prefect_imagine.backoff import PAUSES, Pauses
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
@@ -175,7 +176,7 @@ class Session:
             for provider in self.runs:
                 await self.cancel_in_flight(provider)
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS if self.stopped.is_set() else None):
+            async with asyncio.timeout(self.blocking.pauses.at_the_end if self.stopped.is_set() else None):
                 await self.journal.flush()
         self.downloader.close()
 
@@ -199,6 +200,7 @@ class Session:
             self.options,
             other_batches,
             create=self._creates,
+            pauses=self.blocking.pauses,
         )
 
     def _make_stages(self, run: ProviderRun) -> _Stages:
@@ -226,6 +228,7 @@ async def open_session(
     create: bool = True,
     asked_by: str = "",
     observer: Observer | None = None,
+    pauses: Pauses = PAUSES,
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
 
@@ -237,6 +240,7 @@ async def open_session(
         asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
             that it has created again already.
         observer: watches the run.
+        pauses: how long it pauses where nobody tells it when to go on.
 
     Raises:
         BatchBusyError: another process runs it.
@@ -244,7 +248,7 @@ async def open_session(
         StoreError: the store is gone.
     """
     owner = ProcessIdentity.me()
-    blocking = Blocking(patience=options.timing.patience)
+    blocking = Blocking(patience=options.timing.patience, pauses=pauses)
     plan = prepared.plan
     lease = Lease(store, blocking, plan.batch_id, owner)
     try:

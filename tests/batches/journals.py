@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.journal import SNAPSHOT_EVERY, Journal
 from prefect_imagine.batches.records import (
     Claim,
     Created,
@@ -44,8 +44,10 @@ def created(item: int = 1, attempt: int = 1) -> Created:
     return Created(item=item, at=AT, attempt=attempt, id=f"job-{item}-{attempt}", credits=5)
 
 
-async def opened(store: Store, blocking: Blocking, owner: str = "me") -> Journal:
-    return await Journal.open(store, blocking, "b", claim(owner))
+async def opened(
+    store: Store, blocking: Blocking, owner: str = "me", *, snapshot_every: int = SNAPSHOT_EVERY
+) -> Journal:
+    return await Journal.open(store, blocking, "b", claim(owner), snapshot_every=snapshot_every)
 
 
 def segments(store: Store) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefect_imagine.batches import blocking as blocking_module
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.threads import DaemonPool
 from tests.engine.waiting import until
@@ -49,10 +49,9 @@ async def abandoned(blocking: Blocking, gate: Gate) -> None:
 
 
 async def test_the_end_waits_a_moment_only_and_holds_no_loop(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blocking_module, "CLOSE_SECONDS", 0.3)
-    blocking = Blocking(patience=1.0)
+    blocking = Blocking(patience=1.0, pauses=Pauses(at_the_end=0.3))
     await abandoned(blocking, gate)
     closing = asyncio.create_task(blocking.aclose())
     await asyncio.sleep(0)
@@ -98,7 +97,8 @@ async def test_closing_at_once_waits_for_nobody(gate: Gate) -> None:
 
 ENDLESS = """
 import asyncio, time
-from prefect_imagine.batches import blocking as module
+from prefect_imagine.backoff import Pauses
+from prefect_imagine.batches.blocking import Blocking
 
 entered = []
 
@@ -107,8 +107,7 @@ def hang():
     time.sleep(600)
 
 async def main():
-    module.CLOSE_SECONDS = 0.1
-    blocking = module.Blocking(patience=1.0)
+    blocking = Blocking(patience=1.0, pauses=Pauses(at_the_end=0.1))
     calling = [asyncio.create_task(call(hang)) for call in (blocking.transfer, blocking.once)]
     while len(entered) < 2:
         await asyncio.sleep(0.01)

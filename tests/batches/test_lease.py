@@ -9,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from prefect_imagine.batches import lease as lease_module
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord
+from prefect_imagine.batches.lease import LEASE_SECONDS, Lease, LeaseRecord, LeaseTimes
 from prefect_imagine.batches.process_identity import ProcessIdentity, boot_id
 from prefect_imagine.errors import BatchBusyError, StoreError
 from prefect_imagine.stores import Store, open_store
@@ -23,6 +23,8 @@ from tests.batches.memory_store import InterferedStore, MemoryStore
 from tests.engine.waiting import until
 
 KEY = "b/lease.json"
+BRISK = LeaseTimes(renew=0.05, look=0.1)
+"""Renewals, and looks for them, in hundredths of a second."""
 
 
 @pytest.fixture
@@ -47,12 +49,19 @@ async def held(
     store: Store, blocking: Blocking, owner: ProcessIdentity | None = None
 ) -> AsyncIterator[Lease]:
     """The lease of a batch, as another process of this machine would hold it."""
-    lease = Lease(store, blocking, "b", owner or ProcessIdentity.me())
+    lease = Lease(store, blocking, "b", owner or ProcessIdentity.me(), BRISK)
     await lease.take(wait=False)
     try:
         yield lease
     finally:
         await lease.release()
+
+
+def contender(
+    store: Store, blocking: Blocking, owner: ProcessIdentity | None = None, **times: float
+) -> Lease:
+    """A lease that somebody else wants too."""
+    return Lease(store, blocking, "b", owner or ProcessIdentity.me(), replace(BRISK, **times))
 
 
 def record(store: Store) -> LeaseRecord:
@@ -73,23 +82,16 @@ class AgedStore(MemoryStore):
         return super().now() + self.ahead
 
 
-@pytest.fixture(autouse=True)
-def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renewals, and looks for them, in hundredths of a second."""
-    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0.1)
-
-
 async def test_a_living_holder_keeps_everybody_else_off(store: Store, blocking: Blocking) -> None:
     async with held(store, blocking):
         with pytest.raises(BatchBusyError, match=r"process \d+ on .*--wait"):
-            await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=False)
+            await contender(store, blocking).take(wait=False)
 
 
 async def test_a_holder_elsewhere_is_believed_to_live(store: Store, blocking: Blocking) -> None:
     async with held(store, blocking, far_away()):
         with pytest.raises(BatchBusyError, match="elsewhere"):
-            await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=False)
+            await contender(store, blocking).take(wait=False)
 
 
 async def test_a_released_lease_is_free_at_once(store: Store, blocking: Blocking) -> None:
@@ -101,7 +103,7 @@ async def test_a_released_lease_is_free_at_once(store: Store, blocking: Blocking
 
 
 async def test_waiting_ends_when_the_holder_is_done(store: Store, blocking: Blocking) -> None:
-    lease = Lease(store, blocking, "b", mine := ProcessIdentity.me())
+    lease = contender(store, blocking, mine := ProcessIdentity.me())
     async with held(store, blocking):
         waiting = asyncio.ensure_future(lease.take(wait=True))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
@@ -111,12 +113,11 @@ async def test_waiting_ends_when_the_holder_is_done(store: Store, blocking: Bloc
     await lease.release()
 
 
-async def test_waiting_has_an_end(store: Store, blocking: Blocking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_module, "LONGEST_WAIT", 0.3)
+async def test_waiting_has_an_end(store: Store, blocking: Blocking) -> None:
     async with held(store, blocking):
         with pytest.raises(BatchBusyError):
             async with asyncio.timeout(10):
-                await Lease(store, blocking, "b", ProcessIdentity.me()).take(wait=True)
+                await contender(store, blocking, longest_wait=0.3).take(wait=True)
 
 
 @pytest.mark.parametrize(("wait", "most"), [(True, "24 hours"), (False, "15 seconds")])
@@ -125,7 +126,7 @@ async def test_waiting_is_told_once(
 ) -> None:
     elsewhere = LeaseRecord(owner=far_away())
     store.put(KEY, elsewhere.model_dump_json().encode())
-    lease = Lease(store, blocking, "b", ProcessIdentity.me())
+    lease = contender(store, blocking)
     taking = await still_waits(lease, wait=wait)
     store.put(KEY, elsewhere.model_copy(update={"released": True}).model_dump_json().encode())
     await taking
@@ -146,25 +147,21 @@ class RefusingStore(MemoryStore):
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("there", [False, True])
 async def test_a_lease_that_the_store_does_not_let_be_taken_is_given_up(
-    blocking: Blocking, monkeypatch: pytest.MonkeyPatch, there: bool, force: bool
+    blocking: Blocking, there: bool, force: bool
 ) -> None:
-    monkeypatch.setattr(lease_module, "STUCK_SECONDS", 0.3)
     refusing = RefusingStore()
     if there:
         record = LeaseRecord(owner=far_away(), released=not force)
         refusing.put(KEY, record.model_dump_json().encode())
     async with asyncio.timeout(10):
         with pytest.raises(StoreError, match=r"memory/b/lease\.json cannot be taken.*conditional writes"):
-            await Lease(refusing, blocking, "b", ProcessIdentity.me()).take(wait=True, force=force)
+            await contender(refusing, blocking, stuck=0.3).take(wait=True, force=force)
 
 
-async def test_a_holder_that_renews_is_waited_for_without_end(
-    blocking: Blocking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_module, "STUCK_SECONDS", 1.0)
+async def test_a_holder_that_renews_is_waited_for_without_end(blocking: Blocking) -> None:
     store = MemoryStore()
     async with held(store, blocking, far_away()):
-        taking = await still_waits(lease := Lease(store, blocking, "b", ProcessIdentity.me()), wait=True)
+        taking = await still_waits(lease := contender(store, blocking, stuck=1.0), wait=True)
         beat = record(store).beat
         await until(lambda: record(store).beat >= beat + 40)
         assert not taking.done()
@@ -173,7 +170,7 @@ async def test_a_holder_that_renews_is_waited_for_without_end(
 
 
 async def test_of_two_that_take_it_at_once_one_gets_it(store: Store, blocking: Blocking) -> None:
-    leases = [Lease(store, blocking, "b", ProcessIdentity.me()) for _ in range(2)]
+    leases = [contender(store, blocking) for _ in range(2)]
     took = await asyncio.gather(*(each.take(wait=False) for each in leases), return_exceptions=True)
     assert sorted(type(one).__name__ for one in took) == ["BatchBusyError", "NoneType"]
     for each in leases:
@@ -184,7 +181,7 @@ async def test_force_takes_it_from_the_living_who_does_not_take_it_back(
     store: Store, blocking: Blocking
 ) -> None:
     async with held(store, blocking, far_away()):
-        lease = Lease(store, blocking, "b", mine := ProcessIdentity.me())
+        lease = contender(store, blocking, mine := ProcessIdentity.me())
         await lease.take(wait=False, force=True)
         beat = record(store).beat
         await until(lambda: record(store).beat >= beat + 3)
@@ -210,7 +207,7 @@ async def test_age_is_told_by_the_stores_own_clock(blocking: Blocking) -> None:
     memory = AgedStore()
     memory.put(KEY, LeaseRecord(owner=far_away()).model_dump_json().encode())
     memory.ahead = LEASE_SECONDS - 5
-    lease = Lease(memory, blocking, "b", mine := ProcessIdentity.me())
+    lease = contender(memory, blocking, mine := ProcessIdentity.me())
     taking = await still_waits(lease)
     memory.ahead = LEASE_SECONDS + 1
     await taking
@@ -222,7 +219,7 @@ async def test_age_is_told_by_the_stores_own_clock(blocking: Blocking) -> None:
 async def test_a_lease_that_nobody_can_read_ends_like_any_other(blocking: Blocking, data: bytes) -> None:
     memory = AgedStore()
     memory.put(KEY, data)
-    lease = Lease(memory, blocking, "b", ProcessIdentity.me())
+    lease = contender(memory, blocking)
     taking = await still_waits(lease)
     memory.ahead = LEASE_SECONDS + 1
     await taking
@@ -272,7 +269,7 @@ def seen(holder: subprocess.Popen[bytes], change: int) -> None:
 async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     store: Store, blocking: Blocking, holder: subprocess.Popen[bytes], reaped: bool
 ) -> None:
-    lease = Lease(store, blocking, "b", ProcessIdentity.me())
+    lease = contender(store, blocking)
     with pytest.raises(BatchBusyError, match=f"process {holder.pid}"):
         await lease.take(wait=False)
     holder.kill()
@@ -291,7 +288,7 @@ async def test_a_stopped_process_is_not_dead(
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
     seen(holder, os.WSTOPPED)
-    taking = await still_waits(Lease(store, blocking, "b", ProcessIdentity.me()))
+    taking = await still_waits(contender(store, blocking))
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
 

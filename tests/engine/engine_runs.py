@@ -8,16 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pytest
-
-from prefect_imagine.batches import blocking
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.engine import cadence
 from prefect_imagine.engine.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
-from prefect_imagine.engine.stages import create, poll, store
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, ask
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
@@ -29,15 +25,10 @@ from tests.chaos.books import audit
 TIMING = Timing(deadline=1.0, create=1.5, settle=0.5)
 """Proves absence after 3 seconds."""
 
+HURRIED = Pauses(after_failure=lambda attempt: 0.05 * attempt, between_looks=0.2)
+"""Jobs of tenths of a second are looked for as often."""
+
 Row = Mapping[str, Any]
-
-
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs of tenths of a second are looked for as often."""
-    monkeypatch.setattr(cadence, "MIN_POLL_SECONDS", 0.2)
-    for module in (blocking, create, poll, store):
-        monkeypatch.setattr(module, "backoff", lambda attempt: 0.05 * attempt)
 
 
 def rows_of(provider: str, *prompts: str, **more: Any) -> list[Row]:
@@ -62,7 +53,8 @@ class Ended:
 class Runs:
     """Runs batches on one store and one sandbox, each time with fresh clients, as a new process would."""
 
-    def __init__(self, sandbox: RunningSandbox, store: Store) -> None:
+    def __init__(self, sandbox: RunningSandbox, store: Store, pauses: Pauses = HURRIED) -> None:
+        self.pauses = pauses
         self.sandbox = sandbox
         self.store = store
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -97,7 +89,13 @@ class Runs:
         async with prepare_batch(self.store, batch, asked, self.accounts, options) as opened:
             opened = await persist_plan(self.store, opened) or opened
             async with open_session(
-                opened, self.store, options, force=force, create=create, asked_by=asked_by
+                opened,
+                self.store,
+                options,
+                force=force,
+                create=create,
+                asked_by=asked_by,
+                pauses=self.pauses,
             ) as session:
                 yield session
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, cast
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -27,6 +28,7 @@ from prefect_imagine.stores import Downloader, Store
 from tests.engine.fake_provider import FakeClient, FakeProvider
 
 TIMING = Timing(deadline=10, create=50, settle=30)
+AT_ONCE = Pauses(after_failure=lambda attempt: 0.0)
 
 
 class Process:
@@ -73,7 +75,9 @@ class Process:
             return OtherBatches(store, plan.batch_id, identity)
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
-        run = ProviderRun(client.provider, known, plan, journal, Budget(None, {}), options, other_batches)
+        run = ProviderRun(
+            client.provider, known, plan, journal, Budget(None, {}), options, other_batches, pauses=AT_ONCE
+        )
         storer = StoreStage(run, store, downloader, blocking)
         return cls(journal, run, client, storer, blocking)
 

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.engine import cadence
 from prefect_imagine.engine.cadence import (
     MAX_POLL_SECONDS,
-    MIN_POLL_SECONDS,
     WHILE_CREATING,
     Cadence,
     RunningJob,
@@ -24,11 +23,7 @@ from tests.engine.fake_provider import FakeProvider, Time, moved_time, plan_of
 from tests.engine.one_process import Process
 
 NOW = 1000.0
-
-
-@pytest.fixture(autouse=True)
-def _now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cadence, "boot_seconds", lambda: NOW)
+CLOSEST = PAUSES.between_looks
 
 
 def job(age: float) -> RunningJob:
@@ -37,7 +32,7 @@ def job(age: float) -> RunningJob:
 
 def lasting(*seconds: float) -> Cadence:
     """One that has seen jobs last so long."""
-    learned = Cadence()
+    learned = Cadence(clock=lambda: NOW)
     for each in seconds:
         learned.learn(job(1000.0), each)
     return learned
@@ -69,7 +64,7 @@ def test_a_queue_that_will_soon_be_full_is_looked_at_once_it_is() -> None:
     assert waits == [about(12.0), about(WHILE_CREATING)]
 
 
-@pytest.mark.parametrize(("scarce", "closest"), [(True, MIN_POLL_SECONDS), (False, MIN_POLL_SECONDS / 2)])
+@pytest.mark.parametrize(("scarce", "closest"), [(True, CLOSEST), (False, CLOSEST / 2)])
 def test_a_job_that_is_overdue_may_land_any_moment(scarce: bool, closest: float) -> None:
     jobs = [job(0.0), job(4.5)]
     assert lasting(4.0).wait(jobs, creating=False, scarce=scarce, full_in=0.0) == about(closest)
@@ -117,7 +112,7 @@ async def test_what_hurries_does_not_put_off_the_next_look(process: Process, tim
     await turns()
     looks = process.client.requests["poll"]
     for _ in range(10):  # each time before the next look is due
-        time.now += MIN_POLL_SECONDS / 2
+        time.now += CLOSEST / 2
         process.run.wake_up.wake()
         await turns()
     assert looks + 3 <= process.client.requests["poll"] <= looks + 6

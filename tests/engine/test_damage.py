@@ -7,7 +7,6 @@ import zlib
 
 import pytest
 
-from prefect_imagine.batches import journal as journals
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.reading import read_journal, segment_key
@@ -109,17 +108,16 @@ class TestDamage:
         assert read_journal(journal, "b").damaged == [], "a snapshot heals it"
 
     async def test_only_a_forced_snapshot_settles_damage(
-        self, journal: MemoryStore, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
+        self, journal: MemoryStore, blocking: Blocking
     ) -> None:
         """Whoever only looks does not write down what may have been lost; whoever creates next has to."""
-        monkeypatch.setattr(journals, "SNAPSHOT_EVERY", 1)
         journal.put(segment_key("b", 3), b"?")
-        looking = await opened(journal, blocking, "looking")
+        looking = await opened(journal, blocking, "looking", snapshot_every=1)
         await looking.append(intent(9))
         await looking.snapshot()
         assert list(journal.list("b/snapshots/")) == []
         assert len(read_journal(journal, "b").damaged) == 1
-        creating = await opened(journal, blocking, "creating")
+        creating = await opened(journal, blocking, "creating", snapshot_every=1)
         await creating.snapshot(force=True)
         assert (creating.damaged, read_journal(journal, "b").damaged) == ((), [])
         await creating.append(intent(10))

@@ -23,12 +23,10 @@ from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
-from tests.engine.engine_runs import TIMING, Runs, hurried, numbered, rows_of
+from tests.engine.engine_runs import TIMING, Runs, numbered, rows_of
 from tests.engine.waiting import until
 
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
-pytestmark = pytest.mark.usefixtures("hurried")
-__all__ = ["hurried"]
 
 
 @pytest.fixture
@@ -181,7 +179,7 @@ class TestSecondThoughts:
             runs.sandbox.faults.add(FaultRule("job_fails", times=1))
             meanwhile = await runs.run(rows, retry_failed=True)
             assert (meanwhile.summary.items.failed, meanwhile.summary.requests.create) == (1, 2)
-            async with open_session(opened, runs.store, options) as session:
+            async with open_session(opened, runs.store, options, pauses=runs.pauses) as session:
                 await run_session(session)
                 summary, _ = await session.close_books()
         assert (summary.items.failed, summary.requests.create) == (1, 0)

@@ -13,11 +13,9 @@ from prefect_imagine.batches.options import Timing
 from prefect_imagine.providers.transport import http
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
-from tests.engine.engine_runs import Runs, hurried, numbered, rows_of
+from tests.engine.engine_runs import Runs, numbered, rows_of
 
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
-pytestmark = pytest.mark.usefixtures("hurried")
-__all__ = ["hurried"]
 
 
 @pytest.fixture

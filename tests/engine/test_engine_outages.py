@@ -19,11 +19,9 @@ from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
 from prefect_imagine.stores import MediaSource, StoredOutput, open_store
 from prefect_imagine.stores.folder import FolderStore
-from tests.engine.engine_runs import TIMING, Runs, hurried, numbered, rows_of
+from tests.engine.engine_runs import TIMING, Runs, numbered, rows_of
 
 BRIEF = Timing(deadline=0.5, create=0.8, settle=0.2)
-pytestmark = pytest.mark.usefixtures("hurried")
-__all__ = ["hurried"]
 
 
 @pytest.fixture

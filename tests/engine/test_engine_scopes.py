@@ -9,12 +9,8 @@ import pytest
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
-from tests.engine.engine_runs import Runs, hurried, numbered
+from tests.engine.engine_runs import Runs, numbered
 from tests.providers.clients import PROVIDERS
-
-__all__ = ["hurried"]
-
-pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture

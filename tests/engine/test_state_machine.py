@@ -13,7 +13,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline
-from prefect_imagine.engine.stages import create
 from prefect_imagine.errors import FencedError
 from prefect_imagine.providers.models import GenerationRequest
 from prefect_imagine.stores import Downloader
@@ -62,8 +60,6 @@ class NeverTwice(RuleBasedStateMachine):
     def begin(self, correlates: bool, page: int) -> None:
         self.open = ExitStack()
         self.time = self.open.enter_context(moved_time())
-        patch = self.open.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(create, "backoff", lambda attempt: 0.0)
         self.loop = asyncio.new_event_loop()
         self.open.callback(self.loop.close)
         self.blocking = Blocking(patience=5.0, transfers=2)

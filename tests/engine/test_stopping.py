@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 
-import pytest
-
-from prefect_imagine.batches import blocking, lease
-from prefect_imagine.engine import session
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
-from tests.engine.engine_runs import Runs, hurried, numbered
+from tests.engine.engine_runs import HURRIED, Runs, numbered
 from tests.engine.test_engine_outages import own_s3
 
-pytestmark = pytest.mark.usefixtures("hurried")
-__all__ = ["hurried", "own_s3"]
+__all__ = ["own_s3"]
 
 
 async def test_a_silent_bucket_does_not_hold_a_cancelled_run(
-    sandbox: RunningSandbox, own_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    sandbox: RunningSandbox, own_s3: S3Server
 ) -> None:
-    for module in (blocking, lease, session):
-        monkeypatch.setattr(module, "CLOSE_SECONDS", 0.5)
     sandbox.configure(latency=dict.fromkeys(("image",), (3600.0, 3600.0)))
-    runs = Runs(sandbox, open_store(f"s3://{own_s3.make_bucket()}/prefix"))
+    runs = Runs(sandbox, open_store(f"s3://{own_s3.make_bucket()}/prefix"), replace(HURRIED, at_the_end=0.5))
     rows = numbered("aivisualstudio", 4)
     async with asyncio.timeout(30):
         opened = asyncio.Event()

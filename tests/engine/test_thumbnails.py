@@ -17,10 +17,7 @@ from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Store, open_store
 from prefect_imagine.stores.folder import FolderStore
 from prefect_imagine.stores.thumbnails import SIDE
-from tests.engine.engine_runs import Runs, hurried, rows_of
-
-pytestmark = pytest.mark.usefixtures("hurried")
-__all__ = ["hurried"]
+from tests.engine.engine_runs import Runs, rows_of
 
 ROWS = [
     *rows_of("imaginelab", "a fox"),

@@ -8,7 +8,6 @@ import pytest
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
-from prefect_imagine.engine.stages import create
 from prefect_imagine.stores import Downloader
 from tests.batches.memory_store import InterferedStore
 from tests.engine.fake_provider import FakeProvider, Time, moved_time
@@ -42,8 +41,7 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(create, "backoff", lambda attempt: 0.0)
+def world() -> Iterator[World]:
     blocking = Blocking(patience=5.0, transfers=2)
     downloader = Downloader()
     with moved_time() as time:

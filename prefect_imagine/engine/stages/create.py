@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from prefect_imagine.backoff import backoff
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import Created, Intent, NotSent, Refused
@@ -243,7 +242,7 @@ class CreateStage:
 
     async def _after_failure(self, error: ProviderError) -> None:
         self._count_failure(error)
-        await asyncio.sleep(backoff(min(self._failures, 5)))
+        await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
 
     def _count_failure(self, error: ProviderError) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""

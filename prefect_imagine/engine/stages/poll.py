@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Mapping
 
-from prefect_imagine.backoff import backoff
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import AnyItemRecord, Failed
 from prefect_imagine.batches.state import Phase
@@ -108,7 +107,7 @@ class PollStage:
                 run.halt(StopReason.UNREACHABLE, f"no usable answer for too long: {error}")
                 return
             logger.warning("%s: looking again later: %s", run.provider, error)
-            await asyncio.sleep(backoff(min(self._troubles, 5)))
+            await asyncio.sleep(run.pauses.after_failure(min(self._troubles, 5)))
         else:
             self._troubles = 0
             run.trouble.clear()

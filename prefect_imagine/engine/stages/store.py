@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 
 import httpx
 
-from prefect_imagine.backoff import backoff
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.records import Failed, Stored
@@ -111,7 +110,8 @@ class StoreStage:
                     renewed = await self._renewed(item, number, output)
                     same_address, output = renewed.url == output.url, renewed
                 wait = error.retry_after
-            await asyncio.sleep(min(LONGEST_RETRY_AFTER, wait or backoff(min(attempt, 4))))
+            wait = wait or self._run.pauses.after_failure(min(attempt, 4))
+            await asyncio.sleep(min(LONGEST_RETRY_AFTER, wait))
 
     async def _moved(self, item: BatchItem, stem: str, output: Output) -> Output:
         """Move an output. On servers that count them among the API's requests, downloads from the API's own
@@ -151,7 +151,7 @@ class StoreStage:
             generation = await run.client.fetch(run.state(item.index).id or "")
             if generation.outputs:
                 return generation.outputs
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(run.pauses.after_failure(attempt))
         raise OutputError(f"generation {run.state(item.index).id} has no output", reason="empty")
 
     def _move(self, item: BatchItem, stem: str, output: Output) -> Output:
