@@ -24,13 +24,25 @@ BLOCK_SECONDS = 0.5
 BLOCKS_A_WINDOW = 12
 # Prefect forgets fractions of a slot with each change: finer slots make that nothing.
 SLOTS_A_REQUEST = 100
-LONGEST_WAIT = 600.0
-# A server that is too busy to answer holds up nobody for longer.
-ANSWER_SECONDS = 30.0
-SHORTEST_ALONE = 60.0
 HTTP_LOCKED = 423
 _MEND = f"a request takes {SLOTS_A_REQUEST}: set it with `prefect-imagine limits --set`"
 SOON = 0.02
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long Prefect's server is waited for, in seconds.
+
+    Attributes:
+        answer: for one answer: a server that is too busy for it holds up nobody for longer.
+        slots: for slots that become free.
+        alone: how long a server that did not answer is left alone, to begin with; twice as long each time
+            that it does not answer again, up to `slots`.
+    """
+
+    answer: float = 30.0
+    slots: float = 600.0
+    alone: float = 60.0
 
 
 def shared_limit(account: Account) -> PrefectSharedLimit:
@@ -81,7 +93,8 @@ class PrefectSharedLimit:
     again after a minute, then at growing intervals.
     """
 
-    def __init__(self, identity: str, rate: Rate | None) -> None:
+    def __init__(self, identity: str, rate: Rate | None, patience: Patience = Patience()) -> None:
+        self._patience = patience
         self.name = f"imagine-{identity}"
         self._own = Slots.keeping(rate) if rate is not None else None
         self._slots = self._own
@@ -90,7 +103,7 @@ class PrefectSharedLimit:
         self._taking = asyncio.Lock()
         self._ready = False
         self._alone_until = 0.0
-        self._alone_for = SHORTEST_ALONE
+        self._alone_for = self._patience.alone
         self._told = False
 
     async def acquire(self, priority: Priority) -> None:
@@ -105,22 +118,22 @@ class PrefectSharedLimit:
     async def _take(self) -> None:
         """Take a block, and the first of its requests."""
         try:
-            async with asyncio.timeout(LONGEST_WAIT), get_client() as client:
-                async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._patience.slots), get_client() as client:
+                async with asyncio.timeout(self._patience.answer):
                     slots = await self._made(client)
                 wait = await self._try(client, slots)
                 while wait > 0:
                     await asyncio.sleep(wait * random.uniform(1.0, 1.2))
                     wait = await self._try(client, slots)
                 self._left = slots.block - 1
-                self._alone_for = SHORTEST_ALONE
+                self._alone_for = self._patience.alone
                 # What is not used while as much becomes free again would come on top of a later window.
                 self._stale_at = boot_seconds() + slots.block * SLOTS_A_REQUEST / slots.decay
         except Exception as error:  # Prefect's errors here are many, and none may stop a paid batch
             self._left = 0
             self._slots = self._own
             self._alone_until = boot_seconds() + self._alone_for
-            self._alone_for = min(LONGEST_WAIT, 2 * self._alone_for)
+            self._alone_for = min(self._patience.slots, 2 * self._alone_for)
             wanted = self._ready or not isinstance(error, ObjectNotFound)  # else nobody wants it shared
             if wanted and not self._told:
                 self._told = True
@@ -142,7 +155,7 @@ class PrefectSharedLimit:
 
         Prefect is not asked for slots before it has them: a refusal restarts the decay of those in use.
         """
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(self._patience.answer):
             return await self._tried(client, slots.block * SLOTS_A_REQUEST)
 
     async def _tried(self, client: PrefectClient, wanted: int) -> float:

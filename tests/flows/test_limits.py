@@ -15,8 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits.pacing import MemoryPaceStore, Pacer, Priority
 from prefect_imagine.providers.limits.rates import Rate
-from prefect_imagine.tasks import limits
-from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, PrefectSharedLimit, Slots
+from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Patience, PrefectSharedLimit, Slots
 
 
 @pytest.fixture
@@ -77,24 +76,19 @@ async def test_without_prefect_the_machine_paces_alone_and_says_so_once(
     assert caplog.text.count("not shared with other machines") == 1
 
 
-async def test_a_server_that_does_not_answer_keeps_nobody(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(limits, "ANSWER_SECONDS", 0.5)
+async def test_a_server_that_does_not_answer_keeps_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    shared = PrefectSharedLimit("nobody", Rate(10, 1.0), Patience(answer=0.5))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: address}):
             async with asyncio.timeout(60):
-                await PrefectSharedLimit("nobody", Rate(10, 1.0)).acquire(Priority.READ)
+                await shared.acquire(Priority.READ)
     assert caplog.text.count("not shared with other machines") == 1
 
 
-async def test_a_server_that_comes_back_is_shared_with_again(
-    prefect_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "SHORTEST_ALONE", 0.0)
+async def test_a_server_that_comes_back_is_shared_with_again(prefect_server: str) -> None:
     name = f"test-{uuid4().hex[:8]}"
-    shared = PrefectSharedLimit(name, Rate(10, 2.0))
+    shared = PrefectSharedLimit(name, Rate(10, 2.0), Patience(alone=0.0))
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         await shared.acquire(Priority.READ)
     await shared.acquire(Priority.READ)
