@@ -9,9 +9,10 @@ PROGRESS = awk '/^Collecting/ && ++n % 25 == 0 { print "  " n " packages so far"
 	/^FAILED$$/ { failed = 1 } { fflush() } END { exit failed }'
 TYPES := .types/prefect_imagine
 MAPPED := flows tasks blocks
+PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types bench chaos clean
+.PHONY: help install demo test test-all lint types bench chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +32,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 server
 	$(BIN)/prefect-imagine demo $(if $(filter-out 0,$(S3)),--s3)
 
-test: install ## run all tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+test: install ## run the tests, but for the long ones: two minutes on two cores
+	$(PYTEST) -m 'not long' $(ARGS)
+
+test-all: install ## run all tests: also kills, whole deployments, browsers, installations
+	$(PYTEST) $(ARGS)
 
 lint: install ## check style and formatting
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from prefect_imagine.sandbox import RunningSandbox
 from tests.browser.conftest import Problems
 from tests.flows.prefect_api import run_named
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session")]
 
 NEW_UI, OLD_UI = "/v2", ""
 NOISE = (

@@ -13,7 +13,11 @@ from playwright.async_api import Page, expect
 from tests.browser.conftest import Problems
 from tests.browser.report_batches import HOSTILE, hostile, large, mixed, write_batch
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("problems")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("problems"),
+]
 
 OPENED = """window.opened = new Promise((tell) => addEventListener("load", () =>
   requestAnimationFrame(() => requestAnimationFrame(() =>

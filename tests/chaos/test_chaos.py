@@ -22,6 +22,7 @@ from tests.chaos.command import PROVIDERS, TIMING, Prompts, Run, write_prompts
 from tests.chaos.driver import Plan, torture
 from tests.conftest import KINDS
 
+pytestmark = pytest.mark.long
 BATCH = "b"
 
 

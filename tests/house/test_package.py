@@ -39,6 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.long
 def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"prefect_imagine"}
@@ -54,6 +55,7 @@ def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
         assert wanted in names
 
 
+@pytest.mark.long
 def test_the_wheel_imports_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
     """Every module is imported from the wheel; only the dependencies come from this environment."""
     target = tmp_path / "site"
@@ -88,6 +90,7 @@ def test_every_dependency_is_pinned_without_an_address() -> None:
     assert names <= pinned
 
 
+@pytest.mark.long
 def test_installed_versions_fit_together() -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
@@ -147,6 +150,7 @@ def test_every_make_target_explains_itself() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
     assert targets is not None
-    for target in targets[1].split():
+    listed = targets[1].split()
+    for target in listed:
         assert re.search(rf"^{target}:.* ## .+", text, re.MULTILINE), target
-    assert {"help", "install", "demo", "test", "lint", "types", "bench", "clean"} <= set(targets[1].split())
+    assert {"help", "install", "demo", "test", "test-all", "lint", "types", "bench", "clean"} <= {*listed}
