@@ -8,9 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.flows.prefect_api import artifacts_of, events_about
-from tests.operations.site import ROOT, Site, until
+import pytest
 
+from tests.flows.prefect_api import artifacts_of, events_about
+from tests.operations.site import ROOT, SET_UP_APART, Site, until
+
+pytestmark = [pytest.mark.long, SET_UP_APART]
 NIGHTLY = "generate-batch/generate-nightly"
 SOON = timedelta(seconds=8)
 

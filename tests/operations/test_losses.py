@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
 
+import httpx
 import pytest
 
-from tests.operations.site import Site, until
+from tests.operations.site import SET_UP_APART, Site, until
+from tests.operations.wire import Wire
 
+pytestmark = [pytest.mark.long, SET_UP_APART]
 GENERATE = "generate-batch/generate-batch"
 COUNT = 14
 BEGUN = 3
@@ -23,10 +27,11 @@ def _prompts(name: str) -> list[str]:
     return [f"{name} {number}" for number in range(COUNT)]
 
 
-def _begin(site: Site, name: str) -> str:
+def _begin(site: Site, name: str, **environment: str) -> str:
     prompts = [{"prompt": prompt} for prompt in _prompts(name)]
     options = {"batch_id": name, "timing": QUICK}
-    return site.run(GENERATE, prompts=prompts, provider="imaginelab", options=options)
+    parameters = {"prompts": prompts, "provider": "imaginelab", "options": options}
+    return site.run(GENERATE, environment=environment, **parameters)
 
 
 def _created(site: Site, name: str) -> int:
@@ -53,29 +58,27 @@ def _terminate(site: Site, run: str) -> None:
 @pytest.fixture(scope="module")
 def disturbed(site: Site) -> Mapping[str, str]:
     """Runs by their batches' names: of three at once that create, one is cancelled, and the processes of
-    the others are killed and told to terminate. While these two are dealt with, the server stands still until
-    a fourth has created all; the cancelled one has ended by then, since Prefect drops the lines of a log that
-    no server takes."""
+    the others are killed and told to terminate."""
     disturb = {"cancelled": _cancel, "killed": _kill, "terminated": _terminate}
     runs = {name: _begin(site, name) for name in disturb}
     while disturb:
         name = until(lambda: next(filter(partial(_is_creating, site), disturb), None), "a run that creates")
         disturb.pop(name)(site, runs[name])
-    site.in_state(runs["cancelled"])
-    until(lambda: AGAIN in site.log(runs["cancelled"]), "what the cancelled run has logged")
-    runs["alone"] = _begin(site, "alone")
-    until(partial(_is_creating, site, "alone"), "a run that creates")
-    assert site.terminal.signal(signal.SIGSTOP, words="server start")
-    try:
-        until(lambda: _created(site, "alone") == COUNT, "everything to be created")
-    finally:
-        site.terminal.signal(signal.SIGCONT, words="server start")
     return runs
 
 
+@pytest.fixture
+def wire(site: Site) -> Iterator[Wire]:
+    """A wire to the server."""
+    with closing(Wire(httpx.URL(site.api_url).port or 0)) as wire:
+        yield wire
+
+
 def test_a_cancelled_run_ends_and_its_batch_is_resumed(site: Site, disturbed: Mapping[str, str]) -> None:
-    ended = site.in_state(disturbed["cancelled"])
-    assert ended["state_name"] == "Cancelled", (ended["state"]["message"], site.log(disturbed["cancelled"]))
+    run = disturbed["cancelled"]
+    ended = site.in_state(run)
+    assert ended["state_name"] == "Cancelled", (ended["state"]["message"], site.log(run))
+    until(lambda: AGAIN in site.log(run), "what the cancelled run has logged")
     assert _created(site, "cancelled") < COUNT
     usage = site.read_json("cancelled/usage.json")
     assert usage["stored"] + usage["under_way"] == _created(site, "cancelled")
@@ -93,7 +96,13 @@ def test_a_lost_run_is_resumed_by_the_automation(site: Site, disturbed: Mapping[
     assert {"flow_run_id": disturbed[name]} in resumes
 
 
-def test_a_batch_goes_on_without_the_server(site: Site, disturbed: Mapping[str, str]) -> None:
-    ended = site.in_state(disturbed["alone"])
+def test_a_batch_goes_on_without_the_server(site: Site, wire: Wire) -> None:
+    """All that its process hears of the server goes over one wire, which falls silent until everything has
+    been created."""
+    run = _begin(site, "alone", PREFECT_API_URL=f"http://127.0.0.1:{wire.port}/api")
+    until(partial(_is_creating, site, "alone"), "a run that creates")
+    with wire.silent():
+        until(lambda: _created(site, "alone") == COUNT, "everything to be created")
+    ended = site.in_state(run)
     assert (ended["state"]["message"], ended["run_count"]) == (ALL_STORED, 1)
     site.assert_books_are_exact("alone", _prompts("alone"), "imaginelab")

@@ -10,8 +10,9 @@ import pytest
 
 from prefect_imagine.tasks import artifacts, credit_report, events
 from prefect_imagine.tasks.automations import BUDGET_REACHED, NAMES
-from tests.operations.site import PAGE, Site
+from tests.operations.site import PAGE, SET_UP_APART, Site
 
+pytestmark = [pytest.mark.long, SET_UP_APART]
 FIRST = ["a red fox in the snow"] * 2 + ["a kite over dunes"]
 
 
