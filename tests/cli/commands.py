@@ -22,6 +22,13 @@ END_SECONDS = 240.0
 _NOT_OURS = ("AWS_", "PREFECT_", "IMAGINE", "BLOCKADELABS_", "AIVISUALSTUDIO_", "COLUMNS", "FORCE_COLOR")
 
 
+def variables(changed: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of a command: a person's own, without what must not reach it, and with these variables.
+    One that is `None` is not set."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
+    return {**ours, **{name: value for name, value in changed.items() if value is not None}}
+
+
 @dataclass(frozen=True)
 class Ended:
     """A command that has ended."""
@@ -76,12 +83,10 @@ class Shell:
     def _start(
         self, words: Iterable[str | Path], environment: Mapping[str, str | None], stderr: int
     ) -> subprocess.Popen[bytes]:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
-        changed = {**self.environment, **environment}
         return subprocess.Popen(
             [*self.program, *map(str, words)],
             cwd=self.folder,
-            env={**variables, **{name: value for name, value in changed.items() if value is not None}},
+            env=variables({**self.environment, **environment}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

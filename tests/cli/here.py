@@ -1,0 +1,86 @@
+"""Running the command line without a process of its own, where nothing of it is about processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import prefect.main  # noqa: F401 it takes its settings from the environment in which it is first imported
+import pytest
+
+from prefect_imagine.cli.commands import run
+from tests.cli.commands import Ended, Shell, variables
+
+_NEEDS_A_PROCESS = ("PREFECT_", "PYTHON")
+"""What is read when an interpreter begins, or when Prefect is first imported."""
+
+
+class _Stream(io.TextIOWrapper):
+    """A pipe's end."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.bytes = io.BytesIO(data)
+        super().__init__(self.bytes, encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
+@dataclass
+class HereShell(Shell):
+    """A shell that runs commands in the tests' own interpreter, which spares each of them the half second, or
+    the seconds, that it takes to load. Those that are started, or whose environment makes an interpreter
+    another one, still get a process.
+
+    Attributes:
+        here: tells which commands load no Prefect, and so need no server.
+    """
+
+    here: Callable[[list[str]], bool] = lambda words: True
+
+    def run(self, *words: str | Path, stdin: str | bytes | None = None, **environment: str | None) -> Ended:
+        named = [str(word) for word in words]
+        alone = any(name.startswith(_NEEDS_A_PROCESS) for name in environment)
+        if alone or not self.here(named):
+            return super().run(*words, stdin=stdin, **environment)
+        data = stdin.encode() if isinstance(stdin, str) else stdin or b""
+        out, err = _Stream(), _Stream()
+        with ExitStack() as stack:
+            stack.enter_context(_environment(variables({**self.environment, **environment})))
+            stack.enter_context(chdir(self.folder))
+            stack.enter_context(_signals())
+            stack.enter_context(redirect_stdout(out))
+            stack.enter_context(redirect_stderr(err))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(sys, "stdin", _Stream(data))
+            try:
+                code = run(named)
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        return Ended(code, out.bytes.getvalue().decode(), err.bytes.getvalue().decode())
+
+
+@contextmanager
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """A command takes the signals to itself and, at its end, keeps them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
