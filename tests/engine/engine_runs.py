@@ -115,6 +115,10 @@ class Runs:
         """How many jobs of each prompt the provider has accepted."""
         return dict(self.sandbox.report(jobs=False)["by_prompt"][provider])
 
+    def creates(self) -> dict[str, int]:
+        """How many creates each provider has been sent."""
+        return {provider: sent["create"] for provider, sent in self.sandbox.books.requests.items()}
+
     def outputs(self, batch: str = "batch") -> list[str]:
         """The keys of everything under a batch's outputs."""
         return [found.key for found in self.store.list(f"{batch}/outputs/")]
