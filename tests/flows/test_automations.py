@@ -42,6 +42,7 @@ from prefect_imagine.tasks.events import CREDITS_LOW, GENERATION_FAILED
 from tests.cli.commands import Ended, Shell, assert_refused
 from tests.prefect_server import settings, shared_server, stop_shared_server
 
+pytestmark = pytest.mark.long
 WITHIN = timedelta(minutes=10)
 SECONDS = 20.0
 

@@ -26,8 +26,8 @@ from prefect_imagine.tasks import control
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
 from tests.engine.waiting import until
 
-MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(100)]
-LIMIT = {"limit": 4, "window_seconds": 3.0, "headers": True}
+MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(40)]
+LIMIT = {"limit": 4, "window_seconds": 5.0, "headers": True}
 
 
 @dataclass
