@@ -17,7 +17,7 @@ from prefect_imagine.stores import open_store
 from tests.engine.engine_runs import Ended, Row, Runs, numbered, rows_of
 
 PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
-UNHURRIED = Timing(deadline=1.0, create=4.0, settle=0.5)
+UNHURRIED = Timing(deadline=3.0, create=3.0, settle=0.5)
 """Where creates are counted, none may be lost to a machine that is busy."""
 
 
