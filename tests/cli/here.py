@@ -11,13 +11,13 @@ from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redire
 from dataclasses import dataclass
 from pathlib import Path
 
-import prefect.main  # noqa: F401 it takes its settings from the environment in which it is first imported
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_imagine.cli.commands import run
 from tests.cli.commands import Ended, Shell, variables
 
-_NEEDS_A_PROCESS = ("PREFECT_", "PYTHON")
+_NEEDS_A_PROCESS = ("PREFECT_HOME", "PYTHON")
 """What is read when an interpreter begins, or when Prefect is first imported."""
 
 
@@ -48,8 +48,10 @@ class HereShell(Shell):
             return super().run(*words, stdin=stdin, **environment)
         data = stdin.encode() if isinstance(stdin, str) else stdin or b""
         out, err = _Stream(), _Stream()
+        ours = variables({**self.environment, **environment})
         with ExitStack() as stack:
-            stack.enter_context(_environment(variables({**self.environment, **environment})))
+            stack.enter_context(_environment(ours))
+            stack.enter_context(temporary_settings({PREFECT_API_URL: ours.get("PREFECT_API_URL")}))
             stack.enter_context(chdir(self.folder))
             stack.enter_context(_signals())
             stack.enter_context(redirect_stdout(out))

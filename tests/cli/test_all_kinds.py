@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -123,14 +123,19 @@ def test_nothing_but_a_batch_is_left(run: Run) -> None:
     assert list(run.store.folders("")) == [run.batch_id]
 
 
-def test_again_costs_no_request_and_needs_no_key(
-    run: Run, shell: Shell, bare_shell: Shell, providers: RunningSandbox
-) -> None:
+@pytest.fixture
+def keyless(shell: Shell, bare_shell: Shell, providers: RunningSandbox) -> Shell:
+    """The same shell without keys, and with a Prefect server that does not exist."""
+    environment = {**shell.environment, "PREFECT_API_URL": bare_shell.environment["PREFECT_API_URL"]}
+    for name in providers.environment:
+        del environment[name]
+    return replace(bare_shell, folder=shell.folder, environment=environment)
+
+
+def test_again_costs_no_request_and_needs_no_key(run: Run, keyless: Shell, providers: RunningSandbox) -> None:
     before = requests(providers)
-    keyless = dict.fromkeys(providers.environment)
-    nowhere = {"PREFECT_API_URL": bare_shell.environment["PREFECT_API_URL"]}
     words = ("generate", EXAMPLES, "--output", run.output, *PRICES, "--json")
-    again = shell.run(*words, **keyless, **nowhere)
+    again = keyless.run(*words)
     assert again.code == 0
     assert again.last == {**run.ended.last, "requests": dict.fromkeys(run.ended.last["requests"], 0)}
     assert requests(providers) == before
@@ -138,12 +143,10 @@ def test_again_costs_no_request_and_needs_no_key(
 
 @pytest.mark.parametrize("command", ["status", "report", "resume", "reconcile", "cancel"])
 def test_a_finished_batch_is_found_by_its_address_without_a_key(
-    run: Run, shell: Shell, providers: RunningSandbox, command: str
+    run: Run, keyless: Shell, providers: RunningSandbox, command: str
 ) -> None:
     before = requests(providers)
-    ended = shell.run(
-        command, f"{run.root}/{run.batch_id}/", "--json", **dict.fromkeys(providers.environment)
-    )
+    ended = keyless.run(command, f"{run.root}/{run.batch_id}/", "--json")
     assert ended.code == 0, ended.stderr
     assert assert_contract(ended)["items"] == run.ended.last["items"]
     assert requests(providers) == before

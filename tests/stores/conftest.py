@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from prefect_imagine.sandbox.server.s3 import S3Server
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def s3_client(aws: S3Server) -> Iterator[S3Client]:
     """A client with boto3's own settings, to look behind the store."""
-    client = boto3.session.Session().client("s3")
+    client = aws.client()
     yield client
     client.close()
 
