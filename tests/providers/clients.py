@@ -55,6 +55,10 @@ PROVIDERS = tuple(spec.name for spec in BUILT_IN)
 """The names of the built-in providers."""
 
 
+BRISK = Timeouts(after_failure=lambda attempt: 0.01 * attempt)
+"""Reads that fail are tried again in a moment."""
+
+
 def opener(stack: AsyncExitStack, secret: SecretStr) -> OpenClient:
     """A function that opens a client of a provider at an address, or in a sandbox."""
 
@@ -72,7 +76,7 @@ def opener(stack: AsyncExitStack, secret: SecretStr) -> OpenClient:
             account = Account(spec_of(provider), key=secret, base_url=where)
         if key is not None:
             account = replace(account, key=SecretStr(key))
-        client = open_client(replace(account, timeouts=timeouts or Timeouts()), pacer=pacer or Pacer())
+        client = open_client(replace(account, timeouts=timeouts or BRISK), pacer=pacer or Pacer())
         stack.push_async_callback(client.aclose)
         return client
 

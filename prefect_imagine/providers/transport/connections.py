@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+
+from prefect_imagine.backoff import backoff
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
@@ -17,11 +20,13 @@ SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 @dataclass(frozen=True)
 class Timeouts:
     """Seconds: to connect, for one read, and for one create from first byte to answer. An intent's
-    deadline (10 s) and `create` are 60 s in all: after that a create is over, whatever became of it."""
+    deadline (10 s) and `create` are 60 s in all: after that a create is over, whatever became of it.
+    `after_failure` tells how long to wait after the attempt-th failure (from 1) of a read."""
 
     connect: float = 10.0
     read: float = 30.0
     create: float = 50.0
+    after_failure: Callable[[int], float] = backoff
 
 
 def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:

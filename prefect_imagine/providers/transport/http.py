@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import httpx
 
-from prefect_imagine.backoff import backoff
 from prefect_imagine.clock import Deadline, ProviderClock
 from prefect_imagine.errors import (
     AmbiguousCreateError,
@@ -105,8 +104,9 @@ class Api:
             except ProviderError as error:
                 if not error.retryable or attempt == attempts:
                     raise
+                # A rate limit the pacer makes wait for.
                 if not (isinstance(error, RateLimitedError) and authenticated) or error.queue_full:
-                    await asyncio.sleep(backoff(attempt))  # a rate limit the pacer makes wait for
+                    await asyncio.sleep(self._timeouts.after_failure(attempt))
         raise ConnectionFailedError(f"{self.provider}: {method} {path} got no answer", provider=self.provider)
 
     async def create(
