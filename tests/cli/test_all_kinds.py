@@ -43,7 +43,7 @@ class Run:
         return [json.loads(line) for line in data.splitlines()]
 
 
-@pytest.fixture(scope="module", params=["folder", "s3"])
+@pytest.fixture(scope="module", params=["folder", pytest.param("s3", marks=pytest.mark.long)])
 def run(request: pytest.FixtureRequest, shell: Shell, providers: RunningSandbox) -> Iterator[Run]:
     providers.reset()
     output = "pictures" if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/a/b"

@@ -7,11 +7,14 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Shell, until
 from tests.conftest import KINDS
 
 
+@pytest.mark.long
 def test_an_interrupt_of_the_whole_group_ends_the_run_and_then_its_server(
     shell: Shell, providers: RunningSandbox, tmp_path: Path
 ) -> None:

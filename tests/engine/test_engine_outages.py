@@ -69,6 +69,7 @@ async def test_a_bucket_that_does_not_answer_for_a_while_is_waited_for(
     runs.check()
 
 
+@pytest.mark.long
 async def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     sandbox: RunningSandbox, small_disk: Path
 ) -> None:

@@ -64,7 +64,7 @@ async def _flow_run(state: State[object]) -> FlowRun:
         return await client.read_flow_run(state.state_details.flow_run_id)
 
 
-@pytest.mark.parametrize("where", ["folder", "s3"])
+@pytest.mark.parametrize("where", ["folder", pytest.param("s3", marks=pytest.mark.long)])
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_forty_prompts_are_stored_and_billed_exactly(
     provider: str, where: str, keys: RunningSandbox, tmp_path: Path, request: pytest.FixtureRequest
