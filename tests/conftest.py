@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,26 @@ from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_san
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
 from tests.prefect_server import settings, shared_server, stop_shared_server
 
+PREFECT_SERVER = "prefect-server"
+S3_SERVERS = "s3-servers"
+"""A file for each one that runs, named for its process."""
 KINDS = ("image", "video", "voice", "music", "infographic", "text")
 
 
-def _server_folder(config: pytest.Config) -> Path:
+def _session_folder(config: pytest.Config) -> Path:
+    """A folder that all workers of a session share."""
     base = Path(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
-    return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "prefect-server"
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no server, also where workers were killed in the middle of their tests."""
     if not os.environ.get("PYTEST_XDIST_WORKER"):
-        stop_shared_server(_server_folder(session.config))
+        folder = _session_folder(session.config)
+        stop_shared_server(folder / PREFECT_SERVER)
+        for left in (folder / S3_SERVERS).glob("*"):
+            with suppress(ProcessLookupError):
+                os.kill(int(left.name), signal.SIGTERM)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,10 +108,14 @@ def keys(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> RunningSan
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server."""
+    running = _session_folder(request.config) / S3_SERVERS
+    running.mkdir(exist_ok=True)
     with start_s3_server(tmp_path_factory.mktemp("s3")) as server:
+        (running / str(server.pid)).touch()
         yield server
+    (running / str(server.pid)).unlink()
 
 
 @pytest.fixture
@@ -115,7 +130,7 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 @pytest.fixture(scope="session")
 def prefect_environment(request: pytest.FixtureRequest) -> dict[str, str]:
     """A real Prefect server, for tests that run the command line or a worker as a process."""
-    folder = _server_folder(request.config)
+    folder = _session_folder(request.config) / PREFECT_SERVER
     return settings(folder / "home", shared_server(folder))
 
 

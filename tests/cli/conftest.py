@@ -32,11 +32,12 @@ def shell(
     """A shell with the sandbox's keys and a Prefect server."""
     folder = tmp_path_factory.mktemp("shell")
     own = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "cache")}
-    return HereShell(folder, {**prefect_environment, **providers.environment, **own}, here=_only_reads)
+    return HereShell(folder, {**prefect_environment, **providers.environment, **own}, here=_needs_no_flow)
 
 
-def _only_reads(words: list[str]) -> bool:
-    return words[0] in ("status", "report", "models", "balance") or "--dry-run" in words
+def _needs_no_flow(words: list[str]) -> bool:
+    kept = ("status", "report", "cancel", "reconcile", "models", "balance")
+    return words[0] in kept or "--dry-run" in words
 
 
 @pytest.fixture(scope="module")
