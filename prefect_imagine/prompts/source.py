@@ -16,34 +16,37 @@ from prefect_imagine.stores import open_store
 LARGEST = 256 * 1024**2
 
 
-def read_source(source: str) -> bytes:
+def read_source(source: str, largest: int = LARGEST) -> bytes:
     """The bytes of a prompts file by path or s3:// address.
 
+    Args:
+        largest: bytes that are taken.
+
     Raises:
-        ConfigurationError: it cannot be read, or is larger than 256 MiB.
+        ConfigurationError: it cannot be read, or is larger.
     """
     if source.startswith("s3://"):
-        return _read_object(source)
+        return _read_object(source, largest)
     try:
         with Path(source).expanduser().open("rb") as file:
-            return read_stream(file, source)
+            return read_stream(file, source, largest)
     except OSError as error:
         raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
-def read_stream(stream: BinaryIO, name: str) -> bytes:
+def read_stream(stream: BinaryIO, name: str, largest: int = LARGEST) -> bytes:
     """All bytes of a stream that ends in time. Raises `ConfigurationError`, by this name."""
-    data = stream.read(LARGEST + 1)
-    _check_size(len(data), name)
+    data = stream.read(largest + 1)
+    _check_size(len(data), name, largest)
     return data
 
 
-def _read_object(source: str) -> bytes:
+def _read_object(source: str, largest: int) -> bytes:
     folder, _, name = source.rpartition("/")
     with closing(open_store(folder)) as store:
         try:
             known = store.head(name)
-            _check_size(known.size if known else 0, source)
+            _check_size(known.size if known else 0, source, largest)
             data = store.read(name)  # which distinguishes a missing bucket from a missing object
         except StoreError as error:
             raise ConfigurationError(f"{source} cannot be read: {error}") from error
@@ -52,10 +55,10 @@ def _read_object(source: str) -> bytes:
     return data
 
 
-def _check_size(size: int, name: str) -> None:
-    if size > LARGEST:
+def _check_size(size: int, name: str, largest: int) -> None:
+    if size > largest:
         raise ConfigurationError(
-            f"{name} is larger than {LARGEST // 1024**2} MiB: split it, and each part is a batch of its own"
+            f"{name} is larger than {largest // 1024**2} MiB: split it, and each part is a batch of its own"
         )
 
 

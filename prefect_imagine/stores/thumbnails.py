@@ -38,9 +38,15 @@ class PictureCopy:
 
     What does not fit into a megabyte of memory is kept in the system's folder for temporary files, so that
     many large pictures at once take little memory. Not thread-safe; close it, or use it in `with`.
+
+    Args:
+        max_bytes: of the largest picture that is copied.
+        memory_bytes: of a copy that are kept in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_bytes: int = MAX_BYTES, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._memory_bytes = memory_bytes
         self._file: SpooledTemporaryFile[bytes] | None = None
         self._size = 0
         self._name = ""
@@ -56,18 +62,18 @@ class PictureCopy:
     def of(self, source: MediaSource) -> MediaSource:
         """What to store in place of `source`: the same bytes, copied as they pass if a thumbnail is wanted.
 
-        None is wanted of what is no picture, and of what is known to be small or over `MAX_BYTES`.
+        None is wanted of what is no picture, and of what is known to be small or over `max_bytes`.
 
         Raises:
             OutputError: the body cannot be had.
         """
         length = source.content_length
-        if length is not None and not SMALL_BYTES < length <= MAX_BYTES:
+        if length is not None and not SMALL_BYTES < length <= self._max_bytes:
             return source
         media_type = source.media_type or sniff(source.head)
         if media_type is None or media_type.mime not in _MEDIA_TYPES:
             return source
-        self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
+        self._file = SpooledTemporaryFile(self._memory_bytes)  # noqa: SIM115 - `close` closes it
         self._name = source.name
         return MediaSource(
             self._copied(source),
@@ -108,8 +114,8 @@ class PictureCopy:
         if self._file is None:
             return
         try:
-            if self._size > MAX_BYTES:
-                raise OSError(f"it is larger than {MAX_BYTES} bytes")
+            if self._size > self._max_bytes:
+                raise OSError(f"it is larger than {self._max_bytes} bytes")
             self._file.write(chunk)
         except OSError as error:
             logger.info("%s gets no thumbnail: %s", self._name, error)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from prefect_imagine.errors import ConfigurationError, PromptFileError
-from prefect_imagine.prompts import source
 from prefect_imagine.prompts.formats import format_of
 from prefect_imagine.prompts.requested import (
     Defaults,
@@ -337,10 +336,9 @@ def test_an_object_that_is_too_large_is_refused_unread(
     bucket = aws.make_bucket()
     with closing(aws.client()) as client:
         client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
-    monkeypatch.setattr(source, "LARGEST", 4)
     monkeypatch.setattr(S3Store, "read", lambda store, key: pytest.fail("it was read"))
     with pytest.raises(ConfigurationError, match=rf"s3://{bucket}/in/a\.txt is larger than"):
-        read_source(f"s3://{bucket}/in/a.txt")
+        read_source(f"s3://{bucket}/in/a.txt", largest=4)
 
 
 def test_an_s3_source_is_read_from_its_bucket(aws: S3Server) -> None:

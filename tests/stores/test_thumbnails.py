@@ -39,8 +39,8 @@ def source_of(body: bytes, *, known: bool = True) -> MediaSource:
     return MediaSource(chunks, content_length=len(body) if known else None)
 
 
-def thumbnail_of(body: bytes, *, known: bool = True) -> bytes | None:
-    with PictureCopy() as copy:
+def thumbnail_of(body: bytes, *, known: bool = True, **bounds: int) -> bytes | None:
+    with PictureCopy(**bounds) as copy:
         assert b"".join(copy.of(source_of(body, known=known)).chunks()) == body
         return copy.thumbnail()
 
@@ -117,9 +117,9 @@ def test_a_picture_that_is_known_to_be_small_is_not_even_looked_at() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_files_over_the_bound_pass_without_a_copy(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
-    monkeypatch.setattr(thumbnails, "MAX_BYTES", len(LARGE_PNG) - 1)
-    assert thumbnail_of(LARGE_PNG, known=known) is None
+def test_files_over_the_bound_pass_without_a_copy(known: bool) -> None:
+    assert thumbnail_of(LARGE_PNG, known=known, max_bytes=len(LARGE_PNG)) is not None
+    assert thumbnail_of(LARGE_PNG, known=known, max_bytes=len(LARGE_PNG) - 1) is None
 
 
 @pytest.mark.parametrize(("format", "side"), [("PNG", 7000), ("JPEG", 7000), ("GIF", 4000)])
@@ -142,9 +142,8 @@ def test_a_picture_that_cannot_be_decoded_gets_none(body: bytes) -> None:
 def test_a_full_disk_costs_the_thumbnail_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(thumbnails, "MEMORY_BYTES", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
-    assert thumbnail_of(LARGE_PNG) is None
+    assert thumbnail_of(LARGE_PNG, memory_bytes=1000) is None
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no device that is always full")
