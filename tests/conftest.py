@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # One installation serves this folder: its tests stay together where workers steal from each other.
     items.sort(key=lambda item: "tests/operations/" not in item.nodeid)
     for item in items:
-        if "prefect_server" in getattr(item, "fixturenames", ()):
+        if "prefect_environment" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
 
 

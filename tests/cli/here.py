@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_imagine.cli.commands import run
+from prefect_imagine.reports.summary import BAD_INPUT
 from tests.cli.commands import Ended, Shell, variables
 
 _NEEDS_A_PROCESS = ("PREFECT_HOME", "PYTHON")
@@ -36,7 +41,7 @@ class HereShell(Shell):
     another one, still get a process.
 
     Attributes:
-        here: tells which commands load no Prefect, and so need no server.
+        here: tells which commands those are.
     """
 
     here: Callable[[list[str]], bool] = lambda words: True
@@ -44,7 +49,7 @@ class HereShell(Shell):
     def run(self, *words: str | Path, stdin: str | bytes | None = None, **environment: str | None) -> Ended:
         named = [str(word) for word in words]
         alone = any(name.startswith(_NEEDS_A_PROCESS) for name in environment)
-        if alone or not self.here(named):
+        if alone or self.program != Shell.program or not self.here(named):
             return super().run(*words, stdin=stdin, **environment)
         data = stdin.encode() if isinstance(stdin, str) else stdin or b""
         out, err = _Stream(), _Stream()
@@ -62,7 +67,19 @@ class HereShell(Shell):
                 code = run(named)
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+            if named[:1] in (["generate"], ["resume"]) and code != BAD_INPUT:
+                _end_prefect()
         return Ended(code, out.bytes.getvalue().decode(), err.bytes.getvalue().decode())
+
+
+def _end_prefect() -> None:
+    """Let Prefect send what it does at an interpreter's end; its clients leave their sockets to the garbage
+    collector."""
+    EventsWorker.drain_all()
+    APILogWorker.drain_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager

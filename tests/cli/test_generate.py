@@ -25,7 +25,8 @@ ONE_BATCH = ("--provider", "aivisualstudio", "--batch-id", "formats", "--json")
 @pytest.fixture(scope="module")
 def from_csv(shell: Shell, providers: RunningSandbox) -> Ended:
     providers.reset()
-    return shell.run("generate", shell.write("two.csv", FORMATS["csv"]), *ONE_BATCH)
+    process = shell.start("generate", shell.write("two.csv", FORMATS["csv"]), *ONE_BATCH)
+    return shell.end(process)
 
 
 def test_a_file_is_generated(from_csv: Ended, providers: RunningSandbox) -> None:
