@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.engine.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
@@ -21,6 +22,8 @@ from prefect_imagine.testing.stand_in import Reply, StandIn
 
 TIMING = Timing(deadline=3.0, create=4.0, settle=0.5)
 """Proves absence after 7.5 seconds."""
+HURRIED = Pauses(after_failure=lambda attempt: 0.05 * attempt, between_looks=0.2)
+"""For jobs that end at once."""
 ITEMS = 4
 
 
@@ -60,7 +63,9 @@ class BatchContract(Contract):
             async with (
                 asyncio.timeout(300),
                 prepare_batch(store, "contract", asked, accounts, options) as prepared,
-                open_session(await persist_plan(store, prepared) or prepared, store, options) as session,
+                open_session(
+                    await persist_plan(store, prepared) or prepared, store, options, pauses=HURRIED
+                ) as session,
             ):
                 await run_session(session)
                 summary, _ = await session.close_books()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
 START_SECONDS = 120.0
 PROMPTS = "prompt,seed\na lake,1\na hill,2\na lake,1\nrefuse,\n"
