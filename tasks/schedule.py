@@ -30,7 +30,8 @@ def planned_time(time_zone: str) -> datetime:
     """When the present flow run was scheduled for, however late it runs and however often. Raises
     `ConfigurationError`."""
     planned: datetime = flow_run.scheduled_start_time
-    return planned.astimezone(zone_of(time_zone))
+    # As Python's own: before Python 3.13 Prefect's is pendulum's, and warns at `replace` that this will end.
+    return datetime.fromtimestamp(planned.timestamp(), zone_of(time_zone))
 
 
 def batch_id_of(
