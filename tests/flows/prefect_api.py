@@ -52,7 +52,7 @@ async def run_named(name: str, state: str) -> FlowRun:
 async def artifacts_of(api_url: str, flow_run_id: UUID) -> dict[str, Any]:
     """The data of a flow run's artifacts by key; tables as lists of rows."""
     only = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
-    async with httpx.AsyncClient(base_url=api_url) as http:
+    async with httpx.AsyncClient(base_url=api_url, timeout=WAIT_SECONDS) as http:
         found = (await http.post("/artifacts/filter", json=only)).json()
     return {
         each["key"]: json.loads(each["data"]) if each["type"] == "table" else each["data"] for each in found
@@ -64,7 +64,7 @@ async def events_about(api_url: str, resource: str, count: int) -> list[dict[str
     wanted = {"filter": {"event": {"prefix": ["imagine."]}, "resource": {"id": [resource]}}}
 
     async def look() -> list[dict[str, Any]] | None:
-        async with httpx.AsyncClient(base_url=api_url) as http:
+        async with httpx.AsyncClient(base_url=api_url, timeout=WAIT_SECONDS) as http:
             told: list[dict[str, Any]] = (await http.post("/events/filter", json=wanted)).json()["events"]
         return told[::-1] if len(told) >= count else None
 

@@ -143,7 +143,7 @@ async def test_the_bill_and_the_report_are_artifacts(
 ) -> None:
     state = await _run([Prompt(prompt="an artifact", provider="imaginelab")], str(tmp_path))
     run = str((await _flow_run(state)).id)
-    async with httpx.AsyncClient(base_url=prefect_server) as http:
+    async with httpx.AsyncClient(base_url=prefect_server, timeout=60) as http:
         only = {"flow_runs": {"id": {"any_": [run]}}}
         artifacts = {each["key"]: each for each in (await http.post("/artifacts/filter", json=only)).json()}
     assert set(artifacts) >= {"imagine-usage", "imagine-failures", "imagine-progress", "imagine-report"}
@@ -244,7 +244,7 @@ async def test_a_reached_budget_is_an_event_and_names_the_reason(
         }
     }
     deadline = time.monotonic() + 60
-    async with httpx.AsyncClient(base_url=prefect_server) as http:
+    async with httpx.AsyncClient(base_url=prefect_server, timeout=60) as http:
         while True:
             told = (await http.post("/events/filter", json=wanted)).json()["events"]
             payloads = {each["event"]: each["payload"] for each in told}

@@ -63,7 +63,7 @@ def test_the_automations_are_there(site: Site) -> None:
 
 
 def test_the_ui_asks_this_server(site: Site) -> None:
-    settings = httpx.get(f"{site.api_url.removesuffix('/api')}/ui-settings").json()
+    settings = httpx.get(f"{site.api_url.removesuffix('/api')}/ui-settings", timeout=60).json()
     assert settings["api_url"] == site.api_url
 
 
