@@ -264,6 +264,7 @@ def test_a_wrong_key_is_told_by_other_commands_too(bare_shell: Shell, command: s
     assert "hunter2" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.long
 def test_addresses_that_nobody_answers_at_are_told_in_seconds(
     bare_shell: Shell, prompts: Path, s3_server: S3Server
 ) -> None:
@@ -359,6 +360,7 @@ def test_a_folder_that_prefect_cannot_write_is_told(bare_shell: Shell, prompts: 
     assert not (bare_shell.folder / "outputs").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["balance", "generate"])
 def test_a_block_on_a_server_that_is_gone_is_told(bare_shell: Shell, prompts: Path, command: str) -> None:
     generate = ("generate", prompts, "--provider", "imaginelab")

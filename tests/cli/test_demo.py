@@ -10,7 +10,8 @@ import pytest
 from tests.cli.commands import Shell, assert_contract, assert_refused
 
 
-@pytest.mark.parametrize("words", [(), pytest.param(("--s3",), marks=pytest.mark.long)], ids=["folder", "s3"])
+@pytest.mark.long
+@pytest.mark.parametrize("words", [(), ("--s3",)], ids=["folder", "s3"])
 def test_a_demo_leaves_a_report_that_can_be_opened(shell: Shell, words: tuple[str, ...]) -> None:
     ended = shell.run("demo", *words, "--json")
     assert ended.code == 0, ended.stderr

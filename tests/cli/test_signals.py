@@ -34,7 +34,9 @@ def endless_jobs(providers: RunningSandbox) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+    ids=["int", "term"],
 )
 def test_a_run_that_is_told_to_stop_can_be_resumed(
     shell: Shell, providers: RunningSandbox, number: signal.Signals, code: int
@@ -69,6 +71,7 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
     }
 
 
+@pytest.mark.long
 def test_a_second_signal_leaves_at_once(shell: Shell, providers: RunningSandbox) -> None:
     file = shell.write("twice.jsonl", "\n".join(map(json.dumps, LINES)))
     providers.configure(server_delay_seconds=30.0)  # the first signal waits for creates being sent

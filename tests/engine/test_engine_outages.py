@@ -52,6 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.long
 async def test_a_bucket_that_does_not_answer_for_a_while_is_waited_for(
     sandbox: RunningSandbox, own_s3: S3Server
 ) -> None:

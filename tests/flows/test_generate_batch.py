@@ -24,7 +24,10 @@ from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
 from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly, manifest
 
-PROVIDERS = ("imaginelab", "blockadelabs", "imagineapi", "aivisualstudio")
+QUICK = ("imaginelab", "aivisualstudio")
+SLOW = ("blockadelabs", "imagineapi")
+"""Forty pictures take them minutes, since they tell nothing of their rate limits."""
+PROVIDERS = (*QUICK, *SLOW)
 PRICES = {"blockadelabs": PriceList(default=1), "imagineapi": PriceList(default=1)}
 OTHER_KINDS = {
     "imaginelab": ("video", "voice", "music", "infographic", "text"),
@@ -65,7 +68,10 @@ async def _flow_run(state: State[object]) -> FlowRun:
 
 
 @pytest.mark.parametrize("where", ["folder", pytest.param("s3", marks=pytest.mark.long)])
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "provider",
+    [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in SLOW)],
+)
 async def test_forty_prompts_are_stored_and_billed_exactly(
     provider: str, where: str, keys: RunningSandbox, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -88,6 +94,7 @@ async def test_forty_prompts_are_stored_and_billed_exactly(
 
 
 async def test_one_batch_id_under_two_roots_is_two_batches(keys: RunningSandbox, tmp_path: Path) -> None:
+    keys.configure(rate_limits={"imaginelab": {"limit": 60, "window_seconds": 5.0, "headers": True}})
     prompts = [Prompt(prompt=f"a heron, number {number}", provider="imaginelab") for number in range(30)]
     roots = [str(tmp_path / name) for name in ("one", "other")]
     states = await asyncio.gather(*(_run(prompts, root) for root in roots))
