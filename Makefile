@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 server
 	$(BIN)/prefect-imagine demo $(if $(filter-out 0,$(S3)),--s3)
 
-test: install ## run the tests, but for the long ones: two minutes on two cores
+test: install ## run the tests, but for the long ones: a few minutes
 	$(PYTEST) -m 'not long' $(ARGS)
 
 test-all: install ## run all tests: also kills, whole deployments, browsers, installations
