@@ -93,22 +93,24 @@ async def walk(read: ReadSlice) -> AsyncIterator[HistoryPage]:
     seen: set[str] = set()
     heads: set[str] = set()
     offset = 0
-    repeated = False
+    stalled = False
     for number in range(MOST_PAGES):
         page = await read(number, offset)
         offset += len(page.rows)
         fresh = [row for row in _distinct(page.rows) if row.id not in seen]
         seen.update(row.id for row in fresh)
+        # A filter of the server's own may leave a page without rows, and more behind it.
+        skipped = not page.rows and page.more is True
         repeats = not fresh and any(row.id in heads for row in page.rows[:1])
         heads.update(row.id for row in page.rows[:1])
         if repeats:
             end = len(seen) < SMALLEST_PAGE
         else:
-            end = not page.rows or page.more is False or _completes(page, len(seen))
+            end = (not page.rows and not skipped) or page.more is False or _completes(page, len(seen))
         yield wire.page_of(fresh, end=end)
-        if end or (repeats and repeated):
+        if end or (stalled and (repeats or skipped)):
             return
-        repeated = repeats
+        stalled = repeats or skipped
 
 
 def _distinct(rows: list[Generation]) -> list[Generation]:

@@ -35,6 +35,11 @@ def register(spec: ProviderSpec) -> None:
     Raises:
         ConfigurationError: the name cannot be one, or is another provider's.
     """
+    _load_plug_ins()  # first come, first served: what is installed comes before a script
+    _add(spec)
+
+
+def _add(spec: ProviderSpec) -> None:
     if not _NAME.fullmatch(spec.name):
         raise ConfigurationError(
             f"{spec.name!r} cannot be a provider's name: it is lower-case letters, digits, '-' and '_'"
@@ -143,8 +148,8 @@ def _load(entry_point: EntryPoint) -> None:
         spec = entry_point.load()
         if not isinstance(spec, ProviderSpec):
             raise ConfigurationError(f"{entry_point.value} is a {type(spec).__name__} and no ProviderSpec")
-        register(spec)
-    except Exception as error:
+        _add(spec)
+    except (Exception, SystemExit) as error:
         logger.warning(
             "the provider plug-in %r (%s) cannot be used: %s: %s",
             entry_point.name,

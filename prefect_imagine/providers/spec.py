@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.transport.auth import Auth, HeaderAuth, NoAuth, fits_header
 from prefect_imagine.providers.transport.connections import Timeouts
-from prefect_imagine.providers.transport.failures import ErrorDetail, ErrorReader
+from prefect_imagine.providers.transport.failures import OF_ITSELF, ErrorDetail, ErrorReader
 from prefect_imagine.providers.transport.http import Api
 
 
@@ -56,8 +57,8 @@ class ProviderSpec:
         auth: gives requests an account's credentials.
         read_error: what is particular about its error bodies.
         codes: the errors that its documented error codes stand for.
-        at_capacity: statuses, below 500, by which it refuses a create only because too many jobs are under
-            way.
+        at_capacity: statuses by which it refuses a create only because too many jobs are under way: from 400
+            to 499, and none that means the key, the credits, the rate or a wrong address.
         create_seconds: the longest that a create may take to be answered. Only where nothing finds a job
             whose create was not answered may it be longer than 50 s: else a proof of absence comes too early.
         indicative_prices: what its pages say that generations cost, where its API does not.
@@ -77,12 +78,24 @@ class ProviderSpec:
     indicative_prices: PriceList | None = None
 
     def __post_init__(self) -> None:
-        if not self.at_capacity <= set(range(400, 500)):
-            raise ConfigurationError(f"{self.name}: at_capacity holds statuses from 400 to 499 only")
-        if self.capabilities.history and (self.create_seconds or 0) > Timeouts().create:
-            raise ConfigurationError(
-                f"{self.name}: create_seconds is at most {Timeouts().create:g} for a provider with a history"
-            )
+        wrong = [each for each in self._mistakes() if each]
+        if wrong:
+            raise ConfigurationError(f"the specification of {self.name!r} cannot be used: {'; '.join(wrong)}")
+
+    def _mistakes(self) -> Iterator[str | None]:
+        if not set(self.at_capacity) <= set(range(400, 500)) - OF_ITSELF:
+            yield "at_capacity holds what is no status, or one that means something else"
+        longest = Timeouts().create if self.capabilities.history else math.inf
+        if self.create_seconds is not None and not 0 < float(self.create_seconds) <= longest:
+            yield f"create_seconds is above 0, and at most {longest:g} for a provider with a history"
+        if self.key_variable == "" or (self.login_variables and len(self.login_variables) != 2):
+            yield "key_variable is a name or None, login_variables are two names or None"
+        if not self.capabilities.kinds:
+            yield "its client makes no kind"
+        if not all(
+            isinstance(each, type) and issubclass(each, ProviderError) for each in self.codes.values()
+        ):
+            yield "codes stand for ProviderErrors"
 
     @property
     def capabilities(self) -> Capabilities:

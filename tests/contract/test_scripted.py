@@ -218,12 +218,24 @@ class TestChosen(_Scripted):
     checks = "GET /health"
 
 
-@pytest.mark.parametrize("status", [200, 500])
-def test_only_refusals_can_mean_that_a_provider_is_full(status: int) -> None:
-    with pytest.raises(ConfigurationError, match="at_capacity"):
-        replace(TestChosen.spec, at_capacity=frozenset({status}))
-
-
-def test_a_history_proves_nothing_of_creates_that_take_longer() -> None:
-    with pytest.raises(ConfigurationError, match="create_seconds"):
-        replace(TestChosen.spec, create_seconds=120.0)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"at_capacity": frozenset({200})}, "at_capacity"),
+        ({"at_capacity": frozenset({503})}, "at_capacity"),
+        ({"at_capacity": frozenset({401})}, "at_capacity"),
+        (
+            {"create_seconds": 120.0},
+            "create_seconds is above 0, and at most 50 for a provider with a history",
+        ),
+        ({"create_seconds": 0.0}, "create_seconds"),
+        ({"key_variable": ""}, "key_variable"),
+        ({"login_variables": ("EMAIL",)}, "login_variables"),
+        ({"codes": {"full": ValueError}}, "codes stand for ProviderErrors"),
+    ],
+)
+def test_a_specification_that_cannot_hold_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"the specification of 'chosen' cannot be used: .*{message}"
+    ):
+        replace(TestChosen.spec, **wrong)

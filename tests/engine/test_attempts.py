@@ -255,9 +255,39 @@ class TestUnfaithfulEchoes:
         assert adopted(find([seeded], job("j", prompt=self.LONG.prompt[:50], echoed_seed="7"))) == {1: "j"}
 
 
-@pytest.mark.parametrize("silent", [{"prompt": None}, {"model": None}, {"kind": None}])
+@pytest.mark.parametrize("silent", [{"model": None}, {"kind": None}])
 def test_what_the_provider_does_not_echo_cannot_differ(silent: dict[str, Any]) -> None:
     assert adopted(find([attempt()], job("j", **silent))) == {1: "j"}
+
+
+class TestJobsWithoutPrompt:
+    """A history that shows no prompt, or not any more: such a job may be anybody's."""
+
+    SILENT = job("j", prompt=None)
+    OTHER = RequestIdentity("image", "m", "a pond", None)
+
+    def test_it_is_neither_adopted_nor_is_its_create_absent(self) -> None:
+        assert verdicts(find([attempt()], self.SILENT)) == {Verdict.DOUBTFUL}
+
+    def test_not_even_where_others_are_shown_as_they_were_asked_for(self) -> None:
+        seen = [self.SILENT, job("ours", prompt="a pond")]
+        assert verdicts(find([attempt()], *seen, own={"ours": self.OTHER})) == {Verdict.DOUBTFUL}
+
+    def test_our_own_without_one_show_nothing_of_how_it_reports_prompts(self) -> None:
+        seen = [job("x", prompt="a hill"), job("ours", prompt=None)]
+        assert verdicts(find([attempt()], *seen, own={"ours": self.OTHER})) == {Verdict.DOUBTFUL}
+
+    def test_a_seed_that_comes_back_is_as_good(self) -> None:
+        seeded = attempt(identity=IDENTITY._replace(seed="7"))
+        assert adopted(find([seeded], job("j", prompt=None, echoed_seed="7"))) == {1: "j"}
+        ours = {"ours": self.OTHER}
+        others = [job("j", prompt=None, echoed_seed="8"), job("ours", prompt="a pond")]
+        assert verdicts(find([seeded], *others, own=ours)) == {Verdict.NOT_SEEN}
+
+    @pytest.mark.parametrize("other", [{"kind": GenerationKind.VIDEO}, {"model": "another"}])
+    def test_another_kind_or_model_is_another_job(self, other: dict[str, Any]) -> None:
+        seen = [job("j", prompt=None, **other), job("ours", prompt="a pond")]
+        assert verdicts(find([attempt()], *seen, own={"ours": self.OTHER})) == {Verdict.NOT_SEEN}
 
 
 @pytest.mark.parametrize("prompt", [" a lake", "a  lake\n", "a lake "])

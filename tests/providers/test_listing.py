@@ -147,3 +147,22 @@ async def test_a_list_without_an_end_is_given_up_without_a_claim() -> None:
 )
 def test_counts(value: object, expected: int | None) -> None:
     assert count(value) == expected
+
+
+async def test_a_page_without_rows_that_has_more_behind_it_is_no_end() -> None:
+    pages = [Slice(rows(range(3)), more=True), Slice([], more=True), Slice(rows(range(3, 5)), more=False)]
+
+    async def read(number: int, offset: int) -> Slice:
+        return pages[number]
+
+    found, seen = await walked(read)
+    assert seen == ["0", "1", "2", "3", "4"]
+    assert [page.end for page in found] == [False, False, True]
+
+
+async def test_a_server_that_promises_more_for_ever_is_left_without_an_end() -> None:
+    async def read(number: int, offset: int) -> Slice:
+        return Slice([], more=True)
+
+    found, _ = await walked(read)
+    assert [page.end for page in found] == [False, False]

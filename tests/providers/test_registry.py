@@ -93,6 +93,7 @@ fifth = fifth:SPEC
 broken = broken:SPEC
 wrong = fifth:__doc__
 taken = prefect_imagine.providers.apis.imaginelab:SPEC
+ending = ending:SPEC
 """
 
 
@@ -105,6 +106,7 @@ def plugged_in(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[st
     (installed / "entry_points.txt").write_text(ENTRY_POINTS)
     (tmp_path / "fifth.py").write_text(FIFTH)
     (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "ending.py").write_text("raise SystemExit('no device here')\n")
 
     def run(code: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -123,9 +125,10 @@ def test_plug_ins_are_found_and_broken_ones_harm_nobody(
     )
     assert ended.stdout.split() == [*PROVIDERS, "fifth"]
     warned = ended.stderr.splitlines()
-    assert len(warned) == 2
+    assert len(warned) == 3
     assert "plug-in 'broken' (broken:SPEC) cannot be used: ModuleNotFoundError" in warned[0]
     assert "plug-in 'wrong' (fifth:__doc__) cannot be used" in warned[1]
+    assert "plug-in 'ending' (ending:SPEC) cannot be used: SystemExit: no device here" in warned[2]
 
 
 def test_a_plug_in_is_a_choice_like_any_other(

@@ -46,8 +46,9 @@ def request_identity(request: GenerationRequest, wire_prompt: str) -> RequestIde
 
 
 def same(row: Generation, identity: RequestIdentity) -> bool:
-    """Whether a job is told as the answer to a request of this class would be. What the provider does not
-    echo cannot differ."""
+    """Whether a job is shown as the answer to a request of this class would be. Of model and seed, what the
+    provider does not echo cannot differ; a prompt that it does not show identifies nothing, unless a seed
+    does."""
     return _rest_fits(row, identity) and _prompt_fits(row, identity)
 
 
@@ -74,7 +75,8 @@ def likeness(row: Generation, identity: RequestIdentity, told_faithfully: bool |
     if not told_faithfully:
         return Likeness.DOUBTFUL  # where nothing shows how it reports prompts, any job of the kind may be it
     known_seed = identity.seed is not None and _seed(row.echoed_seed) == identity.seed
-    distorted = row.prompt is not None and _distorted(row.prompt, identity.prompt)
+    # A job whose prompt is not shown, or not any more, may be anybody's.
+    distorted = row.prompt is None or _distorted(row.prompt, identity.prompt)
     doubtful = _rest_fits(row, identity) and (known_seed or distorted)
     return Likeness.DOUBTFUL if doubtful else Likeness.OTHER
 
@@ -83,21 +85,17 @@ class IdentityIndex:
     """Classes of requests, found by what a job shows without comparing it with each of them."""
 
     def __init__(self, classes: Iterable[RequestIdentity]) -> None:
-        self._all = tuple(classes)
         self._by_text: dict[str, list[RequestIdentity]] = defaultdict(list)
         self._by_seed: dict[str, list[RequestIdentity]] = defaultdict(list)
-        for identity in self._all:
+        for identity in classes:
             self._by_text[identity.prompt].append(identity)
             if identity.seed is not None:
                 self._by_seed[identity.seed].append(identity)
 
     def answered_by(self, row: Generation) -> set[RequestIdentity]:
         """The classes whose requests a job may answer, as far as one can see."""
-        if row.prompt is None:
-            near: Iterable[RequestIdentity] = self._all
-        else:
-            seed = _seed(row.echoed_seed)
-            near = [*self._by_text.get(_text(row.prompt), ()), *self._by_seed.get(seed or "", ())]
+        by_text = self._by_text.get(_text(row.prompt), ()) if row.prompt is not None else ()
+        near = [*by_text, *self._by_seed.get(_seed(row.echoed_seed) or "", ())]
         return {identity for identity in near if same(row, identity)}
 
 
@@ -107,11 +105,14 @@ class UnclaimedJobs:
 
     def __init__(self, rows: Iterable[Generation]) -> None:
         self._kinds: set[str | None] = set()
+        self._without_prompt: dict[tuple[str | None, ...], Generation] = {}
         self._by_start: dict[str, list[Generation]] = defaultdict(list)
         self._by_seed: dict[str, list[Generation]] = defaultdict(list)
         for row in rows:
             self._kinds.add(row.kind)
-            if row.prompt is not None:
+            if row.prompt is None:
+                self._without_prompt[row.kind, row.model, row.echoed_seed] = row
+            else:
                 self._by_start[_start(_text(row.prompt))].append(row)
             seed = _seed(row.echoed_seed)
             if seed is not None:
@@ -121,19 +122,20 @@ class UnclaimedJobs:
         """Whether one of them may be the job of a request of this class, although it is not told so."""
         if not told_faithfully:
             return bool(self._kinds & {None, identity.kind})
-        near = [*self._by_start.get(_start(identity.prompt), ()), *self._by_seed.get(identity.seed or "", ())]
+        near = [
+            *self._by_start.get(_start(identity.prompt), ()),
+            *self._by_seed.get(identity.seed or "", ()),
+            *self._without_prompt.values(),
+        ]
         return any(likeness(row, identity, told_faithfully) is not Likeness.OTHER for row in near)
 
 
 def _prompt_fits(row: Generation, identity: RequestIdentity) -> bool:
-    if row.prompt is None or _text(row.prompt) == identity.prompt:
+    if row.prompt is not None and _text(row.prompt) == identity.prompt:
         return True
     # A seed that comes back says as much as a whole prompt.
-    return (
-        identity.seed is not None
-        and _seed(row.echoed_seed) == identity.seed
-        and _distorted(row.prompt, identity.prompt)
-    )
+    known_seed = identity.seed is not None and _seed(row.echoed_seed) == identity.seed
+    return known_seed and (row.prompt is None or _distorted(row.prompt, identity.prompt))
 
 
 def _rest_fits(row: Generation, identity: RequestIdentity) -> bool:
