@@ -56,6 +56,8 @@ class Contract:
         lists: that of the account's jobs; `None` where there is none.
         checks: that which `check` reads where it is none of these; its answer is `{}`.
         synchronous: whether a create is answered when its job has ended.
+        media: what the paths of pictures begin with.
+        status_name: the name of a record's status.
         kind: what is generated.
         model: of the requests, where the client cannot choose one.
     """
@@ -66,6 +68,8 @@ class Contract:
     lists: str | None = None
     checks: str | None = None
     synchronous: bool = False
+    media: str = "/media/"
+    status_name: str = "status"
     kind: GenerationKind = GenerationKind.IMAGE
     model: str | None = None
 
@@ -85,6 +89,18 @@ class Contract:
         """The jobs of a page that is asked for by `limit` and `offset`."""
         start = int(asked.query.get("offset", 0))
         return jobs[start : start + int(asked.query.get("limit", 100))]
+
+    def unknown(self) -> Reply:
+        """The answer to a read of a job that there is not: 404, unless it is another."""
+        return Reply({"error": "not found"}, 404)
+
+    def output(self, url: str, number: int) -> str:
+        """The address of the picture of the `number`th job, at a server's address."""
+        return f"{url}{self.media}{number}.png"
+
+    def other(self, asked: Asked, jobs: Sequence[Job]) -> Reply | None:
+        """The answer to a request to another endpoint than those above, if the API has more."""
+        return None
 
     def prompt_of(self, asked: Asked) -> str:
         """The prompt of a create: the body's `prompt`, unless it stands elsewhere."""

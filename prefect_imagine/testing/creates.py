@@ -17,6 +17,7 @@ from prefect_imagine.errors import (
     InsufficientCreditsError,
     RateLimitedError,
 )
+from prefect_imagine.providers.limits.pacing import Priority
 from prefect_imagine.providers.models import Mark
 from prefect_imagine.testing.base import KEY, Contract, error_of, on_loop
 from prefect_imagine.testing.stand_in import Reply
@@ -28,10 +29,11 @@ class CreateContract(Contract):
     @on_loop
     async def test_a_create_returns_its_job(self) -> None:
         async with self.standing() as (server, client):
-            made = await client.create(self.request("a lake at dawn"), correlator="item1:1")
+            request = self.request("a lake at dawn, " * 40)
+            made = await client.create(request, correlator="item1:1")
             [job] = server.jobs.values()
             assert (made.id, made.provider) == (job.id, self.spec.name)
-            assert job.prompt == client.wire_prompt(self.request("a lake at dawn"))
+            assert job.prompt == client.wire_prompt(request)
             assert made.status.terminal == self.synchronous
             assert (len(server.creates), client.requests["create"]) == (1, 1)
 
@@ -51,6 +53,15 @@ class CreateContract(Contract):
             assert KEY not in f"{sent.path} {dict(sent.query)} {dict(sent.body)}"
 
     @on_loop
+    async def test_a_create_takes_the_permit_that_it_is_given(self) -> None:
+        async with self.standing() as (server, client):
+            # The first permit of all is a probe: until it is used there is no second.
+            permit = await client.pacer.acquire(Priority.CREATE)
+            async with asyncio.timeout(60):
+                await client.create(self.request(), permit=permit)
+            assert len(server.creates) == 1
+
+    @on_loop
     async def test_a_mark_reaches_the_provider(self) -> None:
         mark = self.spec.capabilities.mark
         self.needs(mark is not Mark.NONE, "shows no mark")
@@ -60,6 +71,15 @@ class CreateContract(Contract):
             chosen = client.chosen_id("item1:1")
             assert job.mark == (chosen if mark is Mark.CLIENT_ID else "item1:1")
             assert mark is not Mark.CLIENT_ID or made.id == chosen
+
+    @on_loop
+    async def test_each_attempt_of_each_item_chooses_an_id_of_its_own(self) -> None:
+        self.needs(self.spec.capabilities.mark is Mark.CLIENT_ID, "chooses its ids itself")
+        async with self.standing() as (_, client):
+            marks = [f"item{item}:{attempt}" for item in range(20) for attempt in range(1, 4)]
+            chosen = {client.chosen_id(mark) for mark in marks}
+            assert len(chosen) == len(marks)
+            assert chosen == {client.chosen_id(mark) for mark in marks}
 
     @pytest.mark.parametrize("accepted", [False, True])
     @on_loop

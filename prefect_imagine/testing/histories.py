@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_imagine.errors import AmbiguousCreateError, UnsupportedOperationError
+from prefect_imagine.errors import AmbiguousCreateError, ProviderError, UnsupportedOperationError
 from prefect_imagine.providers.models import Generation, HistoryPage, Mark
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.testing.base import Contract, error_of, on_loop
+from prefect_imagine.testing.stand_in import Reply
 
 
 class HistoryContract(Contract):
@@ -26,14 +27,25 @@ class HistoryContract(Contract):
     @on_loop
     async def test_a_list_shows_what_identifies_a_job(self) -> None:
         self._needs_list()
-        async with self.standing() as (_, client):
+        async with self.standing() as (server, client):
             await client.create(self.request("a lake at dawn"), correlator="item1:1")
             [row] = _rows(await _pages(client))
+            [job] = server.jobs.values()
             assert row.created_at is not None
-            assert row.created_at.tzinfo is not None
-            assert row.prompt in (None, client.wire_prompt(self.request("a lake at dawn")))
+            assert abs((row.created_at - job.created_at).total_seconds()) < 1
             echoed = self.spec.capabilities.mark is Mark.ECHOED
             assert row.correlator == ("item1:1" if echoed else None)
+            # Without a mark nothing else says whose a job is.
+            prompt = client.wire_prompt(self.request("a lake at dawn"))
+            assert row.prompt in ((None, prompt) if echoed else (prompt,))
+
+    @on_loop
+    async def test_a_list_that_cannot_be_read_is_no_empty_list(self) -> None:
+        self._needs_list()
+        async with self.standing() as (server, client):
+            await self.made(client, 1)
+            server.fail("list", Reply(b"", 401), times=20)
+            assert isinstance(await error_of(_pages(client)), ProviderError)
 
     @on_loop
     async def test_an_empty_list_ends(self) -> None:

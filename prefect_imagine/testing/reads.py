@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from prefect_imagine.errors import AuthenticationError, NotFoundError, UnsupportedOperationError
 from prefect_imagine.providers.models import GenerationStatus
-from prefect_imagine.testing.base import Contract, error_of, on_loop
-from prefect_imagine.testing.stand_in import Reply
+from prefect_imagine.testing.base import KEY, Contract, error_of, on_loop
+from prefect_imagine.testing.stand_in import Job, Reply, StandIn
 
 CALLS = ("models", "balance", "packages", "cancel", "delete", "status")
 
@@ -28,6 +31,26 @@ class ReadContract(Contract):
             assert {row.status for row in ended.values()} == {GenerationStatus.SUCCEEDED}
             whole = await client.fetch(made[0])
             assert [output.url for output in whole.outputs] == [server.jobs[made[0]].output]
+
+    @on_loop
+    async def test_a_status_that_no_page_names_is_no_end(self) -> None:
+        async with self.standing() as (server, client):
+            known = self.created(_job(server)).body
+            strange = _with_status(known, self.status_name)
+            self.needs(strange != known, f"shows no {self.status_name!r}: set status_name")
+            server.fail("create", Reply(strange), accepted=True)
+            made = await client.create(self.request(), correlator="item1:1")
+            assert not made.status.terminal
+
+    @on_loop
+    async def test_the_key_stands_in_no_read_s_address(self) -> None:
+        self.needs(self.reads and self.spec.key_variable, "shows no job, or takes no key")
+        async with self.standing() as (server, client):
+            made = await self.made(client, 4)
+            await client.check()
+            await client.poll(made)
+            await client.fetch(made[0])
+            assert KEY not in " ".join(f"{sent.path} {dict(sent.query)}" for sent in server.seen)
 
     @on_loop
     async def test_a_failed_job_says_why(self) -> None:
@@ -89,7 +112,7 @@ class ReadContract(Contract):
             [made] = await self.made(client, 1)
             server.fail("read", answer)
             assert (await client.fetch(made)).id == made
-            assert client.requests["fetch"] == 2
+            assert client.requests["fetch"] >= 2
 
     @on_loop
     async def test_a_refused_key_is_no_unknown_job(self) -> None:
@@ -133,7 +156,18 @@ class ReadContract(Contract):
                 await client.poll(made)
                 await client.fetch(made[0])
             assert client.requests["create"] == 2
-            assert (client.requests["poll"] > 0, client.requests["fetch"]) == (
-                bool(self.reads),
-                int(bool(self.reads)),
-            )
+            counted = (client.requests["poll"] > 0, client.requests["fetch"] > 0)
+            assert counted == (bool(self.reads), bool(self.reads))
+
+
+def _job(server: StandIn) -> Job:
+    return Job("1", "a lake", "item1-1", datetime.now(UTC), f"{server.url}/1.png")
+
+
+def _with_status(body: Any, name: str) -> Any:
+    """A body with a status that no API has, wherever it stands."""
+    if isinstance(body, list):
+        return [_with_status(each, name) for each in body]
+    if isinstance(body, dict):
+        return {key: "melting" if key == name else _with_status(each, name) for key, each in body.items()}
+    return body

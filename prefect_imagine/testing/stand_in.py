@@ -74,6 +74,7 @@ class Dialect(Protocol):
     lists: str | None
     checks: str | None
     synchronous: bool
+    media: str
 
     def prompt_of(self, asked: Asked) -> str:
         """The prompt of a create."""
@@ -92,6 +93,15 @@ class Dialect(Protocol):
 
     def listing(self, jobs: Sequence[Job], asked: Asked) -> Reply:
         """The answer to a read of the list; the jobs come newest first."""
+
+    def unknown(self) -> Reply:
+        """The answer to a read of a job that there is not."""
+
+    def output(self, url: str, number: int) -> str:
+        """The address of the picture of the `number`th job, at a server's address."""
+
+    def other(self, asked: Asked, jobs: Sequence[Job]) -> Reply | None:
+        """The answer to a request to another endpoint, if there is one."""
 
 
 @dataclass
@@ -154,7 +164,7 @@ class StandIn:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        if request.path.startswith("/media/"):
+        if request.method == "GET" and request.path.startswith(self.dialect.media):
             return web.Response(body=PICTURE, content_type="image/png")
         dialect = self.dialect
         endpoints = {
@@ -169,8 +179,10 @@ class StandIn:
                 asked = await _asked(request, found.groupdict().get("id"))
                 self.seen.append(asked)
                 return await self._answer(kind, asked, request)
-        self.seen.append(await _asked(request, None))
-        return web.json_response({"error": "not found"}, status=404)
+        asked = await _asked(request, None)
+        self.seen.append(asked)
+        other = dialect.other(asked, list(reversed(self.jobs.values())))
+        return _response(other or Reply({"error": "not found"}, 404))
 
     async def _answer(self, kind: str, asked: Asked, request: web.Request) -> web.StreamResponse:
         fault = next((one for one in self.faults if one.on == kind and one.times), None)
@@ -209,7 +221,7 @@ class StandIn:
         if kind == "check":
             return Reply({})
         job = self.jobs.get(asked.id or "")
-        return Reply({"error": "not found"}, 404) if job is None else self.dialect.record(job)
+        return self.dialect.unknown() if job is None else self.dialect.record(job)
 
     def _created(self, asked: Asked) -> Reply:
         if self._is_full():
@@ -222,7 +234,7 @@ class StandIn:
             mark=dialect.mark_of(asked),
             # Each job has a time of its own, as in an account that makes one now and then.
             created_at=datetime.now(UTC) + timedelta(milliseconds=number),
-            output=f"{self.url}/media/{number}.png",
+            output=dialect.output(self.url, number),
             status=GenerationStatus.SUCCEEDED if dialect.synchronous else GenerationStatus.RUNNING,
         )
         return dialect.created(job)

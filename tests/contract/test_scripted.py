@@ -147,6 +147,7 @@ class ChosenClient(_Client):
 
 
 class _Scripted(ProviderContract):
+    status_name = "state"
     reads = "GET /tasks/{id}"
 
     def prompt_of(self, asked: Asked) -> str:
