@@ -35,4 +35,6 @@ class WakeUp:
         """Wait so many seconds, or until the next `wake`."""
         self._urgent.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), seconds)
+            # `asyncio.wait_for` of Python 3.11 loses a cancellation that comes with the wake-up.
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()

@@ -280,4 +280,6 @@ class Pacer:
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+            # `asyncio.wait_for` of Python 3.11 loses a cancellation that comes with the news.
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
