@@ -44,7 +44,7 @@ from tests.prefect_server import settings, shared_server, stop_shared_server
 
 pytestmark = pytest.mark.long
 WITHIN = timedelta(minutes=10)
-SECONDS = 20.0
+SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

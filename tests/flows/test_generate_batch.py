@@ -51,7 +51,7 @@ async def _run(prompts: list[Prompt] | str | None, output: str, **options: objec
 async def _task_runs(flow_run_id: UUID, count: int) -> list[TaskRun]:
     """A flow run's task runs, once the server has recorded the end of so many."""
     only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     async with get_client() as client:
         while True:
             runs = await client.read_task_runs(flow_run_filter=only, sort=TaskRunSort.NAME_ASC, limit=200)
@@ -250,7 +250,7 @@ async def test_a_reached_budget_is_an_event_and_names_the_reason(
             "resource": {"id": ["imagine.batch.within-budget"]},
         }
     }
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     async with httpx.AsyncClient(base_url=prefect_server, timeout=60) as http:
         while True:
             told = (await http.post("/events/filter", json=wanted)).json()["events"]
