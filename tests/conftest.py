@@ -17,25 +17,25 @@ import pytest
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
-from tests.prefect_server import settings, shared_server, stop_shared_server
+from tests.prefect_server import (
+    PREFECT_SERVER,
+    PREFECT_SERVER_OF_PAGES,
+    session_folder,
+    session_server,
+    stop_shared_server,
+)
 
-PREFECT_SERVER = "prefect-server"
 S3_SERVERS = "s3-servers"
 """A file for each one that runs, named for its process."""
 KINDS = ("image", "video", "voice", "music", "infographic", "text")
 
 
-def _session_folder(config: pytest.Config) -> Path:
-    """A folder that all workers of a session share."""
-    base = Path(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave no server, also where workers were killed in the middle of their tests."""
     if not os.environ.get("PYTEST_XDIST_WORKER"):
-        folder = _session_folder(session.config)
-        stop_shared_server(folder / PREFECT_SERVER)
+        folder = session_folder(session.config)
+        for name in (PREFECT_SERVER, PREFECT_SERVER_OF_PAGES):
+            stop_shared_server(folder / name)
         for left in (folder / S3_SERVERS).glob("*"):
             with suppress(ProcessLookupError):
                 os.kill(int(left.name), signal.SIGTERM)
@@ -110,7 +110,7 @@ def keys(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> RunningSan
 @pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server."""
-    running = _session_folder(request.config) / S3_SERVERS
+    running = session_folder(request.config) / S3_SERVERS
     running.mkdir(exist_ok=True)
     with start_s3_server(tmp_path_factory.mktemp("s3")) as server:
         (running / str(server.pid)).touch()
@@ -130,8 +130,7 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 @pytest.fixture(scope="session")
 def prefect_environment(request: pytest.FixtureRequest) -> dict[str, str]:
     """A real Prefect server, for tests that run the command line or a worker as a process."""
-    folder = _session_folder(request.config) / PREFECT_SERVER
-    return settings(folder / "home", shared_server(folder))
+    return session_server(request.config, PREFECT_SERVER)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One Prefect server for a whole test session, whichever worker needs it first."""
+"""Prefect servers for a whole test session, each started by whichever worker needs it first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 START_SECONDS = 240.0
+PREFECT_SERVER = "prefect-server"
+PREFECT_SERVER_OF_PAGES = "prefect-server-of-pages"
+
+
+def session_folder(config: pytest.Config) -> Path:
+    """A folder that all workers of a session share."""
+    base = Path(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+def session_server(config: pytest.Config, name: str) -> dict[str, str]:
+    """The environment that makes Prefect use a session's server of this name."""
+    folder = session_folder(config) / name
+    return settings(folder / "home", shared_server(folder))
 
 
 def settings(home: Path, api_url: str) -> dict[str, str]:

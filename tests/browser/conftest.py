@@ -16,6 +16,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, Response, async_playwright
 
+from tests.prefect_server import PREFECT_SERVER_OF_PAGES, session_server
+
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -78,6 +80,13 @@ class Problems:
     def _on_response(self, response: Response) -> None:
         if response.status >= 400:
             self.found.append(f"failed: {response.url}: HTTP {response.status}")
+
+
+@pytest.fixture(scope="session")
+def prefect_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """A server for pages alone. Many runs at once make SQLite refuse a server's writes for a minute, which a
+    page shows as an error."""
+    return session_server(request.config, PREFECT_SERVER_OF_PAGES)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
