@@ -142,12 +142,14 @@ def test_terminated_gently_it_ends_with_143_and_goes_on(
 
 
 def test_a_second_run_at_once_ends_with_4(bench: Bench, prefect_environment: dict[str, str]) -> None:
-    bench.sandbox.configure(latency=dict.fromkeys(KINDS, (15.0, 15.0)))  # it lives while the other begins
+    bench.sandbox.configure(latency=dict.fromkeys(KINDS, (3600.0, 3600.0)))  # it lives while the other begins
     first = bench.cli(prefect_environment)
     assert first.until(lambda: bench.accepted >= 2), first.errors
     second = bench.cli(prefect_environment)
     assert second.wait() == 4, second.errors
     assert "--wait" in second.summary["error"]
+    bench.sandbox.configure(latency=dict.fromkeys(KINDS, (0.1, 0.1)))
+    bench.sandbox.advance(7200)
     assert first.wait() == 0, first.errors
     assert bench.problems() == []
 
