@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -244,14 +244,20 @@ class StandIn:
 async def standing_in(dialect: Dialect) -> AsyncIterator[StandIn]:
     """A server on loopback that speaks like this until the block ends."""
     stand_in = StandIn(dialect)
+    async with listening(stand_in.handle) as stand_in.url:
+        yield stand_in
+
+
+@asynccontextmanager
+async def listening(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """The address of a server on loopback that answers everything by this, until the block ends."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", stand_in.handle)
+    application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield stand_in
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from prefect_imagine.testing.stand_in import listening
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -105,13 +107,5 @@ def paged_answer(rows: list[Any], cap: int, wrap: Callable[[list[Any]], Any] = l
 async def scripted_api() -> AsyncIterator[ScriptedApi]:
     """A server that listens until the block ends."""
     api = ScriptedApi()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", api.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with listening(api.handle) as api.url:
         yield api
-    finally:
-        await runner.cleanup()

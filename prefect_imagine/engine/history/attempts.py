@@ -154,10 +154,6 @@ class Known:
     due: Collection[str] = ()
     earlier: Collection[str] = ()
 
-    def one(self) -> Known:
-        """One of those that are due, for a history in which each has to be looked up."""
-        return Known(due=[*self.due, *self.earlier][:1])
-
 
 def covers(pages: Sequence[HistoryPage], since: datetime, known: Known) -> bool:
     """Whether these pages show every job accepted since a moment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.clock import boot_seconds
@@ -59,8 +60,7 @@ class HistoryReader:
         run = self._run
         begun = boot_seconds()
         by_id = run.client.capabilities.mark is Mark.CLIENT_ID
-        known = self._known(attempts, prompt)
-        known = known.one() if by_id else known
+        known = self._one_known() if by_id else self._known(attempts, prompt)
         asked_at = dict(run.jobs.asked_at)
         pages: list[HistoryPage] = []
 
@@ -73,8 +73,11 @@ class HistoryReader:
 
         covered, skew = False, None
         window = window_of(attempts, None, run.timing.margin)
-        listed = run.client.history(since=window.doubtful_from, prompt=prompt) if not by_id else None
-        async for page in listed or self._chosen(attempts, known):
+        if by_id:
+            shown = self._chosen(attempts, known)
+        else:
+            shown = run.client.history(since=window.doubtful_from, prompt=prompt)
+        async for page in shown:
             pages.append(page)
             window, skew, covered = await self._blocking.once(weighed)
             if covered:
@@ -97,6 +100,11 @@ class HistoryReader:
             due={job for job, asked_at in due.items() if asked_at >= first},
             earlier={job for job, asked_at in due.items() if asked_at < first},
         )
+
+    def _one_known(self) -> Known:
+        """One of our own jobs that must be shown, where each has to be looked up."""
+        due = self._run.jobs.known_for(self._run.timing.settle)
+        return Known(due=[job for job, _, _ in islice(due, 1)])
 
     async def _chosen(self, attempts: Sequence[OpenAttempt], known: Known) -> AsyncIterator[HistoryPage]:
         """The jobs under the ids that these attempts have chosen, and one that the API must show."""
