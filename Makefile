@@ -9,7 +9,8 @@ PROGRESS = awk '/^Collecting/ && ++n % 25 == 0 { print "  " n " packages so far"
 	/^FAILED$$/ { failed = 1 } { fflush() } END { exit failed }'
 TYPES := .types/prefect_imagine
 MAPPED := flows tasks blocks
-PYTEST = $(BIN)/python -m pytest -n 3 --dist worksteal
+# Many tests wait for servers, so there are more workers than processors. What they load is compiled once.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint types bench chaos clean
@@ -33,10 +34,10 @@ demo: install ## run the main job against the sandbox; S3=1 stores in a real S3 
 	$(BIN)/prefect-imagine demo $(if $(filter-out 0,$(S3)),--s3)
 
 test: install ## run the tests, but for the long ones: a few minutes
-	$(PYTEST) -m 'not long' $(ARGS)
+	$(PYTEST) -n 6 -m 'not long' $(ARGS)
 
 test-all: install ## run all tests: also kills, whole deployments, browsers, installations
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n 3 $(ARGS)
 
 lint: install ## check style and formatting
 	$(BIN)/ruff check .

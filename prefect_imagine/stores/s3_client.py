@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader, create_loader
+from botocore.session import Session
 
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError, StoreError
@@ -50,10 +52,18 @@ def make_client(concurrency: int) -> S3Client:
     """
     try:
         session = Session()
-        region = session.region_name or DEFAULT_REGION
-        return session.client("s3", region_name=region, config=s3_client_config(concurrency))
+        session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+        region = session.get_config_variable("region") or DEFAULT_REGION
+        client = session.create_client("s3", region_name=region, config=s3_client_config(concurrency))
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"AWS's settings cannot be used: {error}") from error
+    return cast("S3Client", client)
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """The description of S3's API, which takes longer to read than a client to make."""
+    return create_loader(data_path)
 
 
 def can_stream(client: S3Client) -> bool:

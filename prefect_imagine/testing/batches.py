@@ -20,8 +20,8 @@ from prefect_imagine.stores import open_store
 from prefect_imagine.testing.base import Contract, on_loop
 from prefect_imagine.testing.stand_in import Reply, StandIn
 
-TIMING = Timing(deadline=3.0, create=4.0, settle=0.5)
-"""Proves absence after 7.5 seconds."""
+TIMING = Timing(deadline=1.5, create=2.0, settle=0.5)
+"""Proves absence after 4 seconds."""
 HURRIED = Pauses(after_failure=lambda attempt: 0.05 * attempt, between_looks=0.2)
 """For jobs that end at once."""
 ITEMS = 4

@@ -17,6 +17,8 @@ from tests.cli.commands import Shell, assert_contract, until
 from tests.cli.conftest import LATENCY
 from tests.conftest import KINDS
 
+pytestmark = pytest.mark.long
+
 LINES = [
     {"prompt": f"{provider} {number}", "provider": provider}
     for provider in ("aivisualstudio", "imagineapi", "imaginelab")
@@ -35,7 +37,7 @@ def endless_jobs(providers: RunningSandbox) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
     ids=["int", "term"],
 )
 def test_a_run_that_is_told_to_stop_can_be_resumed(
@@ -71,7 +73,6 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
     }
 
 
-@pytest.mark.long
 def test_a_second_signal_leaves_at_once(shell: Shell, providers: RunningSandbox) -> None:
     file = shell.write("twice.jsonl", "\n".join(map(json.dumps, LINES)))
     providers.configure(server_delay_seconds=30.0)  # the first signal waits for creates being sent

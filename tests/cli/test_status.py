@@ -47,6 +47,7 @@ def batch_of(shell: Shell, name: str) -> str:
     return found.name
 
 
+@pytest.mark.long
 def test_a_batch_is_followed_until_it_has_ended(shell: Shell, providers: RunningSandbox) -> None:
     providers.configure(latency=NEVER)
     running = shell.start("generate", file_of(shell, "followed"), "--json")
@@ -82,6 +83,7 @@ def ended_of(process: object) -> Ended:
     return Ended(process.returncode, stdout.decode(), "")  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_lines_are_told_once_a_change_and_end_with_the_process(
     shell: Shell, providers: RunningSandbox
 ) -> None:

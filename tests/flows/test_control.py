@@ -26,6 +26,8 @@ from prefect_imagine.tasks import control
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
 from tests.engine.waiting import until
 
+pytestmark = pytest.mark.long
+
 MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(40)]
 LIMIT = {"limit": 4, "window_seconds": 5.0, "headers": True}
 
@@ -108,7 +110,6 @@ async def test_a_paused_run_creates_nothing_until_it_is_resumed(
     assert_paid_once(watched.sandbox, Counter(("imaginelab", prompt.prompt) for prompt in MANY))
 
 
-@pytest.mark.long
 async def test_a_suspended_run_ends_in_order_and_stays_suspended(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,7 +125,6 @@ async def test_a_suspended_run_ends_in_order_and_stays_suspended(
     await watched.finish()
 
 
-@pytest.mark.long
 async def test_a_run_that_is_deleted_stops(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     await watched.client.delete_flow_run(watched.run_id)
     await asyncio.gather(watched.running, return_exceptions=True)
@@ -144,7 +144,6 @@ async def test_a_run_that_is_being_cancelled_ends_as_cancelled(watched: Watched)
     await watched.finish()
 
 
-@pytest.mark.long
 async def test_a_cancelled_run_that_is_told_to_terminate_ends_as_cancelled(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,8 +24,8 @@ from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import open_store
 from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly, manifest
 
-QUICK = ("imaginelab", "aivisualstudio")
-SLOW = ("blockadelabs", "imagineapi")
+QUICK = ("aivisualstudio",)
+SLOW = ("imaginelab", "blockadelabs", "imagineapi")
 """Forty pictures take them minutes, since they tell nothing of their rate limits."""
 PROVIDERS = (*QUICK, *SLOW)
 PRICES = {"blockadelabs": PriceList(default=1), "imagineapi": PriceList(default=1)}

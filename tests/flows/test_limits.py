@@ -17,6 +17,8 @@ from prefect_imagine.providers.limits.pacing import MemoryPaceStore, Pacer, Prio
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Patience, PrefectSharedLimit, Slots
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def no_server() -> Iterator[None]:

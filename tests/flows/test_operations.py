@@ -23,6 +23,8 @@ from tests.books import assert_bill_is_exact, assert_paid_once, manifest
 from tests.engine.waiting import until
 from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of, run_named
 
+pytestmark = pytest.mark.long
+
 FOXES = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(3)]
 BAD = Prompt(prompt="forbidden-content", provider="imaginelab")
 

@@ -31,7 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from prefect_imagine.providers.limits.pacing import FilePaceStore
 
-cell = FilePaceStore(Path(sys.argv[1]))
+cell = FilePaceStore(Path(sys.argv[1]), patience=60)
 for _ in range(int(sys.argv[2])):
     cell.update(lambda pace: (replace(pace, in_flight=pace.in_flight + 1), None))
 """

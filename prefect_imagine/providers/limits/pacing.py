@@ -72,9 +72,13 @@ class FilePaceStore:
 
     A process that was stopped while it held the lock must not stop the others: for a while they pace
     themselves alone.
+
+    Args:
+        patience: seconds that it waits for the lock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience: float = _LOCK_SECONDS) -> None:
+        self._patience = patience
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._alone = MemoryPaceStore()
@@ -93,7 +97,7 @@ class FilePaceStore:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _lock(self) -> bool:
-        tried_until = boot_seconds() + _LOCK_SECONDS
+        tried_until = boot_seconds() + self._patience
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
