@@ -72,7 +72,7 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
 def _left(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for each in balances:
-        own = [line for line in ledger.by_model if provider_of(line) == each.provider]
+        own = [line for line in ledger.by_model if provider_of(line.name) == each.provider]
         a_day = sum(daily(own, "charged", today, WEEK)) / WEEK
         if each.balance is None:
             rows.append((each.provider, each.note, "", ""))
@@ -85,7 +85,7 @@ def _left(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> li
 def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for provider in ledger.providers:
-        own = [line for line in ledger.by_model if provider_of(line) == provider]
+        own = [line for line in ledger.by_model if provider_of(line.name) == provider]
         for amount in AMOUNTS:
             everything = add_credits(getattr(line, amount) for line in own)
             days = daily(own, amount, today, TREND_DAYS)

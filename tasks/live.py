@@ -12,7 +12,6 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.observer import Progress
 from prefect_imagine.engine.session import Session
@@ -55,8 +54,7 @@ class _Live:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._batch_id = session.plan.batch_id
-        self._told = self._failed()
-        self._left = MOST_EVENTS
+        self._told = 0
         self._seen: deque[tuple[float, int]] = deque()
         self._artifact: UUID | None = None
         self._complained = False
@@ -76,25 +74,20 @@ class _Live:
             self._complained = True
 
     async def _show(self, now: Progress, *, last: bool) -> None:
-        percent = 100.0 * _done(now) / max(1, now.total)
+        percent = 100.0 * _done(now) / max(1, now.counts.total)
         text = describe(self._batch_id, now, self._per_minute(now), ended=last)
         if self._artifact is None:
             self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
         else:
             await aupdate_progress_artifact(self._artifact, percent, text)
 
-    def _failed(self) -> set[int]:
-        state = self._session.journal.state
-        return {item.index for item in self._session.plan.items if state[item.index].phase is Phase.FAILED}
-
     def _tell_failures(self) -> None:
-        failed = self._failed()
-        for index in sorted(failed - self._told)[: self._left]:
+        failures = self._session.books.failures
+        for index in failures[self._told : MOST_EVENTS]:
             announce_failure(
                 self._batch_id, self._session.plan.item(index), self._session.journal.state[index]
             )
-            self._left -= 1
-        self._told = failed
+            self._told += 1
 
     def _per_minute(self, now: Progress) -> float:
         """Items done a minute, over the last two minutes."""
@@ -106,17 +99,18 @@ class _Live:
 
 
 def _done(now: Progress) -> int:
-    return now.stored + now.failed + now.unknown
+    return now.counts.stored + now.counts.failed + now.counts.unknown
 
 
 def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = False) -> str:
     """A run's progress as Markdown: counts, rate, credits, and the time left at this rate, unless the run has
     ended."""
-    left = now.total - _done(now)
-    counts = {"under way": now.running, "failed": now.failed, "unknown": now.unknown, "left": left}
-    others = [f"{count} {name}" for name, count in counts.items() if count]
+    counts = now.counts
+    left = counts.total - _done(now)
+    places = {"under way": now.running, "failed": counts.failed, "unknown": counts.unknown, "left": left}
+    others = [f"{count} {name}" for name, count in places.items() if count]
     lines = [
-        f"**{batch_id}**: {now.stored} of {now.total} stored{''.join(f', {each}' for each in others)}",
+        f"**{batch_id}**: {counts.stored} of {counts.total} stored{''.join(f', {each}' for each in others)}",
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
     if ended:

@@ -137,11 +137,13 @@ def _sequence(key: str) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def read_on(store: Store, batch_id: str, reading: Reading) -> None:
-    """Take in what has been written since a journal was read. Raises `StoreError`."""
+def read_on(store: Store, batch_id: str, reading: Reading) -> list[Entry]:
+    """Take in what has been written since a journal was read, and return it. Raises `StoreError`."""
+    new: list[Entry] = []
     while data := store.read(segment_key(batch_id, reading.seq + 1)):
         reading.seq += 1
-        _take_segment(data, segment_key(batch_id, reading.seq), reading.seq, reading)
+        new += _take_segment(data, segment_key(batch_id, reading.seq), reading.seq, reading)
+    return new
 
 
 def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> None:
@@ -152,9 +154,9 @@ def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> None:
         _take_segment(data, key, seq, reading)
 
 
-def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> None:
+def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> list[Entry]:
     header: Header | None = None
-    whole, lines = True, 0
+    whole, entries = True, list[Entry]()
     for line in io.BytesIO(data):
         value = unwrap_line(line)
         if value is None:
@@ -162,10 +164,11 @@ def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> None:
         elif value.get("kind") == "segment":
             header = _header(value)
         else:
-            reading.take(_entry(value), line.rstrip(b"\n") + b"\n")  # the last may have lost its end
-            lines += 1
-    if not whole or header is None or (header.seq, header.lines) != (seq, lines):
+            entries.append(_entry(value))
+            reading.take(entries[-1], line.rstrip(b"\n") + b"\n")  # the last may have lost its end
+    if not whole or header is None or (header.seq, header.lines) != (seq, len(entries)):
         reading.damaged.append(f"{key} is torn or altered")
+    return entries
 
 
 def _header(value: dict[str, Any]) -> Header:

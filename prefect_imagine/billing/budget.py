@@ -39,7 +39,7 @@ class Budget:
                 )
         self._set(provider, item, self._items.get(item, Decimal(0)) + amount)
 
-    def settle(self, provider: str, item: int, cost: Credits) -> None:
+    def settle(self, provider: str, item: int, cost: Credits | Decimal) -> None:
         """Replace what is set aside for an item by what all its jobs are now known to cost."""
         self._set(provider, item, Decimal(str(cost)))
 

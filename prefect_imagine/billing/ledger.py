@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.usage import Tally, add_tallies, item_cost, model_name, tally_of
+from prefect_imagine.billing.bill import Sums
+from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.usage import Tally
 from prefect_imagine.providers.credits import add_credits
 
 
@@ -29,14 +30,12 @@ class Ledger:
     first: date
     zone: tzinfo
     batches: int = 0
-    _models: dict[_Key, LedgerLine] = field(default_factory=dict)
-    _labels: dict[_Key, LedgerLine] = field(default_factory=dict)
+    _models: dict[_Key, Sums] = field(default_factory=dict)
+    _labels: dict[_Key, Sums] = field(default_factory=dict)
 
     def add(self, plan: Plan, state: BatchState) -> None:
         """Take a batch in. An item counts on the day of its last create."""
         self.batches += 1
-        models: defaultdict[_Key, list[Tally]] = defaultdict(list)
-        labels: defaultdict[_Key, list[Tally]] = defaultdict(list)
         for item in plan.items:
             known = state[item.index]
             if known.intent_at is None:
@@ -44,42 +43,34 @@ class Ledger:
             day = known.intent_at.astimezone(self.zone).date()
             if day < self.first:
                 continue
-            tally = tally_of(known, item_cost(item, known))
-            models[day, model_name(item)].append(tally)
+            self._models.setdefault((day, model_name(item)), Sums()).add(item, known)
             for label, value in item.request.labels.items():
-                labels[day, f"{label}={value}"].append(tally)
-        _take_in(self._models, models)
-        _take_in(self._labels, labels)
+                self._labels.setdefault((day, f"{label}={value}"), Sums()).add(item, known)
 
     @property
     def by_model(self) -> list[LedgerLine]:
         """Lines of models, the newest day first."""
-        return _sorted(self._models.values())
+        return _lines(self._models)
 
     @property
     def by_label(self) -> list[LedgerLine]:
         """Lines of labels, the newest day first; an item with two labels is in two of them."""
-        return _sorted(self._labels.values())
+        return _lines(self._labels)
 
     @property
     def providers(self) -> list[str]:
         """Who was used."""
-        return sorted({provider_of(line) for line in self._models.values()})
+        return sorted({provider_of(name) for _, name in self._models})
 
 
-def _take_in(lines: dict[_Key, LedgerLine], tallies: Mapping[_Key, list[Tally]]) -> None:
-    for (day, name), parts in tallies.items():
-        known = [lines[day, name]] if (day, name) in lines else []
-        lines[day, name] = LedgerLine(**add_tallies(name, [*known, *parts]).model_dump(), day=day)
-
-
-def _sorted(lines: Iterable[LedgerLine]) -> list[LedgerLine]:
+def _lines(sums: Mapping[_Key, Sums]) -> list[LedgerLine]:
+    lines = (LedgerLine(**each.tally(name).model_dump(), day=day) for (day, name), each in sums.items())
     return sorted(lines, key=lambda line: (-line.day.toordinal(), line.name))
 
 
-def provider_of(line: LedgerLine) -> str:
-    """The provider of a model's line."""
-    return line.name.partition("/")[0]
+def provider_of(name: str) -> str:
+    """The provider of a model's line, by its name."""
+    return name.partition("/")[0]
 
 
 def daily(lines: Sequence[LedgerLine], amount: str, last: date, days: int) -> list[int | float]:

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prefect_imagine.billing.usage import Usage, UsageLine
+from prefect_imagine.billing.usage import ItemCounts, Usage, UsageLine
 from prefect_imagine.engine.preflight import EstimateLine
-from prefect_imagine.reports.summary import CreditCounts, ItemCounts, RequestCounts, Summary
+from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
 
 UNFOLDED = 200
 """Columns for tables that go to a file or a pipe, where nothing has to fit."""

@@ -39,7 +39,8 @@ def how_to_go_on(batch_id: str, root: str) -> str:
 
 
 def _note(now: Far) -> str:
-    return f"{now.running} under way, {now.failed + now.unknown} failed, {now.credits} credits"
+    failed = now.counts.failed + now.counts.unknown
+    return f"{now.running} under way, {failed} failed, {now.credits} credits"
 
 
 class TerminalObserver:
@@ -112,7 +113,7 @@ class TerminalObserver:
         while True:
             await asyncio.sleep(TELL_SECONDS)
             now = session.progress()
-            line = f"{now.stored} of {now.total} stored, {_note(now)}"
+            line = f"{now.counts.stored} of {now.counts.total} stored, {_note(now)}"
             if line != told:
                 say(f"{datetime.now():%H:%M:%S} {line}")
             told = line
@@ -130,7 +131,7 @@ class TerminalObserver:
             try:
                 while True:
                     now = session.progress()
-                    bar.update(shown, completed=now.stored, note=_note(now))
+                    bar.update(shown, completed=now.counts.stored, note=_note(now))
                     await asyncio.sleep(REFRESH_SECONDS)
             finally:
-                bar.update(shown, completed=session.progress().stored)
+                bar.update(shown, completed=session.progress().counts.stored)

@@ -134,8 +134,8 @@ def _work(seen: Overview) -> list[str]:
     """What is not stored by where it is, and while somebody works at it, how fast that goes and how long."""
     counts = seen.counts
     places = {
-        "under way": counts.under_way,
-        "open": counts.open,
+        "under way": counts.under_way - seen.open,
+        "open": seen.open,
         "planned": counts.planned,
         "failed": counts.failed,
         "unknown": counts.unknown,

@@ -6,10 +6,13 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.batches.stops import Stop
-from prefect_imagine.billing.usage import BalanceChange, Usage, balance_change, costs_of, make_usage
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.costs import committed
+from prefect_imagine.billing.usage import BalanceChange, Usage, balance_change, costs_of
 from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.providers.credits import add_credits
@@ -21,24 +24,46 @@ logger = logging.getLogger(__name__)
 
 
 class RunBooks:
-    """The bill of a batch, and what one run has added to it."""
+    """The bill of a batch, and what one run has added to it.
+
+    Attributes:
+        bill: of all items, as they stand.
+        budget: what may be spent.
+        failures: the items that have failed in this run, in order.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        journal: Journal,
+        state: BatchState,
+        budget: Budget,
         clients: Mapping[str, ProviderClient],
         balances: Mapping[str, Balance],
     ) -> None:
-        self._plan = plan
-        self._journal = journal
+        self.bill = Bill(plan.batch_id)
+        self.budget = budget
+        self.failures: list[int] = []
+        self._failed: set[int] = set()
         self._clients = clients
         self._balances = balances
+        for item in plan.items:  # those of providers that have nothing left to do were paid too
+            self.update(item, state[item.index])
+        self.failures.clear()
         self._before = {line.name: line for line in self.usage().by_provider}
+
+    def update(self, item: BatchItem, state: ItemState) -> None:
+        """Take in where an item stands now."""
+        self.bill.update(item, state)
+        self.budget.settle(item.request.provider, item.index, committed(item, state))
+        if state.phase is not Phase.FAILED:
+            self._failed.discard(item.index)
+        elif item.index not in self._failed:
+            self._failed.add(item.index)
+            self.failures.append(item.index)
 
     def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
         """The bill so far."""
-        return make_usage(self._plan, self._journal.state, utc_now(), balances)
+        return self.bill.usage(utc_now(), balances)
 
     def summary(self, usage: Usage, address: str, stops: Sequence[Stop]) -> Summary:
         """The run, summed up."""

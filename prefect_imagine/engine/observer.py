@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from prefect_imagine.billing.usage import Usage
+from prefect_imagine.billing.usage import ItemCounts, Usage
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.reports.summary import Summary
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: items by where they stand, and the credits they have or may have cost so far."""
+    """How far a run is.
 
-    total: int
-    stored: int
-    failed: int
-    unknown: int
+    Attributes:
+        running: jobs that it follows.
+        credits: what the batch has or may have cost so far.
+    """
+
+    counts: ItemCounts
     running: int
     credits: int | float
 

@@ -14,10 +14,9 @@ from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import ASKED, Stop, StopReason
-from prefect_imagine.billing.budget import Budget
-from prefect_imagine.billing.usage import committed
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.admission import Admission
+from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.cadence import Cadence, RunningJob
 from prefect_imagine.engine.failure_timer import FailureTimer
 from prefect_imagine.engine.history.attempts import OpenAttempt
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 class ProviderRun:
     """One provider's part of a running batch. Its stages share it; nothing else is shared between runs
-    but the journal and the budget.
+    but the journal and the books.
 
     Attributes:
         pauses: how long it pauses where nobody tells when to go on.
@@ -56,7 +55,7 @@ class ProviderRun:
         client: ProviderClient,
         plan: Plan,
         journal: Journal,
-        budget: Budget,
+        books: RunBooks,
         options: BatchOptions,
         other_batches: Callable[[Callable[[BatchItem], RequestIdentity]], OtherBatches],
         *,
@@ -68,7 +67,7 @@ class ProviderRun:
         self.plan = plan
         self.items = plan.of(provider)
         self.journal = journal
-        self.budget = budget
+        self.books = books
         self.options = options
         self.timing = options.timing
         self.other_batches = other_batches(self.identity)
@@ -156,7 +155,7 @@ class ProviderRun:
             if isinstance(entry, Unknown):
                 self.queues.open.pop(entry.item, None)
             self.jobs.update(item, state)
-            self.budget.settle(self.provider, entry.item, committed(item, state))
+            self.books.update(item, state)
         self.wake_up.notify()
 
     def halt(self, reason: StopReason, message: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,11 +21,7 @@ from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.budget import Budget
-from prefect_imagine.billing.usage import (
-    Usage,
-    committed,
-    outcome,
-)
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.history.identity import RequestIdentity
@@ -69,10 +64,9 @@ class Session:
         self.journal = journal
         self.options = options
         self.downloader = Downloader(concurrency=16)
-        self.budget = Budget(options.max_credits, options.max_credits_by_provider)
-        for item in self.plan.items:  # those of providers that have nothing left to do were paid too
-            spent = committed(item, journal.state[item.index])
-            self.budget.settle(item.request.provider, item.index, spent)
+        budget = Budget(options.max_credits, options.max_credits_by_provider)
+        balances = prepared.balances if create else {}
+        self.books = RunBooks(self.plan, journal.state, budget, self.clients, balances)
         self._creates = create
         self.runs = {name: self._run(name) for name in self.plan.providers if name in self.clients}
         self.commands_seen = 0
@@ -80,7 +74,6 @@ class Session:
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.books = RunBooks(self.plan, journal, self.clients, prepared.balances if create else {})
         self._observer = observer
         self._stages = {provider: self._make_stages(run) for provider, run in self.runs.items()}
 
@@ -130,15 +123,8 @@ class Session:
 
     def progress(self) -> Progress:
         """How far the run is."""
-        outcomes = Counter(outcome(self.journal.state[item.index]) for item in self.plan.items)
-        return Progress(
-            total=len(self.plan.items),
-            stored=outcomes["stored"],
-            failed=outcomes["failed"],
-            unknown=outcomes["unknown"],
-            running=sum(len(run.queues.running) for run in self.runs.values()),
-            credits=self.budget.spent,
-        )
+        running = sum(len(run.queues.running) for run in self.runs.values())
+        return Progress(self.books.bill.counts, running, self.books.budget.spent)
 
     async def close_cancelled_books(self) -> tuple[Summary, Usage] | None:
         """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
@@ -148,6 +134,8 @@ class Session:
         if command is None:
             return None
         self.journal.state = (await self.blocking(read_journal, self.store, batch_id)).state
+        for item in self.plan.items:
+            self.books.update(item, self.journal.state[item.index])
         self.stop(
             StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
         )
@@ -196,7 +184,7 @@ class Session:
             self.clients[provider],
             self.plan,
             self.journal,
-            self.budget,
+            self.books,
             self.options,
             other_batches,
             create=self._creates,

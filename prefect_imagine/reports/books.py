@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.usage import Usage, make_usage
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.failpoints import reach
 from prefect_imagine.reports.manifest import make_manifest, manifest_key, write_manifest
@@ -17,7 +18,7 @@ from prefect_imagine.stores import Store
 
 def standing(plan: Plan, state: BatchState, address: str) -> tuple[Summary, Usage]:
     """Where a batch stands by its journal, without a single request to a provider."""
-    usage = make_usage(plan, state, utc_now())
+    usage = Bill.of(plan, state).usage(utc_now())
     return summarize(usage, address, RequestCounts(), ()), usage
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.usage import item_cost, outcome
+from prefect_imagine.billing.costs import item_cost, outcome
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Frozen
 

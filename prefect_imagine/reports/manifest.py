@@ -8,7 +8,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState, Phase
-from prefect_imagine.billing.usage import ItemCost, item_cost
+from prefect_imagine.billing.costs import ItemCost, item_cost
 from prefect_imagine.providers.models import Frozen, GenerationRequest, Output
 from prefect_imagine.stores import Store
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.reading import read_journal, read_on
-from prefect_imagine.batches.state import BatchState, ItemState, Phase
-from prefect_imagine.billing.usage import outcome
+from prefect_imagine.batches.reading import Entry, read_journal, read_on
+from prefect_imagine.batches.records import Adopted, Claim, Created, Stored
+from prefect_imagine.batches.state import BatchState
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.clock import utc_now
 from prefect_imagine.stores import Store
 
@@ -20,40 +22,60 @@ _SHORTEST = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Counts:
-    """A batch's items by where they are. Under way: created, and not yet stored. Open: sent, and the answer
-    is not known. Failed: also what is paid for and could not be stored for now."""
-
-    total: int
-    stored: int
-    under_way: int
-    open: int
-    planned: int
-    failed: int
-    unknown: int
-
-    @property
-    def unfinished(self) -> int:
-        """How many may still become anything."""
-        return self.under_way + self.open + self.planned
-
-
-@dataclass(frozen=True)
 class Overview:
     """A batch at one moment.
 
     Attributes:
+        open: of the items under way, those that were sent and not answered.
         runner: the process that runs it.
         since: when that process began, by its own clock.
         creates_per_minute: over the last two minutes of that process.
         seconds_left: if what is unfinished is stored as fast as in those minutes; `None` where nothing was.
     """
 
-    counts: Counts
+    counts: ItemCounts
+    open: int = 0
     runner: Runner | None = None
     since: datetime | None = None
     creates_per_minute: float = 0.0
     seconds_left: float | None = None
+
+
+class Activity:
+    """Where a batch's items are and how fast they go, kept as records come."""
+
+    def __init__(self, plan: Plan, state: BatchState) -> None:
+        self.bill = Bill(plan.batch_id)
+        self._plan = plan
+        self._state = state
+        states = [state[item.index] for item in plan.items]
+        for item, known in zip(plan.items, states, strict=True):
+            self.bill.update(item, known)
+        self._created = deque(sorted(each.intent_at for each in states if each.id and each.intent_at))
+        self._stored = deque(sorted(each.stored_at for each in states if each.stored_at))
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Take in what has been written since."""
+        for entry in entries:
+            if isinstance(entry, Claim):
+                continue
+            known = self._state[entry.item]
+            self.bill.update(self._plan.item(entry.item), known)
+            if isinstance(entry, Created | Adopted) and known.intent_at is not None:
+                self._created.append(known.intent_at)
+            elif isinstance(entry, Stored):
+                self._stored.append(entry.at)
+
+    def overview(self, runner: Runner | None, now: datetime) -> Overview:
+        """The batch at a moment, by its journal and its lease."""
+        counts, claim = self.bill.counts, self._state.claim
+        if runner is None or claim is None or claim.owner != runner.token:
+            return Overview(counts, self.bill.open, runner)
+        start = max(now - RATE_WINDOW, claim.at)
+        minutes = max(now - start, _SHORTEST) / timedelta(minutes=1)
+        created, stored = _since(start, self._created), _since(start, self._stored)
+        left = 60 * minutes * counts.unfinished / stored if stored else None
+        return Overview(counts, self.bill.open, runner, claim.at, created / minutes, left)
 
 
 class Follower:
@@ -64,6 +86,7 @@ class Follower:
         self.plan = plan
         self._store = store
         self._reading = read_journal(store, plan.batch_id)
+        self._activity = Activity(plan, self._reading.state)
 
     @property
     def state(self) -> BatchState:
@@ -73,39 +96,12 @@ class Follower:
     def look(self) -> Overview:
         """The batch at this moment."""
         runner = who_runs(self._store, self.plan.batch_id)
-        read_on(self._store, self.plan.batch_id, self._reading)
-        return overview(self.plan, self.state, runner, utc_now())
+        self._activity.take(read_on(self._store, self.plan.batch_id, self._reading))
+        return self._activity.overview(runner, utc_now())
 
 
-def overview(plan: Plan, state: BatchState, runner: Runner | None, now: datetime) -> Overview:
-    """A batch at one moment, by its journal and its lease."""
-    counts = count(plan, state)
-    claim = state.claim
-    if runner is None or claim is None or claim.owner != runner.token:
-        return Overview(counts, runner)
-    start = max(now - RATE_WINDOW, claim.at)
-    minutes = max(now - start, _SHORTEST) / timedelta(minutes=1)
-    states = [state[item.index] for item in plan.items]
-    created = _since(start, (known.intent_at for known in states if known.id is not None))
-    stored = _since(start, (known.stored_at for known in states))
-    left = 60 * minutes * counts.unfinished / stored if stored else None
-    return Overview(counts, runner, claim.at, created / minutes, left)
-
-
-def count(plan: Plan, state: BatchState) -> Counts:
-    """Where a batch's items are."""
-    found = Counter(_place(state[item.index]) for item in plan.items)
-    return Counts(total=len(plan.items), **{name: found[name] for name in _PLACES})
-
-
-_PLACES = ("stored", "under_way", "open", "planned", "failed", "unknown")
-_UNFINISHED = {Phase.OPEN: "open", Phase.CREATED: "under_way", Phase.FINISHED: "under_way"}
-
-
-def _place(known: ItemState) -> str:
-    ended = outcome(known)
-    return _UNFINISHED.get(known.phase, "planned") if ended == "planned" else ended
-
-
-def _since(start: datetime, times: Iterable[datetime | None]) -> int:
-    return sum(1 for time in times if time is not None and time >= start)
+def _since(start: datetime, times: deque[datetime]) -> int:
+    """How many are not older; those that are will never be asked for again."""
+    while times and times[0] < start:
+        times.popleft()
+    return sum(1 for time in times if time >= start)

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.filters import do_filesizeformat
 
 from prefect_imagine.batches.state import ItemState
-from prefect_imagine.billing.usage import ItemCost, Usage, UsageLine, outcome
+from prefect_imagine.billing.costs import ItemCost, outcome
+from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, credit_chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prefect_imagine.batches.stops import Stop, StopReason
-from prefect_imagine.billing.usage import Usage
+from prefect_imagine.billing.usage import ItemCounts, Usage
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
 
@@ -17,23 +17,6 @@ BUSY = 4
 INFRASTRUCTURE = 5
 INTERRUPTED = 130
 TERMINATED = 143
-
-
-class ItemCounts(Frozen):
-    """How many of a batch's items stand where; they add up to the total.
-
-    Attributes:
-        failed: those that the provider refused or failed, and paid ones that could not be stored for now.
-        under_way: paid for, or possibly so, and neither stored nor failed.
-        planned: not created.
-    """
-
-    total: int = 0
-    stored: int = 0
-    failed: int = 0
-    unknown: int = 0
-    under_way: int = 0
-    planned: int = 0
 
 
 class CreditCounts(Frozen):

@@ -21,7 +21,9 @@ from prefect_imagine.batches.records import (
     Unknown,
 )
 from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.usage import Usage, UsageLine, balance_change, item_cost, make_usage
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.costs import item_cost
+from prefect_imagine.billing.usage import Usage, UsageLine, balance_change
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Estimate, GenerationKind, GenerationRequest, GenerationStatus
 from prefect_imagine.reports.summary import RequestCounts, summarize
@@ -73,7 +75,7 @@ def bill(items: Iterable[BatchItem], *records: AnyItemRecord) -> Usage:
     state = BatchState()
     for record in records:
         state.apply(record)
-    return make_usage(Plan("b", AT, tuple(items)), state, AT)
+    return Bill.of(Plan("b", AT, tuple(items)), state).usage(AT)
 
 
 def amounts(line: Usage | UsageLine) -> tuple[Credits, Credits, Credits]:

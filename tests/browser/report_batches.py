@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.billing.usage import ItemCost, Usage, balance_change
+from prefect_imagine.billing.costs import ItemCost
+from prefect_imagine.billing.usage import Usage, balance_change
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.reports.manifest import ManifestItem
 from prefect_imagine.sandbox.media.files import MediaSpec, render

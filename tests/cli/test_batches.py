@@ -86,6 +86,7 @@ def test_reconcile_stores_what_has_landed_and_creates_nothing(
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values())
 
 
+@pytest.mark.long
 def test_cancel_stops_a_running_batch_which_can_be_resumed(shell: Shell, providers: RunningSandbox) -> None:
     providers.reset()
     providers.configure(latency=dict.fromkeys(KINDS, (3600.0, 3600.0)))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from prefect_imagine.billing.usage import Usage, UsageLine
+from prefect_imagine.billing.usage import ItemCounts, Usage, UsageLine
 from prefect_imagine.cli.output import contract, nothing_done, print_json, show_usage
-from prefect_imagine.reports.summary import CreditCounts, ItemCounts, RequestCounts, Summary
+from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
 from tests.cli.commands import read_terminal
 
 LONGEST = "aivisualstudio/infographic/black-forest-labs/flux-1.1-pro-ultra-with-raw-mode"

@@ -15,6 +15,7 @@ from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.provider_run import ProviderRun
@@ -75,8 +76,9 @@ class Process:
             return OtherBatches(store, plan.batch_id, identity)
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
+        books = RunBooks(plan, journal.state, Budget(None, {}), {}, {})
         run = ProviderRun(
-            client.provider, known, plan, journal, Budget(None, {}), options, other_batches, pauses=AT_ONCE
+            client.provider, known, plan, journal, books, options, other_batches, pauses=AT_ONCE
         )
         storer = StoreStage(run, store, downloader, blocking)
         return cls(journal, run, client, storer, blocking)

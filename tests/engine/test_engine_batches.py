@@ -66,7 +66,7 @@ async def test_other_prompts_under_the_same_id_are_refused(runs: Runs) -> None:
 
 async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> None:
     """Its answers of 429 look like those of a rate limit."""
-    runs.sandbox.configure(pending_caps={"blockadelabs": 3}, latency={"image": (2.0, 2.0)})
+    runs.sandbox.configure(pending_caps={"blockadelabs": 3}, latency={"image": (5.0, 5.0)})
     ended = await runs.run(numbered("blockadelabs", 6))
     assert ended.summary.exit_code == 0
     assert ended.summary.requests.create <= 6 + 4, "those refused together, and one more to find out"

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.billing.usage import ItemCost, Usage, UsageLine, add_tallies, tally_of
+from prefect_imagine.billing.costs import ItemCost, outcome
+from prefect_imagine.billing.usage import Tally, Usage, UsageLine, add_tallies
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest, Output
 from prefect_imagine.reports.manifest import ManifestItem
 from prefect_imagine.reports.report_page import render_report
@@ -116,5 +117,11 @@ def _lines(
 
 
 def _line(name: str, items: Sequence[ManifestItem]) -> UsageLine:
-    tallies = [tally_of(ItemState(phase=item.status, reason=item.reason), item.credits) for item in items]
+    tallies = [_tally(item) for item in items]
     return UsageLine(**add_tallies(name, tallies).model_dump())
+
+
+def _tally(item: ManifestItem) -> Tally:
+    ended = outcome(ItemState(phase=item.status, reason=item.reason))
+    counts = {name: int(ended == name) for name in ("stored", "failed", "unknown")}
+    return Tally(items=1, **counts, **item.credits.model_dump(exclude={"refund_unknown"}))

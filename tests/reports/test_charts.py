@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from prefect_imagine.billing.usage import ItemCost
+from prefect_imagine.billing.costs import ItemCost
 from prefect_imagine.reports.charts import HEIGHT, MOST_BANDS, OTHERS, WIDTH, Chart, credit_chart
 from prefect_imagine.reports.manifest import ManifestItem
 from tests.reports.report_items import BEGUN, make_item

@@ -15,8 +15,9 @@ from prefect_imagine.batches.plan import Plan, write_plan
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Failed, Stored
 from prefect_imagine.batches.state import BatchState
+from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.errors import StoreError
-from prefect_imagine.reports.overview import Counts, Follower, overview
+from prefect_imagine.reports.overview import Activity, Follower
 from tests.batches.memory_store import MemoryStore
 from tests.billing.test_usage import AT, REFUSED, UNKNOWN, created, intent, later, make_item, succeeded
 
@@ -74,9 +75,9 @@ def test_every_item_is_counted_in_one_place() -> None:
         *(intent(6), UNKNOWN.model_copy(update={"item": 6})),
         *(intent(7), created(7), succeeded(7), Failed(item=7, at=AT, reason="gone", message="404")),
     )
-    counts = overview(PLAN, state, None, AT).counts
-    assert counts == Counts(total=10, stored=1, under_way=2, open=1, planned=3, failed=2, unknown=1)
-    assert counts.unfinished == 6
+    seen = Activity(PLAN, state).overview(None, AT)
+    assert seen.counts == ItemCounts(total=10, stored=1, under_way=3, planned=3, failed=2, unknown=1)
+    assert (seen.open, seen.counts.unfinished) == (1, 6)
 
 
 def test_the_rate_is_that_of_the_last_two_minutes_of_the_process_that_runs_it() -> None:
@@ -84,18 +85,19 @@ def test_the_rate_is_that_of_the_last_two_minutes_of_the_process_that_runs_it() 
         *(intent(1, -300), created(1), stored(1, -290), claim()),
         *(intent(2, 5), created(2), stored(2, 10), intent(3, 6), created(3), intent(4, 8)),
     )
-    early = overview(PLAN, state, RUNNER, later(30))
+    early = Activity(PLAN, state).overview(RUNNER, later(30))
     assert (early.since, early.creates_per_minute) == (AT, 4.0)
     assert early.seconds_left == pytest.approx(8 * 30)
-    late = overview(PLAN, state, RUNNER, later(600))
+    late = Activity(PLAN, state).overview(RUNNER, later(600))
     assert (late.creates_per_minute, late.seconds_left) == (0.0, None)
-    assert overview(PLAN, state, RUNNER, AT - timedelta(seconds=9)).creates_per_minute > 0  # another clock
+    by_another_clock = Activity(PLAN, state).overview(RUNNER, AT - timedelta(seconds=9))
+    assert by_another_clock.creates_per_minute > 0
 
 
 @pytest.mark.parametrize("runner", [None, Runner("other", "there", 2, 0.0)])
 def test_nothing_is_said_of_the_rate_of_a_process_that_has_not_written_yet(runner: Runner | None) -> None:
     state = state_of(claim(), intent(1), created(1), stored(1))
-    seen = overview(PLAN, state, runner, later(30))
+    seen = Activity(PLAN, state).overview(runner, later(30))
     assert (seen.runner, seen.since, seen.creates_per_minute, seen.seconds_left) == (runner, None, 0, None)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.billing.usage import BalanceChange, ItemCost, balance_change
+from prefect_imagine.billing.costs import ItemCost
+from prefect_imagine.billing.usage import BalanceChange, balance_change
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.reports.report_page import EXCERPT
 from tests.reports.report_items import HOSTILE, make_item, make_line, make_usage, rendered, stored

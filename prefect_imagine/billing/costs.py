@@ -1,0 +1,106 @@
+"""What one item came to, and what it cost over all of its jobs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.state import ItemState, Phase
+from prefect_imagine.providers.credits import Credits, add_credits
+from prefect_imagine.providers.models import Frozen
+
+
+class ItemCost(Frozen):
+    """What one item cost, over all of its jobs.
+
+    Attributes:
+        charged: as the provider said.
+        estimated: by a price list, for jobs of which the provider said nothing.
+        possible: estimated, for a create whose fate is unknown.
+        unpriced: jobs with neither; they are in none of the sums.
+        refund_unknown: a failed job's charge stands in `charged` or `estimated`, and whether it was given
+            back could not be learned.
+    """
+
+    charged: Credits = 0
+    estimated: Credits = 0
+    possible: Credits = 0
+    unpriced: int = 0
+    refund_unknown: bool = False
+
+
+class Cost(NamedTuple):
+    """The same as exact decimals, to be added up."""
+
+    charged: Decimal
+    estimated: Decimal
+    possible: Decimal
+    unpriced: int
+    refund_unknown: bool
+
+
+Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned"]
+"""Where an item is. Under way: created, and neither stored nor failed. Open: sent, and not answered."""
+
+_NOTHING = Decimal(0)
+_UNFINISHED: dict[Phase, Place] = {
+    Phase.OPEN: "open",
+    Phase.CREATED: "under_way",
+    Phase.FINISHED: "under_way",
+}
+
+
+def cost_of(item: BatchItem, state: ItemState) -> Cost:
+    """What one item has cost so far, exactly."""
+    price = item.estimate.credits
+    silent = sum(charge.credits is None for charge in state.charges)
+    possible = state.possible_jobs + (state.phase in (Phase.UNKNOWN, Phase.OPEN))
+    each = None if price is None else Decimal(str(price))
+    return Cost(
+        charged=sum((Decimal(str(each.credits)) for each in state.charges if each.credits), _NOTHING),
+        estimated=each * silent if each is not None else _NOTHING,
+        possible=each * possible if each is not None else _NOTHING,
+        unpriced=silent + possible if each is None else 0,
+        refund_unknown=any(charge.refund == "unknown" for charge in state.charges),
+    )
+
+
+def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
+    """What one item has cost so far."""
+    cost = cost_of(item, state)
+    return ItemCost(
+        charged=add_credits([cost.charged]),
+        estimated=add_credits([cost.estimated]),
+        possible=add_credits([cost.possible]),
+        unpriced=cost.unpriced,
+        refund_unknown=cost.refund_unknown,
+    )
+
+
+def committed(item: BatchItem, state: ItemState) -> Decimal:
+    """Credits that an item has or may have cost."""
+    cost = cost_of(item, state)
+    return cost.charged + cost.estimated + cost.possible
+
+
+def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned"]:
+    """How an item is counted: a paid job that could not be stored yet has failed, for now."""
+    if state.phase is Phase.STORED:
+        return "stored"
+    if state.phase is Phase.UNKNOWN:
+        return "unknown"
+    failed_for_now = state.phase in (Phase.CREATED, Phase.FINISHED) and state.reason is not None
+    return "failed" if state.phase is Phase.FAILED or failed_for_now else "planned"
+
+
+def place_of(state: ItemState) -> Place:
+    """Where an item is."""
+    ended = outcome(state)
+    return _UNFINISHED.get(state.phase, "planned") if ended == "planned" else ended
+
+
+def model_name(item: BatchItem) -> str:
+    """Provider, kind and model in one word."""
+    request = item.request
+    return f"{request.provider}/{request.kind}/{request.model or 'default'}"
