@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import Entry, Reading, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import Claim, Header, to_line
+from prefect_imagine.batches.snapshot import encode_snapshot
 from prefect_imagine.errors import FencedError
 from prefect_imagine.stores import Store
 
-SNAPSHOT_EVERY = 200
+SNAPSHOT_FROM = 64 * 1024
+"""Bytes of segments that are worth a snapshot."""
+SNAPSHOTS_KEPT = 2
 MOST_RECORDS = 1000
 CLAIMS = 20
 LINES = "application/jsonl"
@@ -25,8 +28,11 @@ LINES = "application/jsonl"
 class Journal:
     """The one writer of a batch's journal. `state` is changed only by what is durable.
 
+    A snapshot is taken when the segments since the last one are as large as that one is: all of them together
+    stay smaller than two journals, and a reader reads at most about twice what matters.
+
     Args:
-        snapshot_every: segments from one snapshot to the next.
+        snapshot_from: bytes of segments from which on a snapshot is taken.
     """
 
     def __init__(
@@ -37,7 +43,7 @@ class Journal:
         token: str,
         reading: Reading,
         *,
-        snapshot_every: int = SNAPSHOT_EVERY,
+        snapshot_from: int = SNAPSHOT_FROM,
     ) -> None:
         self.state = reading.state
         self.damaged = tuple(reading.damaged)
@@ -46,8 +52,7 @@ class Journal:
         self._batch_id = batch_id
         self._token = token
         self._known = reading
-        self._snapshot = reading.seq
-        self._snapshot_every = snapshot_every
+        self._snapshot_from = snapshot_from
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
@@ -61,7 +66,7 @@ class Journal:
         batch_id: str,
         claim: Claim,
         *,
-        snapshot_every: int = SNAPSHOT_EVERY,
+        snapshot_from: int = SNAPSHOT_FROM,
     ) -> Journal:
         """Read the journal and take the next place in its sequence with a claim.
 
@@ -69,7 +74,7 @@ class Journal:
         """
         for attempt in range(1, CLAIMS + 1):
             reading = await blocking(read_journal, store, batch_id)
-            journal = cls(store, blocking, batch_id, claim.owner, reading, snapshot_every=snapshot_every)
+            journal = cls(store, blocking, batch_id, claim.owner, reading, snapshot_from=snapshot_from)
             try:
                 await journal.append(claim)
             except FencedError:
@@ -99,17 +104,24 @@ class Journal:
                 await asyncio.sleep(0)
 
     async def snapshot(self, *, force: bool = False) -> None:
-        """Compact what is known, if enough has come since the last time."""
-        due = force or self._known.seq - self._snapshot >= self._snapshot_every
+        """Write down where all items stand, if enough has come since the last time."""
+        known = self._known
+        due = force or known.bytes_since >= max(self._snapshot_from, known.snapshot_bytes)
         if self._broken is not None or not due:
             return
         if self.damaged and not force:
             return  # whoever creates next has to know it, and to write down what may have been lost
-        seq = self._known.seq  # more becomes durable while it is written
-        data = _segment(seq, self._token, self._known.past.lines())
+        seq, covered = known.seq, known.bytes_since  # more becomes durable while it is written
+        data = await self._blocking.once(
+            encode_snapshot, seq, self._token, self.state.claim, dict(self.state.items)
+        )
         await self._blocking(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
-        self._snapshot = seq
+        known.bytes_since -= covered
+        known.snapshot_bytes = len(data)
+        known.snapshots = [*(each for each in known.snapshots if each != seq), seq]
         self.damaged = ()
+        while len(known.snapshots) > SNAPSHOTS_KEPT:
+            await self._blocking(self._store.delete, snapshot_key(self._batch_id, known.snapshots.pop(0)))
 
     async def _drain(self) -> None:
         async with self._writing:
@@ -136,7 +148,7 @@ class Journal:
         seq = self._known.seq + 1
         key = segment_key(self._batch_id, seq)
         lines = [to_line(entry) for entry in entries]
-        data = _segment(seq, self._token, lines)
+        data = b"".join([to_line(Header(seq=seq, writer=self._token, lines=len(lines))), *lines])
         written = await self._blocking(self._store.put_new, key, data, LINES)
         # A write whose answer was lost has been repeated by the client, and met itself.
         if not written and await self._blocking(self._store.read, key) != data:
@@ -144,15 +156,12 @@ class Journal:
                 f"batch {self._batch_id!r} has been taken over by another process; this one has stopped"
             )
         self._known.seq = seq
-        for entry, line in zip(entries, lines, strict=True):
-            self._known.take(entry, line)
+        self._known.bytes_since += len(data)
+        for entry in entries:
+            self.state.apply(entry)
 
 
 def _fail(done: asyncio.Future[None], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
         done.exception()  # an append that was cancelled has nobody left to retrieve it
-
-
-def _segment(seq: int, writer: str, lines: Sequence[bytes]) -> bytes:
-    return b"".join([to_line(Header(seq=seq, writer=writer, lines=len(lines))), *lines])

@@ -14,10 +14,10 @@ from prefect_imagine.batches.records import (
     AnyItemRecord,
     Claim,
     Header,
-    Intent,
     to_record,
     unwrap_line,
 )
+from prefect_imagine.batches.snapshot import STANDING, Standing, to_standing
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store
@@ -25,35 +25,6 @@ from prefect_imagine.stores import Store
 logger = logging.getLogger(__name__)
 
 Entry = Claim | AnyItemRecord
-_OF_ONE_ATTEMPT = frozenset({"intent", "refused", "not_sent", "absent"})
-
-
-class Compaction:
-    """The records that still matter, as the lines that they are written as: the last claim, of each item
-    its last attempt, and of earlier ones what they have or may have cost."""
-
-    def __init__(self) -> None:
-        self._claim = b""
-        self._items: dict[int, list[tuple[str, bytes]]] = {}
-
-    def add(self, entry: Entry, line: bytes) -> None:
-        """Keep a record, and forget those that it makes pointless."""
-        if isinstance(entry, Claim):
-            self._claim = line
-            return
-        kept = self._items.setdefault(entry.item, [])
-        if isinstance(entry, Intent):
-            if kept and kept[-1][0] == "absent":  # what was unknown before has been cleared up
-                del kept[-1]
-                while kept and kept[-1][0] == "unknown":
-                    del kept[-1]
-            kept[:] = [known for known in kept if known[0] not in _OF_ONE_ATTEMPT]
-        kept.append((entry.kind, line))
-
-    def lines(self) -> list[bytes]:
-        """All of them; those of one item are in order."""
-        of_items = [line for kept in self._items.values() for _, line in kept]
-        return [self._claim, *of_items] if self._claim else of_items
 
 
 @dataclass
@@ -62,18 +33,18 @@ class Reading:
 
     Attributes:
         seq: the last segment there is; 0 for none.
+        snapshots: the sequences of the snapshots that are kept, ascending.
+        snapshot_bytes: how large the newest of them is.
+        bytes_since: of the segments that follow it.
         damaged: segments that could not be read whole.
     """
 
     state: BatchState = field(default_factory=BatchState)
     seq: int = 0
-    past: Compaction = field(default_factory=Compaction)
+    snapshots: list[int] = field(default_factory=list)
+    snapshot_bytes: int = 0
+    bytes_since: int = 0
     damaged: list[str] = field(default_factory=list)
-
-    def take(self, entry: Entry, line: bytes) -> None:
-        """Take one record in."""
-        self.past.add(entry, line)
-        self.state.apply(entry)
 
 
 def possible_batches(store: Store) -> Iterator[str]:
@@ -114,7 +85,7 @@ def read_journal(store: Store, batch_id: str) -> Reading:
             continue
         if seq != reading.seq + 1:
             reading.damaged.append(f"segments {reading.seq + 1} to {seq - 1} are missing")
-        _read_segment(store, found.key, seq, reading)
+        reading.bytes_since += _read_segment(store, found.key, seq, reading)
         reading.seq = seq
     for damage in reading.damaged:
         logger.error("journal of %s: %s; what it says is used as far as it reads", batch_id, damage)
@@ -122,14 +93,16 @@ def read_journal(store: Store, batch_id: str) -> Reading:
 
 
 def _from_snapshot(store: Store, batch_id: str) -> Reading:
-    keys = [found.key for found in store.list(f"{batch_id}/snapshots/")]
-    for key in reversed(keys):
-        reading = Reading(seq=_sequence(key) or 0)
-        _read_segment(store, key, reading.seq, reading)
+    found = (_sequence(each.key) for each in store.list(f"{batch_id}/snapshots/"))
+    kept = [seq for seq in found if seq is not None]
+    for seq in reversed(kept):
+        key = snapshot_key(batch_id, seq)
+        reading = Reading(seq=seq, snapshots=kept)
+        reading.snapshot_bytes = _read_segment(store, key, seq, reading)
         if not reading.damaged:
             return reading
         logger.warning("%s is damaged; an older one, or the whole journal, is read instead", key)
-    return Reading()
+    return Reading(snapshots=kept)
 
 
 def _sequence(key: str) -> int | None:
@@ -142,21 +115,24 @@ def read_on(store: Store, batch_id: str, reading: Reading) -> list[Entry]:
     new: list[Entry] = []
     while data := store.read(segment_key(batch_id, reading.seq + 1)):
         reading.seq += 1
+        reading.bytes_since += len(data)
         new += _take_segment(data, segment_key(batch_id, reading.seq), reading.seq, reading)
     return new
 
 
-def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> None:
+def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> int:
+    """Take a segment in, and return how many bytes it has."""
     data = store.read(key)
     if data is None:
         reading.damaged.append(f"{key} is gone")
-    else:
-        _take_segment(data, key, seq, reading)
+        return 0
+    _take_segment(data, key, seq, reading)
+    return len(data)
 
 
 def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> list[Entry]:
     header: Header | None = None
-    whole, entries = True, list[Entry]()
+    whole, lines, entries = True, 0, list[Entry]()
     for line in io.BytesIO(data):
         value = unwrap_line(line)
         if value is None:
@@ -164,9 +140,14 @@ def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> list[Ent
         elif value.get("kind") == "segment":
             header = _header(value)
         else:
-            entries.append(_entry(value))
-            reading.take(entries[-1], line.rstrip(b"\n") + b"\n")  # the last may have lost its end
-    if not whole or header is None or (header.seq, header.lines) != (seq, len(entries)):
+            entry = _entry(value)
+            lines += 1
+            if isinstance(entry, Standing):
+                reading.state.items[entry.item] = entry.state
+            else:
+                reading.state.apply(entry)
+                entries.append(entry)
+    if not whole or header is None or (header.seq, header.lines) != (seq, lines):
         reading.damaged.append(f"{key} is torn or altered")
     return entries
 
@@ -177,9 +158,9 @@ def _header(value: dict[str, Any]) -> Header:
     return Header.model_validate(value)
 
 
-def _entry(value: dict[str, Any]) -> Entry:
+def _entry(value: dict[str, Any]) -> Entry | Standing:
     """A record; one of a later version is an error, because guessing at it could pay twice."""
     try:
-        return to_record(value)
+        return to_standing(value) if value.get("kind") == STANDING else to_record(value)
     except ValueError as error:
         raise StoreError(str(error)) from error

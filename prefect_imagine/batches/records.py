@@ -155,7 +155,11 @@ _RECORD: TypeAdapter[Claim | AnyItemRecord] = TypeAdapter(Record)
 
 def to_line(record: Frozen) -> bytes:
     """A record as one line of JSON that ends with the CRC-32 of what stands before it."""
-    body = record.model_dump_json(exclude_none=True)
+    return seal(record.model_dump_json(exclude_none=True))
+
+
+def seal(body: str) -> bytes:
+    """A JSON object as a line that ends with the CRC-32 of what stands before it."""
     return f'{body[:-1]},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 

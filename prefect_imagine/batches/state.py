@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from functools import singledispatch
 
+from pydantic import ConfigDict
+
 from prefect_imagine.batches.records import (
     Absent,
     Adopted,
@@ -63,6 +65,8 @@ class ItemState:
         reason: a stable word for it.
         retried_by: the run that last had to create it again.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     phase: Phase = Phase.PLANNED
     attempt: int = 0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.journal import SNAPSHOT_EVERY, Journal
+from prefect_imagine.batches.journal import SNAPSHOT_FROM, Journal
 from prefect_imagine.batches.records import (
     Claim,
     Created,
@@ -45,9 +45,9 @@ def created(item: int = 1, attempt: int = 1) -> Created:
 
 
 async def opened(
-    store: Store, blocking: Blocking, owner: str = "me", *, snapshot_every: int = SNAPSHOT_EVERY
+    store: Store, blocking: Blocking, owner: str = "me", *, snapshot_from: int = SNAPSHOT_FROM
 ) -> Journal:
-    return await Journal.open(store, blocking, "b", claim(owner), snapshot_every=snapshot_every)
+    return await Journal.open(store, blocking, "b", claim(owner), snapshot_from=snapshot_from)
 
 
 def segments(store: Store) -> list[str]:

@@ -5,31 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import zlib
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.reading import Compaction, Entry, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.reading import Entry, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import (
     Absent,
     Adopted,
     Created,
     Failed,
     Finished,
+    Header,
     NotSent,
     Refused,
     Retry,
     Stored,
     Unknown,
     to_line,
-    to_record,
-    unwrap_line,
 )
+from prefect_imagine.batches.snapshot import encode_snapshot
 from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.models import GenerationStatus, Output
-from tests.batches.journals import AT, blocking, claim, created, intent, memory, opened
+from tests.batches.journals import AT, blocking, claim, created, intent, memory, opened, segments
 from tests.batches.memory_store import InterferedStore, MemoryStore
 
 __all__ = ["blocking", "memory"]
@@ -86,7 +89,7 @@ async def test_attempts_that_came_to_nothing_are_not_kept(memory: MemoryStore, b
     await journal.append(intent(1, 20), created(1, 20))
     await journal.snapshot(force=True)
     lines = (memory.read(snapshot_key("b", 21)) or b"").splitlines()
-    assert [json.loads(line)["kind"] for line in lines] == ["segment", "claim", "intent", "created"]
+    assert [json.loads(line)["kind"] for line in lines] == ["segment", "claim", "standing"]
 
 
 async def test_a_segment_that_lost_its_last_newline_is_compacted_whole(
@@ -208,21 +211,66 @@ def cleared_up(times: int) -> list[Entry]:
 @example(entries=cleared_up(1), cuts=set())
 @example(entries=cleared_up(2), cuts=set())
 @example(entries=cleared_up(1)[:3], cuts=set())
-def test_compaction_changes_nothing_about_an_item(entries: list[Entry], cuts: set[int]) -> None:
-    live, past = BatchState(), Compaction()
+def test_a_snapshot_changes_nothing_about_an_item(entries: list[Entry], cuts: set[int]) -> None:
+    live, resumed = BatchState(), BatchState()
     for place, entry in enumerate(entries):
         live.apply(entry)
-        past.add(entry, to_line(entry))
+        resumed.apply(entry)
         if place in cuts:  # a snapshot is taken, and a resume reads it
-            past = compacted(past)[1]
-    assert compacted(past)[0].items == live.items
+            resumed = read_again(resumed)
+    assert read_again(resumed).items == live.items
 
 
-def compacted(past: Compaction) -> tuple[BatchState, Compaction]:
-    """What a resume reads of a compaction."""
-    state, again = BatchState(), Compaction()
-    for line in past.lines():
-        entry = to_record(unwrap_line(line) or {})
-        state.apply(entry)
-        again.add(entry, line)
-    return state, again
+def read_again(state: BatchState) -> BatchState:
+    """What a resume reads of a snapshot."""
+    store = MemoryStore()
+    store.put(snapshot_key("b", 1), encode_snapshot(1, "me", claim(), state.items))
+    reading = read_journal(store, "b")
+    assert reading.damaged == []
+    return reading.state
+
+
+def test_a_snapshot_of_the_first_edition_is_read(memory: MemoryStore) -> None:
+    """It holds the records themselves."""
+    entries = [claim(), intent(1), created(1), intent(2)]
+    lines = [to_line(Header(seq=7, writer="w", lines=4)), *map(to_line, entries)]
+    memory.put(snapshot_key("b", 7), b"".join(lines))
+    reading = read_journal(memory, "b")
+    assert (reading.seq, reading.damaged) == (7, [])
+    assert [reading.state[index].phase for index in (1, 2, 3)] == [Phase.CREATED, Phase.OPEN, Phase.PLANNED]
+
+
+@pytest.mark.parametrize("extra", ['"weight":7,', '"state":{"phase":"stored","weight":7},'])
+def test_a_snapshot_of_a_later_version_is_refused(memory: MemoryStore, extra: str) -> None:
+    body = f'{{"kind":"standing",{extra}"item":1'
+    check = zlib.crc32(body.encode() + b"}")
+    line = f'{body},"crc":"{check:08x}"}}\n'.encode()
+    memory.put(snapshot_key("b", 1), to_line(Header(seq=1, writer="w", lines=1)) + line)
+    with pytest.raises(StoreError, match="standing"):
+        read_journal(memory, "b")
+
+
+async def test_all_snapshots_together_stay_smaller_than_two_journals(
+    memory: MemoryStore, blocking: Blocking
+) -> None:
+    written = 0
+    put = memory.put
+
+    def counted(key: str, data: bytes, media_type: str = "") -> None:
+        nonlocal written
+        written += len(data)
+        put(key, data, media_type)
+
+    memory.put = counted  # type: ignore[method-assign]
+    journal = await opened(memory, blocking, snapshot_from=2_000)
+    for item in range(1, 400):
+        await journal.append(intent(item))
+        await journal.append(created(item))
+        await journal.snapshot()
+    log = sum(len(memory.read(key) or b"") for key in segments(memory))
+    assert 2_000 < written <= 2 * log
+    kept = [found.key for found in memory.list("b/snapshots/")]
+    assert len(kept) == 2
+    memory.delete(kept[-1])
+    memory.put(kept[-2], b"spoilt")
+    assert read_journal(memory, "b").state.items == journal.state.items

@@ -112,15 +112,15 @@ class TestDamage:
     ) -> None:
         """Whoever only looks does not write down what may have been lost; whoever creates next has to."""
         journal.put(segment_key("b", 3), b"?")
-        looking = await opened(journal, blocking, "looking", snapshot_every=1)
+        looking = await opened(journal, blocking, "looking", snapshot_from=1)
         await looking.append(intent(9))
         await looking.snapshot()
         assert list(journal.list("b/snapshots/")) == []
         assert len(read_journal(journal, "b").damaged) == 1
-        creating = await opened(journal, blocking, "creating", snapshot_every=1)
+        creating = await opened(journal, blocking, "creating", snapshot_from=1)
         await creating.snapshot(force=True)
         assert (creating.damaged, read_journal(journal, "b").damaged) == ((), [])
-        await creating.append(intent(10))
+        await creating.append(*(intent(item) for item in range(10, 30)))
         await creating.snapshot()
         assert len(list(journal.list("b/snapshots/"))) == 2, "from then on they are taken as ever"
 
