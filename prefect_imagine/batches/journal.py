@@ -29,7 +29,7 @@ class Journal:
     """The one writer of a batch's journal. `state` is changed only by what is durable.
 
     A snapshot is taken when the segments since the last one are as large as that one is: all of them together
-    stay smaller than two journals, and a reader reads at most about twice what matters.
+    stay below twice the journal, and a reader reads at most about twice what matters.
 
     Args:
         snapshot_from: bytes of segments from which on a snapshot is taken.
