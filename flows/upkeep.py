@@ -11,7 +11,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from prefect_imagine.batches.index import DAY, unsettled_under
+from prefect_imagine.batches.index import DAY
+from prefect_imagine.billing.root import unsettled_under
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs, reconcile
 from prefect_imagine.engine.prepare import Accounts
 from prefect_imagine.errors import BatchBusyError, ImagineError

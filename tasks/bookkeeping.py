@@ -13,8 +13,9 @@ from prefect import task
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 
-from prefect_imagine.batches.index import standings_under
 from prefect_imagine.billing.ledger import Ledger
+from prefect_imagine.billing.root import books_since
+from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Balance
@@ -53,8 +54,12 @@ async def read_ledger(output: str, bucket: str | Block | None, days: float, now:
     first = datetime.combine(ledger.first, time(), now.tzinfo) - CLOCKS_DIFFER
 
     def collect(store: Store) -> None:
-        for plan, state in standings_under(store, first.timestamp()):
-            ledger.add(plan, state)
+        for found in books_since(store, first):
+            if isinstance(found, Settlement):
+                ledger.add_settled(found)
+            else:
+                plan, reading = found
+                ledger.add(plan, reading.state)
 
     with closing(await open_output(output, bucket)) as store:
         await asyncio.to_thread(collect, store)

@@ -85,6 +85,11 @@ class Journal:
                 return journal
         raise AssertionError("the last attempt returns or raises")
 
+    @property
+    def seq(self) -> int:
+        """The last segment there is."""
+        return self._known.seq
+
     async def append(self, *entries: Entry) -> None:
         """Make records durable. Raises `FencedError` when another process has taken over, and
         `StoreError` when the store stays gone."""

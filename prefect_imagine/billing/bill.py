@@ -46,6 +46,16 @@ class Sums:
         if sign > 0 and state.phase is Phase.STORED and state.intent_at and state.stored_at:
             self.times.add(state.intent_at, state.stored_at)
 
+    def merge(self, tally: Tally) -> None:
+        """Count items that are all stored, failed or unknown."""
+        places: dict[Place, int] = {"stored": tally.stored, "failed": tally.failed, "unknown": tally.unknown}
+        for place, count in places.items():
+            self.places[place] = self.places.get(place, 0) + count
+        self.charged += Decimal(str(tally.charged))
+        self.estimated += Decimal(str(tally.estimated))
+        self.possible += Decimal(str(tally.possible))
+        self.unpriced += tally.unpriced
+
     @property
     def counts(self) -> ItemCounts:
         """How many items stand where."""

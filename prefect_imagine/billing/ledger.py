@@ -10,6 +10,7 @@ from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.bill import Sums
 from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Tally
 from prefect_imagine.providers.credits import add_credits
 
@@ -46,6 +47,15 @@ class Ledger:
             self._models.setdefault((day, model_name(item)), Sums()).add(item, known)
             for label, value in item.request.labels.items():
                 self._labels.setdefault((day, f"{label}={value}"), Sums()).add(item, known)
+
+    def add_settled(self, settlement: Settlement) -> None:
+        """Take a settled batch in."""
+        self.batches += 1
+        for each in settlement.spent:
+            day = each.at.astimezone(self.zone).date()
+            lines = self._models if each.by == "model" else self._labels
+            if day >= self.first:
+                lines.setdefault((day, each.name), Sums()).merge(each)
 
     @property
     def by_model(self) -> list[LedgerLine]:

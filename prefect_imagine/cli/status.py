@@ -16,9 +16,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from prefect_imagine.batches.index import batches_under
 from prefect_imagine.batches.lease import Runner, who_runs
-from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.batches.reading import possible_batches
+from prefect_imagine.billing.root import books_of
+from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute, split_batch
@@ -30,7 +31,7 @@ from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.reports.books import standing
 from prefect_imagine.reports.durations import duration_text
 from prefect_imagine.reports.overview import Follower, Overview
-from prefect_imagine.reports.summary import Summary
+from prefect_imagine.reports.summary import RequestCounts, Summary, summarize
 from prefect_imagine.stores import Store, open_store
 
 READERS = 8
@@ -163,7 +164,8 @@ def _list(root: str, *, as_json: bool) -> int:
     with closing(open_store(root)) as store:
         try:
             with ThreadPoolExecutor(READERS) as readers:
-                listed = list(readers.map(lambda batch_id: _read(store, batch_id), batches_under(store)))
+                found = readers.map(lambda batch_id: _read(store, batch_id), possible_batches(store))
+                listed = [each for each in found if each is not None]
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
         if as_json:
@@ -174,10 +176,17 @@ def _list(root: str, *, as_json: bool) -> int:
     return 0
 
 
-def _read(store: Store, batch_id: str) -> _Listed:
+def _read(store: Store, batch_id: str) -> _Listed | None:
+    """A batch; `None` for a folder that is none."""
     try:
-        plan = found_plan(store, batch_id)
-        summary, usage = standing(plan, read_journal(store, batch_id).state, store.address)
+        books = books_of(store, batch_id)
+        if isinstance(books, Settlement):
+            summary = summarize(books.usage, store.address, RequestCounts(), ())
+            return _Listed(batch_id, summary, books.usage)
+        if books is None:
+            return None
+        plan, reading = books
+        summary, usage = standing(plan, reading.state, store.address)
         return _Listed(batch_id, summary, usage, who_runs(store, batch_id))
     except (ConfigurationError, StoreError) as error:
         return _Listed(batch_id, error=str(error))

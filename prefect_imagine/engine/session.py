@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
+from prefect_imagine.batches.index import Marker
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.options import BatchOptions
@@ -21,6 +22,7 @@ from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.settlement import settle, write_settlement
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
@@ -70,6 +72,7 @@ class Session:
         self._creates = create
         self.runs = {name: self._run(name) for name in self.plan.providers if name in self.clients}
         self.commands_seen = 0
+        self.marker: Marker | None = None
         self.held = False
         self.stopped = asyncio.Event()
         self.fenced = asyncio.Event()
@@ -146,11 +149,19 @@ class Session:
         # A run that was told to end waits for no provider.
         usage = self.books.usage(() if self.stopped.is_set() else await self.books.balance_changes())
         await self.blocking(write_books, self.store, self.plan, self.journal.state, usage)
+        await self._settle(usage)
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
         summary = self.books.summary(usage, self.store.address, stops)
         if self._observer is not None:
             self._observer.closed(summary, usage)
         return summary, usage
+
+    async def _settle(self, usage: Usage) -> None:
+        """Say in the root's index that nothing is left of this batch to look at, if so."""
+        settled = settle(self.plan, self.journal.state, self.journal.seq, usage)
+        if settled is not None and self.marker is not None and not self.fenced.is_set():
+            await self.blocking(write_settlement, self.store, settled)
+            await self.blocking(self.marker.settle, settled.last_create)
 
     async def close(self) -> None:
         """Let creates that are being sent be answered, for a moment, and stop everything."""
@@ -249,12 +260,16 @@ async def open_session(
             max_credits=options.max_credits,
             max_credits_by_provider=options.max_credits_by_provider,
         )
+        marker = Marker(store, plan.batch_id, owner.token)
+        await blocking(marker.put)
         journal = await Journal.open(store, blocking, plan.batch_id, claim)
+        await blocking(marker.remove_earlier)
         if create:
             await record_retries(plan, journal, options, prepared.state, asked_by)
         session = Session(prepared, store, blocking, journal, options, create=create, observer=observer)
         session.fenced = lease.lost
         session.commands_seen = commands_seen
+        session.marker = marker
         if observer is not None:
             observer.opened(session)
         try:

@@ -11,13 +11,15 @@ from pathlib import Path
 import boto3
 import pytest
 
-from prefect_imagine.batches.index import batches_under, standings_under, unsettled_under
+from prefect_imagine.batches.index import batches_under
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.records import Header, to_line
+from prefect_imagine.billing.root import books_since, unsettled_under
+from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
 from prefect_imagine.stores import Store, open_store
-from tests.batches.journals import created, intent
+from tests.batches.journals import AT, created, intent
 from tests.engine.fake_provider import PROVIDER, plan_of
 
 ODD = ["team\\art", "tab\there", " ", "-", ".hidden", "ü", "\udcff", "a b", "x" * 121, "%41", "ends\n"]
@@ -51,7 +53,13 @@ NOTHING = RequestIdentity("", None, "", None)
 
 
 def claims_of(store: Store) -> OtherJobs:
-    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER)
+    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER, AT)
+
+
+def read_under(store: Store) -> list[str]:
+    """The ids of the batches whose books are read; none of them is settled."""
+    found = [books for books in books_since(store, AT) if not isinstance(books, Settlement)]
+    return [plan.batch_id for plan, _ in found]
 
 
 def the_job() -> dict[str, datetime | None]:
@@ -75,8 +83,8 @@ def put_odd(store: Store, root: Path) -> None:
 def test_a_folder_that_cannot_be_a_batch_is_none(store: Store, root: Path) -> None:
     put_odd(store, root)
     assert list(batches_under(store)) == ["b"]
-    assert [plan.batch_id for plan, _ in standings_under(store)] == ["b"]
-    assert list(unsettled_under(store)) == ["b"]
+    assert read_under(store) == ["b"]
+    assert list(unsettled_under(store, 0.0)) == ["b"]
     assert claims_of(store) == OtherJobs(ids=the_job())
 
 
@@ -100,7 +108,7 @@ def test_a_batch_that_cannot_be_read_is_left_out_and_doubted(
     if name == "plan.jsonl":
         folder.put("c/journal/00000001.jsonl", b"")
     circle(root / "c" / name)
-    assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
+    assert read_under(folder) == ["b"]
     assert "batch c cannot be read and is left out" in caplog.text
     assert claims_of(folder) == OtherJobs(ids=the_job(), incomplete=True)
 
@@ -111,7 +119,7 @@ def test_a_neighbour_that_cannot_be_read_is_told_once(
     folder.put("c/outputs/x.png", b"-")
     circle(root / "c" / "journal")
     other_batches = OtherBatches(folder, "mine", lambda item: NOTHING)
-    assert all(other_batches.jobs(PROVIDER).incomplete for _ in range(3))
+    assert all(other_batches.jobs(PROVIDER, AT).incomplete for _ in range(3))
     assert caplog.text.count("the neighbouring batch c cannot be read") == 1
 
 
@@ -121,12 +129,12 @@ def test_files_and_links_where_folders_are_expected_are_no_batches(folder: Store
     (root / "c").mkdir()
     (root / "c" / "journal").write_bytes(b"-")
     (root / "nowhere").symlink_to(root / "absent")
-    assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
+    assert read_under(folder) == ["b"]
     assert claims_of(folder) == OtherJobs(ids=the_job())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_this_user_may_not_read_is_left_out_and_doubted(folder: Store, root: Path) -> None:
     (root / "c").mkdir(mode=0)
-    assert [plan.batch_id for plan, _ in standings_under(folder)] == ["b"]
+    assert read_under(folder) == ["b"]
     assert claims_of(folder) == OtherJobs(ids=the_job(), incomplete=True)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from prefect_imagine.batches.plan import BatchItem, read_plan
-from prefect_imagine.batches.reading import folder, possible_batches, read_journal
-from prefect_imagine.batches.state import may_have_unknown_job
+from prefect_imagine.batches.index import active_batches, is_indexed, settled_batches
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.reading import possible_batches, segment_key
+from prefect_imagine.batches.state import BatchState, may_have_unknown_job
+from prefect_imagine.billing.root import Books, books_of, take_stock
+from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
+
+_Read = Callable[[Store, str], Books | None]
 
 
 @dataclass
@@ -33,29 +38,39 @@ class OtherJobs:
 
 
 class OtherBatches:
-    """Reads the journals of the other batches under one root, again only where they have grown."""
+    """Reads what the other batches under one root hold at one provider, again only where their journals have
+    grown."""
 
     def __init__(self, store: Store, batch_id: str, identity: Callable[[BatchItem], RequestIdentity]) -> None:
         self._store = store
         self._batch_id = batch_id
         self._identity = identity
         self._unreadable: set[str] = set()
-        self._read: dict[str, tuple[str | None, OtherJobs]] = {}
+        self._read: dict[str, tuple[int, OtherJobs]] = {}
 
-    def jobs(self, provider: str) -> OtherJobs:
-        """All ids and open classes of other batches. Raises `StoreError`."""
+    def jobs(self, provider: str, since: datetime) -> OtherJobs:
+        """The ids and open classes of batches that are active, or have created something since then (by the
+        provider's clock). Raises `StoreError`."""
         total = OtherJobs()
-        for name in possible_batches(self._store):
+        for name, read in self._readers(since).items():
             if name != self._batch_id:
-                found = self._readable(name, provider)
+                found = self._readable(name, provider, read)
                 total.ids.update(found.ids)
                 total.open_classes |= found.open_classes
                 total.incomplete |= found.incomplete
         return total
 
-    def _readable(self, batch_id: str, provider: str) -> OtherJobs:
+    def _readers(self, since: datetime) -> Mapping[str, _Read]:
+        if not is_indexed(self._store):
+            return dict.fromkeys(possible_batches(self._store), books_of)
+        # In this order: a batch is listed as settled before its mark is removed.
+        active = active_batches(self._store)
+        settled = settled_batches(self._store, since)
+        return {**dict.fromkeys(settled, books_of), **dict.fromkeys(active, take_stock)}
+
+    def _readable(self, batch_id: str, provider: str, read: _Read) -> OtherJobs:
         try:
-            return self._of(batch_id, provider)
+            return self._of(batch_id, provider, read)
         except StoreError as error:
             if error.retryable:
                 raise
@@ -64,23 +79,32 @@ class OtherBatches:
             self._unreadable.add(batch_id)
             return OtherJobs(incomplete=True)
 
-    def _of(self, batch_id: str, provider: str) -> OtherJobs:
+    def _of(self, batch_id: str, provider: str, read: _Read) -> OtherJobs:
         known = self._read.get(batch_id)
-        last = known[0] if known is not None else None
-        grown = [found.key for found in self._store.list(folder(batch_id), after=last)]
-        if known is not None and not grown:
+        if known is not None and self._store.head(segment_key(batch_id, known[0] + 1)) is None:
             return known[1]
-        claims = self._look(batch_id, provider)
-        self._read[batch_id] = (grown[-1] if grown else last, claims)
-        return claims
-
-    def _look(self, batch_id: str, provider: str) -> OtherJobs:
-        plan = read_plan(self._store, batch_id)
-        state = read_journal(self._store, batch_id).state
-        if plan is None:
+        found = read(self._store, batch_id)
+        if found is None:
             return OtherJobs()
+        if isinstance(found, Settlement):
+            self._read[batch_id] = (found.seq, _settled_jobs(found, provider))
+        else:
+            plan, reading = found
+            self._read[batch_id] = (reading.seq, self._jobs_of(plan, reading.state, provider))
+        return self._read[batch_id][1]
+
+    def _jobs_of(self, plan: Plan, state: BatchState, provider: str) -> OtherJobs:
         items = [(item, state[item.index]) for item in plan.of(provider)]
         return OtherJobs(
             ids={charge.id: each.asked_at for _, each in items for charge in each.charges},
             open_classes={self._identity(item) for item, each in items if may_have_unknown_job(each)},
         )
+
+
+def _settled_jobs(settled: Settlement, provider: str) -> OtherJobs:
+    jobs = settled.jobs.get(provider, {})
+    return OtherJobs(ids={job: _moment(at) for job, at in jobs.items()})
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.attempts import (
+    LONGEST_DELAY,
     Known,
     OpenAttempt,
     Window,
@@ -39,6 +40,11 @@ class Reading:
     skew: timedelta | None
     covered: bool
     witnessed: bool
+
+    @property
+    def asked_since(self) -> datetime:
+        """No job of the window was asked for earlier, by the provider's clock."""
+        return self.window.doubtful_from - (self.skew or timedelta()) - LONGEST_DELAY
 
 
 class HistoryReader:

@@ -97,7 +97,7 @@ class Reconciler:
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: Reading) -> None:
         run = self._run
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
-        claims = await self._blocking(run.other_batches.jobs, run.provider)
+        claims = await self._blocking(run.other_batches.jobs, run.provider, reading.asked_since)
         unknown = run.unknown_requests()
         reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
         own = dict(run.jobs.owned)

@@ -1,0 +1,125 @@
+"""A settled batch in one object: its bill, by when it was spent, and the ids of its jobs.
+
+It says up to which segment of the journal it holds: where another follows, somebody has gone on with the
+batch, and it says nothing any more. So it can be written at any time, and is never wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.state import BatchState, ItemState, Phase, may_have_unknown_job
+from prefect_imagine.billing.bill import Sums
+from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.usage import Tally, Usage
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.stores import Store
+
+QUARTER = 15 * 60
+"""Seconds: every time zone's days begin with a quarter of an hour."""
+
+
+class Spent(Tally):
+    """What the items that were last created in one quarter of an hour came to and cost.
+
+    Attributes:
+        at: when it begins.
+        by: whether the name is a model's (`provider/kind/model`) or a label's (`label=value`).
+    """
+
+    at: datetime
+    by: Literal["model", "label"]
+
+
+class Settlement(Frozen):
+    """A settled batch.
+
+    Attributes:
+        seq: the last segment of the journal that it holds.
+        last_create: the provider's time of the last create.
+        jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
+            of each was last asked for.
+    """
+
+    format: Literal[1] = 1
+    batch_id: str
+    seq: int
+    last_create: datetime
+    usage: Usage
+    spent: tuple[Spent, ...]
+    jobs: dict[str, dict[str, float | None]]
+
+
+def is_final(state: ItemState) -> bool:
+    """Whether nothing but a person's wish can change an item any more."""
+    return state.phase in (Phase.STORED, Phase.FAILED) and not may_have_unknown_job(state)
+
+
+def settle(plan: Plan, state: BatchState, seq: int, usage: Usage) -> Settlement | None:
+    """The settlement of a batch; `None` where it is not settled."""
+    states = [state[item.index] for item in plan.items]
+    asked = [each.asked_at for each in states if each.asked_at is not None]
+    if not asked or not all(map(is_final, states)):
+        return None
+    jobs: dict[str, dict[str, float | None]] = {}
+    for item, known in zip(plan.items, states, strict=True):
+        at = known.asked_at.timestamp() if known.asked_at is not None else None
+        for charge in known.charges:
+            jobs.setdefault(item.request.provider, {})[charge.id] = at
+    return Settlement(
+        batch_id=plan.batch_id,
+        seq=seq,
+        last_create=max(asked),
+        usage=usage,
+        spent=tuple(_spent(plan, state)),
+        jobs=jobs,
+    )
+
+
+def _spent(plan: Plan, state: BatchState) -> Iterator[Spent]:
+    models: dict[tuple[datetime, str], Sums] = {}
+    labels: dict[tuple[datetime, str], Sums] = {}
+    for item in plan.items:
+        known = state[item.index]
+        if known.intent_at is None:
+            continue
+        second = int(known.intent_at.timestamp())
+        quarter = datetime.fromtimestamp(second - second % QUARTER, UTC)
+        models.setdefault((quarter, model_name(item)), Sums()).add(item, known)
+        for label, value in item.request.labels.items():
+            labels.setdefault((quarter, f"{label}={value}"), Sums()).add(item, known)
+    for (at, name), sums in models.items():
+        yield Spent(at=at, by="model", **sums.tally(name).model_dump())
+    for (at, name), sums in labels.items():
+        yield Spent(at=at, by="label", **sums.tally(name).model_dump())
+
+
+def settlement_key(batch_id: str) -> str:
+    """Where a batch's settlement lies below the root."""
+    return f"{batch_id}/settled.json"
+
+
+def write_settlement(store: Store, settlement: Settlement) -> None:
+    """Put a settlement, replacing an older one. Raises `StoreError`."""
+    key = settlement_key(settlement.batch_id)
+    store.put(key, settlement.model_dump_json(exclude_none=True).encode(), "application/json")
+
+
+def read_settlement(store: Store, batch_id: str) -> Settlement | None:
+    """A batch's settlement; `None` where there is none that holds. Raises `StoreError`."""
+    data = store.read(settlement_key(batch_id))
+    if data is None:
+        return None
+    try:
+        found = Settlement.model_validate_json(data)
+    except ValidationError:
+        return None  # another version's: the journal says the same
+    copied = found.batch_id != batch_id
+    gone_on = store.head(segment_key(batch_id, found.seq + 1)) is not None
+    return None if copied or gone_on else found

@@ -1,0 +1,231 @@
+"""What lies under a root costs by what is active, whatever was made there before."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from prefect_imagine.batches.index import (
+    ACTIVE,
+    BY_INDEX,
+    INDEX,
+    Marker,
+    active_batches,
+    batches_since,
+    ensure_index,
+    settled_batches,
+)
+from prefect_imagine.batches.plan import write_plan
+from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.records import AnyItemRecord, Header, to_line
+from prefect_imagine.billing.ledger import Ledger
+from prefect_imagine.billing.root import books_of, books_since, take_stock, unsettled_under
+from prefect_imagine.billing.settlement import Settlement, read_settlement
+from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
+from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox.server.s3 import S3Server
+from prefect_imagine.stores import Store, open_store
+from tests.batches.memory_store import MemoryStore
+from tests.billing.test_usage import created, failed, intent, stored, succeeded
+from tests.engine.engine_runs import Runs, numbered
+from tests.engine.fake_provider import PROVIDER, plan_of
+
+NOTHING = RequestIdentity("", None, "", None)
+LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+def write_batch(store: Store, batch_id: str, *records: AnyItemRecord, days: int = 0) -> None:
+    """A batch of one item, as the first edition left it."""
+    write_plan(store, plan_of("a kite", batch_id=batch_id))
+    later = timedelta(days=days)
+    moved = [record.model_copy(update=_moved(record, later)) for record in records]
+    lines = [to_line(Header(seq=1, writer="w", lines=len(moved))), *map(to_line, moved)]
+    store.put(segment_key(batch_id, 1), b"".join(lines))
+
+
+def _moved(record: AnyItemRecord, later: timedelta) -> dict[str, datetime]:
+    times = {name: getattr(record, name, None) for name in ("at", "provider_at")}
+    return {name: time + later for name, time in times.items() if time is not None}
+
+
+def settled_batch(store: Store, batch_id: str, days: int = 0) -> None:
+    write_batch(store, batch_id, intent(), created(credits=5), succeeded(), stored(), days=days)
+
+
+def claims(store: Store, since: datetime) -> OtherJobs:
+    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER, since)
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore()
+
+
+def test_an_old_root_gets_an_index_that_forgets_what_is_settled(memory: MemoryStore) -> None:
+    for number in range(5):
+        settled_batch(memory, f"night-{number}", days=number)
+    write_batch(memory, "open", intent())
+    ensure_index(memory)
+    assert active_batches(memory) == [*(f"night-{number}" for number in range(5)), "open"]
+    found = claims(memory, LONG_AGO - timedelta(days=1))
+    assert (set(found.ids), found.open_classes) == ({"j"}, {NOTHING})
+    assert active_batches(memory) == ["open"]
+    assert settled_batches(memory, LONG_AGO + timedelta(days=2, hours=12)) == ["night-3", "night-4"]
+    assert batches_since(memory, LONG_AGO + timedelta(days=3, hours=12)) == ["night-4", "open"]
+    assert list(unsettled_under(memory, 0.0)) == ["open"]
+
+
+def test_a_batch_that_goes_on_is_not_what_its_settlement_said(memory: MemoryStore) -> None:
+    settled_batch(memory, "b")
+    ensure_index(memory)
+    take_stock(memory, "b")
+    assert isinstance(books_of(memory, "b"), Settlement)
+    memory.put(segment_key("b", 2), (memory.read(segment_key("b", 1)) or b"").replace(b'"seq":1', b'"seq":2'))
+    assert read_settlement(memory, "b") is None
+
+
+def test_a_copied_folder_is_not_the_batch_that_it_was(memory: MemoryStore) -> None:
+    settled_batch(memory, "b")
+    ensure_index(memory)
+    take_stock(memory, "b")
+    memory.put("c/settled.json", memory.read("b/settled.json") or b"")
+    assert read_settlement(memory, "c") is None
+
+
+def test_a_folder_that_is_no_batch_is_looked_at_once(memory: MemoryStore) -> None:
+    memory.put("team/x.png", b"-")
+    ensure_index(memory)
+    assert claims(memory, LONG_AGO) == OtherJobs()
+    assert active_batches(memory) == []
+
+
+def test_an_unknown_fate_is_never_settled(memory: MemoryStore) -> None:
+    write_batch(memory, "b", intent())
+    ensure_index(memory)
+    assert not isinstance(take_stock(memory, "b"), Settlement)
+    assert active_batches(memory) == ["b"]
+
+
+def test_a_holder_removes_no_mark_but_its_own(memory: MemoryStore) -> None:
+    """One that wakes up late would else hide what its successor creates."""
+    settled_batch(memory, "b")
+    late, successor = Marker(memory, "b", "late"), Marker(memory, "b", "successor")
+    late.put()
+    successor.put()
+    late.settle(LONG_AGO)
+    assert [found.key for found in memory.list(ACTIVE)] == [
+        f"{ACTIVE}b~{BY_INDEX}",
+        f"{ACTIVE}b~successor",
+    ]
+    successor.remove_earlier()
+    successor.settle(LONG_AGO)
+    assert active_batches(memory) == []
+
+
+def test_a_settlement_s_days_are_those_of_the_journal_in_every_time_zone(memory: MemoryStore) -> None:
+    for number in range(4):
+        settled_batch(memory, f"night-{number}", days=number)
+    write_batch(memory, "refused", intent(), created(credits=3), failed(credits=3, refund="none"), days=2)
+
+    def bill(zone: str) -> list[tuple[object, ...]]:
+        ledger = Ledger((LONG_AGO + timedelta(days=1)).date(), ZoneInfo(zone))
+        for found in books_since(memory, LONG_AGO - timedelta(days=9)):
+            if isinstance(found, Settlement):
+                ledger.add_settled(found)
+            else:
+                ledger.add(found[0], found[1].state)
+        return [tuple(line.model_dump().values()) for line in (*ledger.by_model, *ledger.by_label)]
+
+    zones = ("UTC", "Asia/Kathmandu", "Pacific/Kiritimati", "America/St_Johns")
+    before = {zone: bill(zone) for zone in zones}
+    ensure_index(memory)
+    for name in active_batches(memory):
+        assert isinstance(take_stock(memory, name), Settlement)
+    assert {zone: bill(zone) for zone in zones} == before
+
+
+class CountedStore:
+    """Counts the calls of another store, by kind."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self.calls[name] += 1
+            return found(*args, **kwargs)
+
+        return counted
+
+
+@pytest.fixture(params=["folder", "s3"])
+def where(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "root")
+    server: S3Server = request.getfixturevalue("aws")
+    return f"s3://{server.make_bucket()}/art"
+
+
+@pytest.fixture
+def root(where: str) -> Iterator[Store]:
+    with closing(open_store(where)) as store:
+        yield store
+
+
+def test_settled_batches_outside_the_window_cost_nothing(root: Store) -> None:
+    for number in range(30):
+        settled_batch(root, f"night-{number:02}", days=number)
+    write_batch(root, "open", intent(), days=29)
+    ensure_index(root)
+    for name in active_batches(root):
+        take_stock(root, name)
+
+    counted: Any = CountedStore(root)
+    found = claims(counted, LONG_AGO + timedelta(days=28, hours=12))
+    assert len(found.open_classes) == 1
+    reads = counted.calls["read"] + counted.calls["head"]
+    assert counted.calls["list"] <= 2 + 2, "the index, and the one active batch's snapshots and segments"
+    assert reads <= 1 + 2 + 3, "the index, one settled batch, one active"
+
+    counted.calls.clear()
+    books = list(books_since(counted, LONG_AGO - timedelta(days=1)))
+    assert len(books) == 31
+    settled = sum(isinstance(each, Settlement) for each in books)
+    assert counted.calls["read"] + counted.calls["head"] <= 2 * settled + 1 + 3
+
+
+async def test_a_run_lists_its_batch_as_long_as_it_is_not_settled(
+    sandbox: RunningSandbox, where: str
+) -> None:
+    with closing(open_store(where)) as store:
+        runs = Runs(sandbox, store)
+        rows = numbered("imaginelab", 4)
+        first = await runs.run(rows, max_credits=10)
+        batch_id = first.usage.batch_id
+        assert (active_batches(store), settled_batches(store)) == ([batch_id], [])
+        assert store.head(INDEX) is not None
+        await runs.run(rows)
+        assert (active_batches(store), settled_batches(store)) == ([], [batch_id])
+        settlement = read_settlement(store, batch_id)
+        assert settlement is not None
+        assert settlement.usage.stored == 4
+        assert len(settlement.jobs["imaginelab"]) == 4
+        written = json.loads(store.read(f"{batch_id}/usage.json") or b"")
+        assert settlement.usage.charged == written["charged"]
+        runs.check()
