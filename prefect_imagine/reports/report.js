@@ -4,7 +4,11 @@
   const FILM = 9;
   const FACETS = ["status", "provider", "kind", "model", "label", "reason"];
   const $ = (id) => document.getElementById(id);
-  const items = JSON.parse($("items").textContent);
+  const items = [];
+  const haystacks = [];
+  const facets = new Map(FACETS.map((facet) => [facet, new Map()]));
+  const pages = JSON.parse($("pages").textContent);
+  const total = pages.items;
   const [form, cards, box, more] = ["filters", "cards", "box", "more"].map($);
   const valuesOf = (item, facet) => (facet === "label" ? item.labels : item[facet] ? [item[facet]] : []);
 
@@ -183,33 +187,77 @@
     drawn = current = 0;
     cards.replaceChildren();
     draw(CHUNK);
-    $("nothing").hidden = found.length > 0;
-    const all = items.length.toLocaleString("en");
-    $("matches").textContent = found.length === items.length ? `${all} items` : `${found.length.toLocaleString("en")} of ${all}`;
+    tell();
   };
 
-  const selects = new Map();
-  for (const facet of FACETS) {
-    const counts = new Map();
-    for (const item of items) for (const value of valuesOf(item, facet)) counts.set(value, (counts.get(value) || 0) + 1);
-    const select = make("select", { name: facet, "aria-label": facet }, new Option(`Any ${facet}`, ""));
-    for (const [value, count] of [...counts].sort()) select.append(new Option(`${value} (${count.toLocaleString("en")})`, value));
-    selects.set(facet, select);
-    if (counts.size > (facet === "reason" || facet === "label" ? 0 : 1)) $("selects").append(select);
-  }
+  const tell = () => {
+    const [matches, all] = [shown.length, total].map((count) => count.toLocaleString("en"));
+    const loading = items.length < total && !pages.failed ? `, ${items.length.toLocaleString("en")} loaded so far` : "";
+    const missing = pages.failed ? `; items from ${items.length + 1} on could not be loaded` : "";
+    $("nothing").hidden = shown.length > 0 || loading !== "";
+    $("matches").textContent = (shown.length === total ? `${all} items` : `${matches} of ${all}`) + loading + missing;
+  };
 
-  const haystacks = items.map((item) =>
+  const selects = new Map(FACETS.map((facet) => [facet, make("select", { name: facet, "aria-label": facet })]));
+
+  const offer = () => {
+    for (const [facet, select] of selects) {
+      const [chosen, counts] = [select.value, facets.get(facet)];
+      select.replaceChildren(new Option(`Any ${facet}`, ""));
+      for (const [value, count] of [...counts].sort()) select.append(new Option(`${value} (${count.toLocaleString("en")})`, value));
+      select.value = chosen;
+      if (select.selectedIndex < 0) select.value = "";
+    }
+    const useful = [...selects].filter(([facet]) => facets.get(facet).size > (facet === "reason" || facet === "label" ? 0 : 1));
+    const wanted = useful.map(([, select]) => select);
+    const there = [...$("selects").children];
+    if (wanted.length !== there.length || wanted.some((select, place) => select !== there[place])) $("selects").replaceChildren(...wanted);
+  };
+
+  const haystack = (item) =>
     [item.index, item.name, item.prompt, item.provider, item.kind, item.model, item.status, item.reason, item.error, item.id,
-      ...item.labels, ...item.outputs.map((output) => output.text)].join("\n").toLowerCase());
+      ...item.labels, ...item.outputs.map((output) => output.text)].join("\n").toLowerCase();
 
-  const filter = () => {
+  const add = (rows) => {
+    for (const item of rows) {
+      items.push(item);
+      haystacks.push(haystack(item));
+      for (const [facet, counts] of facets) for (const value of valuesOf(item, facet)) counts.set(value, (counts.get(value) || 0) + 1);
+    }
+    offer();
+  };
+
+  const found = (from) => {
     const words = form.q.value.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = [...selects].filter(([, select]) => select.value);
     for (const select of selects.values()) select.classList.toggle("set", select.value !== "");
     $("clear").hidden = !words.length && !wanted.length;
-    show(items.filter((item, place) =>
+    return items.slice(from).filter((item, place) =>
       wanted.every(([facet, select]) => valuesOf(item, facet).includes(select.value)) &&
-      words.every((word) => haystacks[place].includes(word))));
+      words.every((word) => haystacks[from + place].includes(word)));
+  };
+
+  const filter = () => show(found(0));
+
+  // A page opened from a file may load scripts, and nothing else: each of these calls `imagineItems` with its rows.
+  const loadMore = () => {
+    if (!pages.addresses.length) return;
+    const script = make("script", { src: pages.addresses.shift() });
+    const before = items.length;
+    script.addEventListener("load", () => {
+      script.remove();
+      if (!opened && new URLSearchParams(location.hash.slice(1)).has("item")) return readHash(), loadMore();
+      shown = shown.concat(found(before));
+      tell();
+      watcher.unobserve(more);
+      watcher.observe(more);
+      loadMore();
+    });
+    script.addEventListener("error", () => {
+      pages.failed = true;
+      tell();
+    });
+    document.head.append(script);
   };
 
   const writeHash = () => {
@@ -483,10 +531,13 @@
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
 
+  add(JSON.parse($("items").textContent));
   $("theme").hidden = false;
   $("keys").hidden = form.hidden = items.length === 0;
   document.querySelectorAll("[data-chart]").forEach(readable);
   fillFilm();
   readHash();
   watcher.observe(more);
+  window.imagineItems = add;
+  loadMore();
 })();

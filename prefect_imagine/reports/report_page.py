@@ -24,11 +24,16 @@ from prefect_imagine.reports.durations import duration_text
 from prefect_imagine.reports.manifest import ManifestItem
 
 EXCERPT = 4000
+ONE_PAGE = 2000
+"""Items that one page holds whole."""
+FIRST = 500
+"""Items in the page itself where there are more: it opens at once, whatever the size of the batch."""
 # Pictures larger than this would fill a browser's memory: those without a thumbnail show on request.
 HEAVY_BYTES = 16 * 1024**2
 
 # Without a colon before the first slash there is no scheme, so nothing but http(s) and relative passes.
 _ADDRESS = re.compile(r"(?:https?://|(?!//)(?![^/?#]*:))[^\s\\\x00-\x1f\x7f]+", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _MEDIA = {"infographic": "image", "voice": "audio", "music": "audio"}
 _AMOUNTS = ("charged", "estimated", "possible")
 _SHOWN = ("image", "video", "audio", "text")
@@ -91,6 +96,7 @@ def render_report(
     *,
     links: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
+    pages: Sequence[str] = (),
 ) -> Iterator[str]:
     """The page in pieces, as HTML to be put as `report.html` beside the batch's outputs.
 
@@ -98,6 +104,8 @@ def render_report(
         links: http(s) or relative addresses by key of an output or thumbnail, used as they are; what has
             none is linked by its key, relative to the page. Any other address is left out.
         texts: the content of text outputs by output key; the page carries the first 4,000 characters.
+        pages: the addresses of the data pages that hold what is beyond the first items, in order; see
+            `beyond` and `render_items`.
     """
     media = _Media(links or {}, texts or {})
     times = [_utc(at) for item in items for at in (item.created_at, item.stored_at) if at]
@@ -108,8 +116,30 @@ def render_report(
         panels=[_panel(line, usage, items, span) for line in usage.by_provider],
         chart_size=(WIDTH, HEIGHT),
         failures=_failures(items),
-        cards=_Cards(items, media),
+        cards=_Cards(items[:FIRST] if pages else items, media),
+        pages=list(pages),
+        origins=sorted({match[0] for match in map(_ORIGIN.match, pages) if match}),
     )
+
+
+def beyond(items: Sequence[ManifestItem]) -> list[Sequence[ManifestItem]]:
+    """The items that the page itself does not hold, by data pages."""
+    if len(items) <= ONE_PAGE:
+        return []
+    return [items[start : start + ONE_PAGE] for start in range(FIRST, len(items), ONE_PAGE)]
+
+
+def render_items(
+    items: Iterable[ManifestItem],
+    *,
+    links: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> str:
+    """A data page: a script that hands its items to the report page, which is all that a page opened from a
+    file may load."""
+    media = _Media(links or {}, texts or {})
+    rows = ",\n".join(json.dumps(_card(item, media), separators=(",", ":")) for item in items)
+    return f"imagineItems([{rows}]);\n"
 
 
 def _template() -> Template:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.reports.manifest import ManifestItem
-from prefect_imagine.reports.report_page import EXCERPT, render_report
+from prefect_imagine.reports.report_page import EXCERPT, beyond, render_items, render_report
 from prefect_imagine.stores import Store
 
 MOST_TEXTS = 500
@@ -21,16 +21,23 @@ def report_key(batch_id: str) -> str:
 def write_report(
     store: Store, batch_id: str, items: Sequence[ManifestItem], usage: Usage, *, presign: bool = False
 ) -> None:
-    """Put `report.html`, replacing an older one.
+    """Put `report.html`, replacing an older one; and for a large batch data pages under `report/`.
 
     Args:
-        presign: link outputs and thumbnails by signed addresses, which work wherever the page is opened
-            and expire.
+        presign: link outputs, thumbnails and data pages by signed addresses, which work wherever the page is
+            opened and expire.
     """
     keys = (key for item in items for output in item.outputs for key in (output.key, output.thumbnail) if key)
     links = {key: store.link(f"{batch_id}/{key}") for key in keys} if presign else None
+    texts = _texts(store, batch_id, items)
+    pages = []
+    for number, part in enumerate(beyond(items), start=1):
+        key = f"report/{number:04d}.js"
+        data = render_items(part, links=links, texts=texts).encode()
+        store.put(f"{batch_id}/{key}", data, "text/javascript; charset=utf-8")
+        pages.append(store.link(f"{batch_id}/{key}") if presign and "://" in store.address else key)
     page = io.BytesIO()
-    for piece in render_report(items, usage, links=links, texts=_texts(store, batch_id, items)):
+    for piece in render_report(items, usage, links=links, texts=texts, pages=pages):
         page.write(piece.encode())
     store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
 

@@ -309,7 +309,7 @@ class TestHostileText:
         await page.locator(".plot").first.press("End")
         await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         assert await page.evaluate(INJECTED) == []
-        assert await page.locator("script").count() == 2
+        assert await page.locator("script").count() == 3
         assert await page.evaluate("window.pwned") is None
 
     async def test_filters_find_it(self, page: Page, tmp_path: Path) -> None:

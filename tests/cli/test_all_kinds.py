@@ -118,9 +118,11 @@ def test_the_providers_got_what_the_rows_say(run: Run) -> None:
 def test_nothing_but_a_batch_is_left(run: Run) -> None:
     keys = [each.key.removeprefix(f"{run.batch_id}/") for each in run.store.list(f"{run.batch_id}/")]
     kinds = Counter(key.partition("/")[0] for key in keys)
-    files = {"plan.jsonl", "lease.json", "manifest.jsonl", "usage.json", "report.html"}
+    files = {"plan.jsonl", "lease.json", "manifest.jsonl", "usage.json", "report.html", "settled.json"}
     assert set(kinds) == {*files, "journal", "outputs"}
-    assert list(run.store.folders("")) == [run.batch_id]
+    assert sorted(run.store.folders("")) == [".imagine", run.batch_id]
+    index = [each.key for each in run.store.list(".imagine/")]
+    assert [key.rpartition("/")[2].rpartition("~")[2] for key in index] == ["index.json", run.batch_id]
 
 
 @pytest.fixture

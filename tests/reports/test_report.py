@@ -87,7 +87,7 @@ def test_text_from_outside_stays_text(text: str) -> None:
     balances = (BalanceChange(provider=text, before=1, after=0, charged=1, verdict="explained", note=text),)
     usage = make_usage(batch_id=text, by_provider=lines, by_model=lines, by_label=lines, balances=balances)
     page = Page(rendered([item], usage))
-    assert page.count("script") == PLAIN.count("script") == 2
+    assert page.count("script") == PLAIN.count("script") == 3
     assert page.count("img") == PLAIN.count("img") == 0
     assert page.count("noscript") == 1
     handlers = [name for _, attrs in page.elements for name in attrs if name.startswith("on")]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
@@ -51,6 +52,7 @@ class CreateStage:
         self._renewals: Counter[int] = Counter()
         self._answered: set[str] = set()
         self._placed: set[int] = set()
+        self._line = run.wake_up.line(self._closed)
 
     async def wave(self, items: Sequence[int]) -> None:
         """Create these items; returns when each is created, refused, open, or the run has stopped."""
@@ -59,32 +61,32 @@ class CreateStage:
     async def _create(self, item: BatchItem) -> None:
         run = self._run
         while run.stop is None and run.state(item.index).phase is Phase.PLANNED:
-            await run.wake_up.wait_for(lambda: run.stop is not None or self._take_place(item))
-            if run.stop is not None:
-                return
             try:
-                await self._attempt(item)
+                await self._line.wait(partial(self._enter, item))
+                if run.stop is None:
+                    await self._attempt(item)
             finally:
-                self._placed.discard(item.index)
-                run.admission.release(item)
+                if item.index in self._placed:
+                    self._placed.discard(item.index)
+                    run.admission.release(item)
 
-    def _take_place(self, item: BatchItem) -> bool:
-        """Take a place among the creates, if the provider takes one job more than those that have one.
-
-        Returns whether the item has a place."""
+    def _closed(self) -> bool:
+        """Whether there is a place among the creates for no item: the provider takes no job more than those
+        that have one. A run that stops lets everybody pass."""
         run, admission = self._run, self._run.admission
         unproven = run.client.lists_refused and not admission.readable
         one_by_one = (self._refusals and self._placed) or (unproven and (self._placed or run.queues.running))
         crowded = len(run.queues.inline) >= MAX_INLINE
-        if (
-            crowded
-            or one_by_one
-            or admission.waiting
-            or admission.full(self._placed)
-            or not admission.acquire(item)
-        ):
-            return False
-        self._placed.add(item.index)
+        full = crowded or one_by_one or admission.waiting or admission.full(self._placed)
+        return run.stop is None and bool(full)
+
+    def _enter(self, item: BatchItem) -> bool:
+        """Take a place, unless the history could not tell the item's job from another's; or pass, where the
+        run has stopped."""
+        if self._run.stop is None:
+            if not self._run.admission.acquire(item):
+                return False
+            self._placed.add(item.index)
         return True
 
     async def _attempt(self, item: BatchItem) -> None:
