@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.state import ItemState, may_have_unknown_job
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.providers.models import Generation
 
 
 class JobIndex:
@@ -58,6 +59,10 @@ class JobIndex:
         """A job has become known now."""
         self.order[job] = len(self.order)
         self._known_since[job] = boot_seconds()
+
+    def asked_at_of(self, rows: Iterable[Generation]) -> dict[str, datetime]:
+        """The provider's time at which each present job among these was asked for, by id."""
+        return {row.id: self.asked_at[row.id] for row in rows if row.id in self.asked_at}
 
     def known_for(self, seconds: float) -> Iterator[tuple[str, BatchItem, datetime]]:
         """The present jobs that have been known for so long, with their items and the provider's time at

@@ -67,7 +67,7 @@ class HistoryReader:
         begun = boot_seconds()
         by_id = run.client.capabilities.mark is Mark.CLIENT_ID
         known = self._one_known() if by_id else self._known(attempts, prompt)
-        asked_at = dict(run.jobs.asked_at)
+        asked_at: dict[str, datetime] = {}
         pages: list[HistoryPage] = []
 
         def weighed() -> tuple[Window, timedelta | None, bool]:
@@ -85,6 +85,7 @@ class HistoryReader:
             shown = run.client.history(since=window.doubtful_from, prompt=prompt)
         async for page in shown:
             pages.append(page)
+            asked_at.update(run.jobs.asked_at_of(page.generations))
             window, skew, covered = await self._blocking.once(weighed)
             if covered:
                 break

@@ -100,13 +100,13 @@ class Reconciler:
         claims = await self._blocking(run.other_batches.jobs, run.provider, reading.asked_since)
         unknown = run.unknown_requests()
         reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
-        own = dict(run.jobs.owned)
+        own = {row.id: run.jobs.owned[row.id] for row in reading.rows if row.id in run.jobs.owned}
         by_mark = run.client.capabilities.mark is not Mark.NONE
         evidence = Evidence(
             rows=reading.rows,
             window=reading.window,
             own=own,
-            taken=own.keys() | claims.ids.keys(),
+            taken={row.id for row in reading.rows if row.id in own or row.id in claims.ids},
             reused=reused - own.keys(),
             unsettled=run.unsettled() | claims.open_classes,
             by_mark=by_mark,
