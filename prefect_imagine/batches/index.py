@@ -1,18 +1,22 @@
 """The batches under one root: which there are, which are active, and when the settled ones created last.
 
     .imagine/index.json                   this root has an index
-    .imagine/active/<batch>~<holder>      put before a holder's first intent, gone once its batch is settled
+    .imagine/active/<batch>~<claim>       put after a claim of the journal and before its first intent, gone
+                                          once the batch is settled
     .imagine/settled/<time>~<batch>       put before that; the time is that of the batch's last create
 
 So a look at what may concern a moment costs by what is active and by what was settled since, whatever else
-lies under the root. A root without an index, as the first edition made
-them, is looked through folder by folder.
+lies under the root. A root without an index, as the first edition made them, is looked through folder by
+folder; so is what came under an indexed root by other means than a run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prefect_imagine.batches.reading import folder, possible_batches
@@ -25,9 +29,49 @@ DAY = 24 * 3600.0
 INDEX = ".imagine/index.json"
 ACTIVE = ".imagine/active/"
 SETTLED = ".imagine/settled/"
-BY_INDEX = "index"
-"""The holder that stands for whoever ran a batch before its root had an index."""
+BY_INDEX = "00000000"
+"""The claim that stands for whoever ran a batch before its root had an index."""
 _TIME = "%Y%m%dT%H%M%S"
+_WRITERS = 8
+
+
+@dataclass(frozen=True)
+class RootIndex:
+    """The batches under a root.
+
+    Attributes:
+        active: those that are marked as active.
+        settled: the others that are listed as settled, with the time of their last create.
+        strangers: folders that may be batches, and of which the index knows nothing.
+    """
+
+    active: frozenset[str]
+    settled: Mapping[str, datetime]
+    strangers: frozenset[str]
+
+    def settled_since(self, since: datetime) -> list[str]:
+        """Those of the settled ones that have created something since then."""
+        return [name for name, last in self.settled.items() if last >= since.replace(microsecond=0)]
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Those that may not be settled, ascending."""
+        return sorted(self.active | self.strangers)
+
+
+def read_index(store: Store) -> RootIndex:
+    """What lies under a root; all of it unknown where there is no index. Raises `StoreError`."""
+    # In this order: a batch is listed as settled before its mark is removed.
+    active = {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)} - {""}
+    settled: dict[str, datetime] = {}
+    for found in store.list(SETTLED):
+        time, _, name = found.key.removeprefix(SETTLED).partition("~")
+        with suppress(ValueError):
+            settled[name] = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
+    strangers = set(possible_batches(store)) - active - settled.keys()
+    for name in active:
+        settled.pop(name, None)
+    return RootIndex(frozenset(active), settled, frozenset(strangers))
 
 
 def is_indexed(store: Store) -> bool:
@@ -40,34 +84,34 @@ def ensure_index(store: Store) -> None:
     Raises `StoreError`."""
     if is_indexed(store):
         return
-    for name in possible_batches(store):
-        store.put_new(_active_key(name, BY_INDEX), b"")
+    keys = [_active_key(name, BY_INDEX) for name in possible_batches(store)]
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        list(writers.map(lambda key: store.put_new(key, b""), keys))
     store.put_new(INDEX, b'{"format":1}', "application/json")
 
 
 class Marker:
-    """One holder's mark that a batch is active. Each holder has its own: what one of them removes late, after
-    another has taken over, is never the other's."""
+    """The mark that a batch is active, of one claim of its journal.
 
-    def __init__(self, store: Store, batch_id: str, holder: str) -> None:
+    It is put once the claim is durable: whoever claimed before writes no more, so that their marks can go,
+    and none of them ever removes this one.
+
+    Args:
+        claim: the segment of the claim.
+    """
+
+    def __init__(self, store: Store, batch_id: str, claim: int) -> None:
         self._store = store
         self._batch_id = batch_id
-        self._key = _active_key(batch_id, holder)
-        self._before: list[str] = []
+        self._key = _active_key(batch_id, f"{claim:08d}")
 
     def put(self) -> None:
-        """Mark the batch, before its journal is claimed. Raises `StoreError`."""
+        """Mark the batch, and remove the marks of earlier claims. Raises `StoreError`."""
         ensure_index(self._store)
-        self._before = [found.key for found in self._store.list(_active_key(self._batch_id, ""))]
         self._store.put_new(self._key, b"")
-
-    def remove_earlier(self) -> None:
-        """Remove the marks of earlier holders, once the journal is ours: they write no more. Raises
-        `StoreError`."""
-        for key in self._before:
-            if key != self._key:
-                self._store.delete(key)
-        self._before.clear()
+        for found in list(self._store.list(_active_key(self._batch_id, ""))):
+            if found.key < self._key:
+                self._store.delete(found.key)
 
     def settle(self, last_create: datetime) -> None:
         """Say that the batch is settled, its last create having been at this time; its settlement has been
@@ -78,54 +122,32 @@ class Marker:
 
 def put_settled(store: Store, batch_id: str, last_create: datetime) -> None:
     """List a batch among the settled ones. Raises `StoreError`."""
-    store.put_new(_settled_key(batch_id, last_create), b"")
+    store.put_new(f"{SETTLED}{last_create.astimezone(UTC):{_TIME}}~{batch_id}", b"")
 
 
-def forget_left(store: Store, batch_id: str) -> None:
-    """Remove the marks, of a batch that is settled or none, whose holders are gone: the index's own, and
-    those of a day ago. Raises `StoreError`."""
-    for found in list(store.list(_active_key(batch_id, ""))):
-        if found.key == _active_key(batch_id, BY_INDEX) or store.now() - found.modified > DAY:
-            store.delete(found.key)
-
-
-def active_batches(store: Store) -> list[str]:
-    """The batches that are marked as active, ascending. Raises `StoreError`."""
-    names = (found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE))
-    return sorted(set(filter(None, names)))
-
-
-def settled_batches(store: Store, since: datetime | None = None) -> list[str]:
-    """The batches that are settled and have created something since then, ascending. Raises `StoreError`."""
-    after = None if since is None else f"{SETTLED}{since.astimezone(UTC):{_TIME}}"
-    names = (found.key.removeprefix(SETTLED).partition("~")[2] for found in store.list(SETTLED, after=after))
-    return sorted(set(filter(None, names)))
+def forget_index_mark(store: Store, batch_id: str) -> None:
+    """Remove the mark that the index itself made, of a batch that is settled or none. Raises `StoreError`."""
+    store.delete(_active_key(batch_id, BY_INDEX))
 
 
 def batches_since(store: Store, since: datetime) -> list[str]:
-    """The batches that are active or have created something since then, ascending; of a root without an
-    index, those that were written to since, by the store's own clock. Raises `StoreError`."""
-    if not is_indexed(store):
-        return list(batches_under(store, since.timestamp()))
-    # In this order: a batch is listed as settled before its mark is removed.
-    active = active_batches(store)
-    return sorted({*active, *settled_batches(store, since)})
+    """The batches that have created something since then, ascending: by the provider's clock those that are
+    settled, and by the store's own clock those of the others that were written to. Raises `StoreError`."""
+    index = read_index(store)
+    written = written_since(store, index.unsettled, since.timestamp())
+    return sorted({*index.settled_since(since), *written})
 
 
 def unsettled_batches(store: Store, since: float) -> Iterator[str]:
     """The batches that may not be settled and were written to since then (epoch seconds, by the store's own
     clock), ascending. Raises `StoreError`."""
-    names = active_batches(store) if is_indexed(store) else list(possible_batches(store))
+    return written_since(store, read_index(store).unsettled, since)
+
+
+def written_since(store: Store, names: list[str], since: float) -> Iterator[str]:
+    """Those of these batches that were written to since then (epoch seconds, by the store's own clock).
+    Raises `StoreError`."""
     return (name for name in names if (written := _written(store, name)) is not None and written >= since)
-
-
-def batches_under(store: Store, since: float | None = None) -> Iterator[str]:
-    """The ids of the batches under a root, ascending; only those that were written to since then (epoch
-    seconds, by the store's own clock). Raises `StoreError`."""
-    for name in possible_batches(store):
-        written = _written(store, name)
-        if written is not None and (since is None or written >= since):
-            yield name
 
 
 def leave_out(batch_id: str, error: StoreError) -> None:
@@ -144,9 +166,5 @@ def _written(store: Store, batch_id: str) -> float | None:
         return None
 
 
-def _active_key(batch_id: str, holder: str) -> str:
-    return f"{ACTIVE}{batch_id}~{holder}"
-
-
-def _settled_key(batch_id: str, moment: datetime) -> str:
-    return f"{SETTLED}{moment.astimezone(UTC):{_TIME}}~{batch_id}"
+def _active_key(batch_id: str, claim: str) -> str:
+    return f"{ACTIVE}{batch_id}~{claim}"

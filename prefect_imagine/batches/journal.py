@@ -55,6 +55,7 @@ class Journal:
         self._snapshot_from = snapshot_from
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
         self._writing = asyncio.Lock()
+        self._compacting = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
 
@@ -112,10 +113,15 @@ class Journal:
         """Write down where all items stand, if enough has come since the last time."""
         known = self._known
         due = force or known.bytes_since >= max(self._snapshot_from, known.snapshot_bytes)
-        if self._broken is not None or not due:
+        if self._broken is not None or not due or (self._compacting.locked() and not force):
             return
         if self.damaged and not force:
             return  # whoever creates next has to know it, and to write down what may have been lost
+        async with self._compacting:
+            await self._compact()
+
+    async def _compact(self) -> None:
+        known = self._known
         seq, covered = known.seq, known.bytes_since  # more becomes durable while it is written
         data = await self._blocking.once(
             encode_snapshot, seq, self._token, self.state.claim, dict(self.state.items)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 
 from prefect_imagine.batches.index import (
     batches_since,
-    forget_left,
+    forget_index_mark,
     is_indexed,
     leave_out,
     put_settled,
@@ -26,6 +27,8 @@ from prefect_imagine.billing.settlement import (
 from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
 
 _LOOKED_AT = (Phase.OPEN, Phase.CREATED, Phase.FINISHED, Phase.UNKNOWN)
 
@@ -60,7 +63,7 @@ def books_since(store: Store, since: datetime) -> Iterator[Books]:
 
 def take_stock(store: Store, batch_id: str) -> Books | None:
     """The same as `books_of`; and a batch that has settled without its holder's saying so, because it died or
-    knew no index, is listed as settled from now on. Raises `StoreError`."""
+    knew no index, is listed as settled from now on. Raises `StoreError` where it cannot be read."""
     found = books_of(store, batch_id)
     if isinstance(found, tuple):
         plan, reading = found
@@ -68,13 +71,21 @@ def take_stock(store: Store, batch_id: str) -> Books | None:
         settled = None if reading.damaged else settle(plan, reading.state, reading.seq, usage)
         if settled is None:
             return found
-        write_settlement(store, settled)
         found = settled
-    if is_indexed(store):
-        if found is not None:
-            put_settled(store, batch_id, found.last_create)
-        forget_left(store, batch_id)
+    try:
+        _keep(store, batch_id, found)
+    except StoreError as error:  # whoever may only read it reads it again the next time
+        logger.info("batch %s cannot be listed as settled: %s", batch_id, error)
     return found
+
+
+def _keep(store: Store, batch_id: str, settled: Settlement | None) -> None:
+    if settled is not None and read_settlement(store, batch_id) is None:
+        write_settlement(store, settled)
+    if is_indexed(store):
+        if settled is not None:
+            put_settled(store, batch_id, settled.last_create)
+        forget_index_mark(store, batch_id)
 
 
 def unsettled_under(store: Store, since: float) -> Iterator[str]:

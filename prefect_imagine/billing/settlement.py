@@ -42,7 +42,8 @@ class Settlement(Frozen):
 
     Attributes:
         seq: the last segment of the journal that it holds.
-        last_create: the provider's time of the last create.
+        last_create: when an item was last asked for, by the provider's clock or by this side's, whichever is
+            later.
         jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
             of each was last asked for.
     """
@@ -64,7 +65,7 @@ def is_final(state: ItemState) -> bool:
 def settle(plan: Plan, state: BatchState, seq: int, usage: Usage) -> Settlement | None:
     """The settlement of a batch; `None` where it is not settled."""
     states = [state[item.index] for item in plan.items]
-    asked = [each.asked_at for each in states if each.asked_at is not None]
+    asked = [at for each in states for at in (each.asked_at, each.intent_at) if at is not None]
     if not asked or not all(map(is_final, states)):
         return None
     jobs: dict[str, dict[str, float | None]] = {}

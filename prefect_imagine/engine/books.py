@@ -46,8 +46,7 @@ class RunBooks:
         self._failed: set[int] = set()
         self._clients = clients
         self._balances = balances
-        for item in plan.items:  # those of providers that have nothing left to do were paid too
-            self.update(item, state[item.index])
+        self.update_all(plan, state)  # what providers did that have nothing left to do was paid too
         self.failures.clear()
         self._before = {line.name: line for line in self.usage().by_provider}
 
@@ -60,6 +59,11 @@ class RunBooks:
         elif item.index not in self._failed:
             self._failed.add(item.index)
             self.failures.append(item.index)
+
+    def update_all(self, plan: Plan, state: BatchState) -> None:
+        """Take in where all items stand now."""
+        for item in plan.items:
+            self.update(item, state[item.index])
 
     def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
         """The bill so far."""

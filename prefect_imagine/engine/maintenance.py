@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import CANCEL, write_command
-from prefect_imagine.batches.index import active_batches, batches_under, is_indexed
+from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id, read_plan
@@ -82,9 +82,7 @@ def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> lis
         raise ConfigurationError("name the batch to cancel, or ask for all of them, and not for both")
     if batch_id is not None:
         return [check_batch_id(batch_id)]
-    # A batch that is run is marked before its journal is claimed.
-    names = active_batches(store) if is_indexed(store) else batches_under(store)
-    return [each for each in names if is_held(store, each)]
+    return [each for each in read_index(store).unsettled if is_held(store, each)]
 
 
 async def reconcile(

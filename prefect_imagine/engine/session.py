@@ -137,8 +137,6 @@ class Session:
         if command is None:
             return None
         self.journal.state = (await self.blocking(read_journal, self.store, batch_id)).state
-        for item in self.plan.items:
-            self.books.update(item, self.journal.state[item.index])
         self.stop(
             StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
         )
@@ -147,7 +145,10 @@ class Session:
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
         # A run that was told to end waits for no provider.
-        usage = self.books.usage(() if self.stopped.is_set() else await self.books.balance_changes())
+        balances = () if self.stopped.is_set() else await self.books.balance_changes()
+        # A stage that was cancelled may have left a record that is durable and in no book yet.
+        self.books.update_all(self.plan, self.journal.state)
+        usage = self.books.usage(balances)
         await self.blocking(write_books, self.store, self.plan, self.journal.state, usage)
         await self._settle(usage)
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
@@ -158,8 +159,11 @@ class Session:
 
     async def _settle(self, usage: Usage) -> None:
         """Say in the root's index that nothing is left of this batch to look at, if so."""
-        settled = settle(self.plan, self.journal.state, self.journal.seq, usage)
-        if settled is not None and self.marker is not None and not self.fenced.is_set():
+        if self.journal.damaged or self.marker is None or self.fenced.is_set():
+            return
+        self.books.update_all(self.plan, self.journal.state)
+        settled = settle(self.plan, self.journal.state, self.journal.seq, self.books.usage(usage.balances))
+        if settled is not None:
             await self.blocking(write_settlement, self.store, settled)
             await self.blocking(self.marker.settle, settled.last_create)
 
@@ -260,10 +264,9 @@ async def open_session(
             max_credits=options.max_credits,
             max_credits_by_provider=options.max_credits_by_provider,
         )
-        marker = Marker(store, plan.batch_id, owner.token)
-        await blocking(marker.put)
         journal = await Journal.open(store, blocking, plan.batch_id, claim)
-        await blocking(marker.remove_earlier)
+        marker = Marker(store, plan.batch_id, journal.seq)
+        await blocking(marker.put)
         if create:
             await record_retries(plan, journal, options, prepared.state, asked_by)
         session = Session(prepared, store, blocking, journal, options, create=create, observer=observer)

@@ -78,7 +78,9 @@ class Line:
 
     def move(self) -> None:
         """Let those enter who may."""
-        for entered, enter in list(self._waiting.items()) if not self._closed() else ():
+        if not self._waiting or self._closed():
+            return
+        for entered, enter in list(self._waiting.items()):
             if self._closed():
                 return
             if not entered.done() and enter():

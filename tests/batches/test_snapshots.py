@@ -274,3 +274,12 @@ async def test_all_snapshots_together_stay_smaller_than_two_journals(
     memory.delete(kept[-1])
     memory.put(kept[-2], b"spoilt")
     assert read_journal(memory, "b").state.items == journal.state.items
+
+
+async def test_snapshots_that_are_asked_for_at_once_are_one(memory: MemoryStore, blocking: Blocking) -> None:
+    journal = await opened(memory, blocking, snapshot_from=1_000)
+    await journal.append(*(intent(item) for item in range(1, 40)))
+    await asyncio.gather(*(journal.snapshot() for _ in range(4)))
+    await journal.append(*(intent(item) for item in range(40, 120)))
+    await journal.snapshot()
+    assert len(list(memory.list("b/snapshots/"))) == 2

@@ -15,13 +15,12 @@ import pytest
 
 from prefect_imagine.batches.index import (
     ACTIVE,
-    BY_INDEX,
+    DAY,
     INDEX,
     Marker,
-    active_batches,
     batches_since,
     ensure_index,
-    settled_batches,
+    read_index,
 )
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.reading import segment_key
@@ -31,6 +30,8 @@ from prefect_imagine.billing.root import books_of, books_since, take_stock, unse
 from prefect_imagine.billing.settlement import Settlement, read_settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
+from prefect_imagine.engine.maintenance import batches_to_cancel
+from prefect_imagine.errors import StoreError
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Store, open_store
@@ -41,6 +42,14 @@ from tests.engine.fake_provider import PROVIDER, plan_of
 
 NOTHING = RequestIdentity("", None, "", None)
 LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+def active_batches(store: Store) -> list[str]:
+    return sorted(read_index(store).active)
+
+
+def settled_since(store: Store, since: datetime) -> list[str]:
+    return sorted(read_index(store).settled_since(since))
 
 
 def write_batch(store: Store, batch_id: str, *records: AnyItemRecord, days: int = 0) -> None:
@@ -79,7 +88,7 @@ def test_an_old_root_gets_an_index_that_forgets_what_is_settled(memory: MemorySt
     found = claims(memory, LONG_AGO - timedelta(days=1))
     assert (set(found.ids), found.open_classes) == ({"j"}, {NOTHING})
     assert active_batches(memory) == ["open"]
-    assert settled_batches(memory, LONG_AGO + timedelta(days=2, hours=12)) == ["night-3", "night-4"]
+    assert settled_since(memory, LONG_AGO + timedelta(days=2, hours=12)) == ["night-3", "night-4"]
     assert batches_since(memory, LONG_AGO + timedelta(days=3, hours=12)) == ["night-4", "open"]
     assert list(unsettled_under(memory, 0.0)) == ["open"]
 
@@ -115,20 +124,65 @@ def test_an_unknown_fate_is_never_settled(memory: MemoryStore) -> None:
     assert active_batches(memory) == ["b"]
 
 
-def test_a_holder_removes_no_mark_but_its_own(memory: MemoryStore) -> None:
+def test_a_claim_removes_the_marks_of_earlier_claims_and_no_later_one(memory: MemoryStore) -> None:
     """One that wakes up late would else hide what its successor creates."""
     settled_batch(memory, "b")
-    late, successor = Marker(memory, "b", "late"), Marker(memory, "b", "successor")
+    late, successor = Marker(memory, "b", 2), Marker(memory, "b", 3)
     late.put()
     successor.put()
+    late.put()
     late.settle(LONG_AGO)
-    assert [found.key for found in memory.list(ACTIVE)] == [
-        f"{ACTIVE}b~{BY_INDEX}",
-        f"{ACTIVE}b~successor",
-    ]
-    successor.remove_earlier()
+    assert [found.key for found in memory.list(ACTIVE)] == [f"{ACTIVE}b~00000003"]
     successor.settle(LONG_AGO)
     assert active_batches(memory) == []
+
+
+def test_a_batch_that_came_by_other_means_than_a_run_is_there(memory: MemoryStore) -> None:
+    ensure_index(memory)
+    write_batch(memory, "moved", intent())
+    memory.put("moved/lease.json", b"{}")
+    settled_batch(memory, "named")
+    take_stock(memory, "named")
+    for key in list(memory.files):
+        if key.startswith("named/"):
+            memory.files[f"re{key}"] = memory.files.pop(key)
+    found = claims(memory, LONG_AGO + timedelta(days=9))
+    assert (found.open_classes, set(found.ids)) == ({NOTHING}, {"j"})
+    long_before = LONG_AGO - timedelta(days=1)
+    assert batches_since(memory, long_before) == ["moved", "named", "renamed"]
+    assert list(unsettled_under(memory, 0.0)) == ["moved"]
+    assert batches_to_cancel(memory, None, every=True) == ["moved"]
+
+
+def test_old_batches_that_nobody_has_looked_at_cost_a_report_no_reading(memory: MemoryStore) -> None:
+    for number in range(20):
+        settled_batch(memory, f"night-{number}")
+    for key, (data, version, written) in list(memory.files.items()):
+        memory.files[key] = (data, version, written - 60 * DAY)
+    ensure_index(memory)
+    counted: Any = CountedStore(memory)
+    assert list(books_since(counted, datetime.now(UTC) - timedelta(days=14))) == []
+    assert counted.calls["read"] == 0
+
+
+def test_a_neighbour_that_may_only_be_read_is_read(memory: MemoryStore) -> None:
+    settled_batch(memory, "theirs")
+    ensure_index(memory)
+
+    def refused(key: str, data: bytes, media_type: str = "") -> None:
+        raise StoreError("this key may not write here")
+
+    memory.put = refused  # type: ignore[method-assign]
+    found = claims(memory, LONG_AGO)
+    assert (set(found.ids), found.incomplete) == ({"j"}, False)
+
+
+def test_a_provider_s_clock_that_is_behind_leaves_no_batch_out_of_its_day(memory: MemoryStore) -> None:
+    asked = intent().model_copy(update={"provider_at": LONG_AGO - timedelta(hours=14)})
+    write_batch(memory, "b", asked, created(credits=5), succeeded(), stored())
+    ensure_index(memory)
+    take_stock(memory, "b")
+    assert batches_since(memory, LONG_AGO.replace(hour=0)) == ["b"]
 
 
 def test_a_settlement_s_days_are_those_of_the_journal_in_every_time_zone(memory: MemoryStore) -> None:
@@ -201,13 +255,15 @@ def test_settled_batches_outside_the_window_cost_nothing(root: Store) -> None:
     assert len(found.open_classes) == 1
     reads = counted.calls["read"] + counted.calls["head"]
     assert counted.calls["list"] <= 2 + 2, "the index, and the one active batch's snapshots and segments"
-    assert reads <= 1 + 2 + 3, "the index, one settled batch, one active"
+    assert counted.calls["folders"] == 1
+    assert reads <= 2 + 4, "one settled batch, one active"
 
     counted.calls.clear()
     books = list(books_since(counted, LONG_AGO - timedelta(days=1)))
     assert len(books) == 31
+    assert counted.calls["list"] <= 2 + 3
     settled = sum(isinstance(each, Settlement) for each in books)
-    assert counted.calls["read"] + counted.calls["head"] <= 2 * settled + 1 + 3
+    assert counted.calls["read"] + counted.calls["head"] <= 2 * settled + 3
 
 
 async def test_a_run_lists_its_batch_as_long_as_it_is_not_settled(
@@ -218,10 +274,10 @@ async def test_a_run_lists_its_batch_as_long_as_it_is_not_settled(
         rows = numbered("imaginelab", 4)
         first = await runs.run(rows, max_credits=10)
         batch_id = first.usage.batch_id
-        assert (active_batches(store), settled_batches(store)) == ([batch_id], [])
+        assert (active_batches(store), settled_since(store, LONG_AGO)) == ([batch_id], [])
         assert store.head(INDEX) is not None
         await runs.run(rows)
-        assert (active_batches(store), settled_batches(store)) == ([], [batch_id])
+        assert (active_batches(store), settled_since(store, LONG_AGO)) == ([], [batch_id])
         settlement = read_settlement(store, batch_id)
         assert settlement is not None
         assert settlement.usage.stored == 4

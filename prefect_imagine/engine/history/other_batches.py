@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from prefect_imagine.batches.index import active_batches, is_indexed, settled_batches
+from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.reading import possible_batches, segment_key
+from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.state import BatchState, may_have_unknown_job
 from prefect_imagine.billing.root import Books, books_of, take_stock
 from prefect_imagine.billing.settlement import Settlement
@@ -61,12 +61,9 @@ class OtherBatches:
         return total
 
     def _readers(self, since: datetime) -> Mapping[str, _Read]:
-        if not is_indexed(self._store):
-            return dict.fromkeys(possible_batches(self._store), books_of)
-        # In this order: a batch is listed as settled before its mark is removed.
-        active = active_batches(self._store)
-        settled = settled_batches(self._store, since)
-        return {**dict.fromkeys(settled, books_of), **dict.fromkeys(active, take_stock)}
+        index = read_index(self._store)
+        only_read = (*index.settled_since(since), *index.strangers)
+        return {**dict.fromkeys(only_read, books_of), **dict.fromkeys(index.active, take_stock)}
 
     def _readable(self, batch_id: str, provider: str, read: _Read) -> OtherJobs:
         try:
@@ -85,8 +82,8 @@ class OtherBatches:
             return known[1]
         found = read(self._store, batch_id)
         if found is None:
-            return OtherJobs()
-        if isinstance(found, Settlement):
+            self._read[batch_id] = (0, OtherJobs())
+        elif isinstance(found, Settlement):
             self._read[batch_id] = (found.seq, _settled_jobs(found, provider))
         else:
             plan, reading = found

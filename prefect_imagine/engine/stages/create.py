@@ -51,7 +51,7 @@ class CreateStage:
         self._trouble = FailureTimer(run.timing.patience)
         self._renewals: Counter[int] = Counter()
         self._answered: set[str] = set()
-        self._placed: set[int] = set()
+        self._placed: Counter[int] = Counter()
         self._line = run.wake_up.line(self._closed)
 
     async def wave(self, items: Sequence[int]) -> None:
@@ -61,14 +61,15 @@ class CreateStage:
     async def _create(self, item: BatchItem) -> None:
         run = self._run
         while run.stop is None and run.state(item.index).phase is Phase.PLANNED:
+            places: list[BatchItem] = []
             try:
-                await self._line.wait(partial(self._enter, item))
+                await self._line.wait(partial(self._enter, item, places))
                 if run.stop is None:
                     await self._attempt(item)
             finally:
-                if item.index in self._placed:
-                    self._placed.discard(item.index)
-                    run.admission.release(item)
+                for each in places:
+                    self._placed -= Counter([each.index])
+                    run.admission.release(each)
 
     def _closed(self) -> bool:
         """Whether there is a place among the creates for no item: the provider takes no job more than those
@@ -80,13 +81,14 @@ class CreateStage:
         full = crowded or one_by_one or admission.waiting or admission.full(self._placed)
         return run.stop is None and bool(full)
 
-    def _enter(self, item: BatchItem) -> bool:
-        """Take a place, unless the history could not tell the item's job from another's; or pass, where the
-        run has stopped."""
+    def _enter(self, item: BatchItem, places: list[BatchItem]) -> bool:
+        """Take a place and note it, unless the history could not tell the item's job from another's; or pass,
+        where the run has stopped."""
         if self._run.stop is None:
             if not self._run.admission.acquire(item):
                 return False
-            self._placed.add(item.index)
+            self._placed[item.index] += 1
+            places.append(item)
         return True
 
     async def _attempt(self, item: BatchItem) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.attempts import (
+    LARGEST_SKEW,
     LONGEST_DELAY,
     Known,
     OpenAttempt,
@@ -41,10 +42,16 @@ class Reading:
     covered: bool
     witnessed: bool
 
-    @property
-    def asked_since(self) -> datetime:
-        """No job of the window was asked for earlier, by the provider's clock."""
-        return self.window.doubtful_from - (self.skew or timedelta()) - LONGEST_DELAY
+    def asked_since(self, longest_create: float) -> datetime:
+        """No job that may be that of one of the attempts was asked for earlier, by the provider's clock.
+
+        Args:
+            longest_create: seconds from an intent to its answer.
+        """
+        if any(row.created_at is None for row in self.rows):
+            return datetime.fromtimestamp(0, UTC)  # one that shows no time may be of any
+        ahead = LARGEST_SKEW if self.skew is None else self.skew
+        return self.window.doubtful_from - ahead - max(LONGEST_DELAY, timedelta(seconds=longest_create))
 
 
 class HistoryReader:

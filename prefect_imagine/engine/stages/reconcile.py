@@ -97,7 +97,8 @@ class Reconciler:
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: Reading) -> None:
         run = self._run
         # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
-        claims = await self._blocking(run.other_batches.jobs, run.provider, reading.asked_since)
+        since = reading.asked_since(run.timing.deadline + run.timing.create)
+        claims = await self._blocking(run.other_batches.jobs, run.provider, since)
         unknown = run.unknown_requests()
         reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
         own = {row.id: run.jobs.owned[row.id] for row in reading.rows if row.id in run.jobs.owned}
