@@ -19,7 +19,7 @@ from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_san
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
 from tests.prefect_server import (
     PREFECT_SERVER,
-    PREFECT_SERVER_OF_PAGES,
+    PREFECT_SERVERS,
     session_folder,
     session_server,
     stop_shared_server,
@@ -34,7 +34,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave no server, also where workers were killed in the middle of their tests."""
     if not os.environ.get("PYTEST_XDIST_WORKER"):
         folder = session_folder(session.config)
-        for name in (PREFECT_SERVER, PREFECT_SERVER_OF_PAGES):
+        for name in PREFECT_SERVERS:
             stop_shared_server(folder / name)
         for left in (folder / S3_SERVERS).glob("*"):
             with suppress(ProcessLookupError):

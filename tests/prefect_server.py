@@ -18,6 +18,8 @@ import pytest
 START_SECONDS = 240.0
 PREFECT_SERVER = "prefect-server"
 PREFECT_SERVER_OF_PAGES = "prefect-server-of-pages"
+PREFECT_SERVER_OF_DELETED = "prefect-server-of-deleted"
+PREFECT_SERVERS = (PREFECT_SERVER, PREFECT_SERVER_OF_PAGES, PREFECT_SERVER_OF_DELETED)
 
 
 def session_folder(config: pytest.Config) -> Path:
