@@ -64,24 +64,24 @@ def books_since(store: Store, since: datetime) -> Iterator[Books]:
 def take_stock(store: Store, batch_id: str) -> Books | None:
     """The same as `books_of`; and a batch that has settled without its holder's saying so, because it died or
     knew no index, is listed as settled from now on. Raises `StoreError` where it cannot be read."""
-    found = books_of(store, batch_id)
-    if isinstance(found, tuple):
-        plan, reading = found
+    books = books_of(store, batch_id)
+    settled = books if isinstance(books, Settlement) else None
+    if isinstance(books, tuple):
+        plan, reading = books
         usage = Bill.of(plan, reading.state).usage(utc_now())
         settled = None if reading.damaged else settle(plan, reading.state, reading.seq, usage)
         if settled is None:
-            return found
-        found = settled
+            return books
     try:
-        _keep(store, batch_id, found)
+        if isinstance(books, tuple) and settled is not None:
+            write_settlement(store, settled)
+        _list_settled(store, batch_id, settled)
     except StoreError as error:  # whoever may only read it reads it again the next time
         logger.info("batch %s cannot be listed as settled: %s", batch_id, error)
-    return found
+    return settled
 
 
-def _keep(store: Store, batch_id: str, settled: Settlement | None) -> None:
-    if settled is not None and read_settlement(store, batch_id) is None:
-        write_settlement(store, settled)
+def _list_settled(store: Store, batch_id: str, settled: Settlement | None) -> None:
     if is_indexed(store):
         if settled is not None:
             put_settled(store, batch_id, settled.last_create)

@@ -45,12 +45,10 @@ class Activity:
     """Where a batch's items are and how fast they go, kept as records come."""
 
     def __init__(self, plan: Plan, state: BatchState) -> None:
-        self.bill = Bill(plan.batch_id)
+        self.bill = Bill.of(plan, state)
         self._plan = plan
         self._state = state
         states = [state[item.index] for item in plan.items]
-        for item, known in zip(plan.items, states, strict=True):
-            self.bill.update(item, known)
         self._created = deque(sorted(each.intent_at for each in states if each.id and each.intent_at))
         self._stored = deque(sorted(each.stored_at for each in states if each.stored_at))
 
