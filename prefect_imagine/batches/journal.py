@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import Entry, Reading, read_journal, segment_key, snapshot_key
 from prefect_imagine.batches.records import Claim, Header, to_line
+from prefect_imagine.batches.shards import batch_of
 from prefect_imagine.batches.snapshot import encode_snapshot
 from prefect_imagine.errors import FencedError
 from prefect_imagine.stores import Store
@@ -26,12 +27,13 @@ LINES = "application/jsonl"
 
 
 class Journal:
-    """The one writer of a batch's journal. `state` is changed only by what is durable.
+    """The one writer of a shard's journal. `state` is changed only by what is durable.
 
     A snapshot is taken when the segments since the last one are as large as that one is: all of them together
     stay below twice the journal, and a reader reads at most about twice what matters.
 
     Args:
+        path: the shard's folder below the root.
         snapshot_from: bytes of segments from which on a snapshot is taken.
     """
 
@@ -39,7 +41,7 @@ class Journal:
         self,
         store: Store,
         blocking: Blocking,
-        batch_id: str,
+        path: str,
         token: str,
         reading: Reading,
         *,
@@ -49,7 +51,7 @@ class Journal:
         self.damaged = tuple(reading.damaged)
         self._store = store
         self._blocking = blocking
-        self._batch_id = batch_id
+        self._path = path
         self._token = token
         self._known = reading
         self._snapshot_from = snapshot_from
@@ -64,7 +66,7 @@ class Journal:
         cls,
         store: Store,
         blocking: Blocking,
-        batch_id: str,
+        path: str,
         claim: Claim,
         *,
         snapshot_from: int = SNAPSHOT_FROM,
@@ -74,8 +76,8 @@ class Journal:
         Raises `FencedError` if other processes keep taking that place.
         """
         for attempt in range(1, CLAIMS + 1):
-            reading = await blocking(read_journal, store, batch_id)
-            journal = cls(store, blocking, batch_id, claim.owner, reading, snapshot_from=snapshot_from)
+            reading = await blocking(read_journal, store, path)
+            journal = cls(store, blocking, path, claim.owner, reading, snapshot_from=snapshot_from)
             try:
                 await journal.append(claim)
             except FencedError:
@@ -126,13 +128,13 @@ class Journal:
         data = await self._blocking.once(
             encode_snapshot, seq, self._token, self.state.claim, dict(self.state.items)
         )
-        await self._blocking(self._store.put, snapshot_key(self._batch_id, seq), data, LINES)
+        await self._blocking(self._store.put, snapshot_key(self._path, seq), data, LINES)
         known.bytes_since -= covered
         known.snapshot_bytes = len(data)
         known.snapshots = [*(each for each in known.snapshots if each != seq), seq]
         self.damaged = ()
         while len(known.snapshots) > SNAPSHOTS_KEPT:
-            await self._blocking(self._store.delete, snapshot_key(self._batch_id, known.snapshots.pop(0)))
+            await self._blocking(self._store.delete, snapshot_key(self._path, known.snapshots.pop(0)))
 
     async def _drain(self) -> None:
         async with self._writing:
@@ -157,14 +159,14 @@ class Journal:
 
     async def _write(self, entries: list[Entry]) -> None:
         seq = self._known.seq + 1
-        key = segment_key(self._batch_id, seq)
+        key = segment_key(self._path, seq)
         lines = [to_line(entry) for entry in entries]
         data = b"".join([to_line(Header(seq=seq, writer=self._token, lines=len(lines))), *lines])
         written = await self._blocking(self._store.put_new, key, data, LINES)
         # A write whose answer was lost has been repeated by the client, and met itself.
         if not written and await self._blocking(self._store.read, key) != data:
             raise FencedError(
-                f"batch {self._batch_id!r} has been taken over by another process; this one has stopped"
+                f"batch {batch_of(self._path)!r} has been taken over by another process; this one has stopped"
             )
         self._known.seq = seq
         self._known.bytes_since += len(data)

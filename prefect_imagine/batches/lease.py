@@ -85,7 +85,7 @@ class _Look:
         return holder is None or holder.released or _is_over(holder.owner) or self.age > LEASE_SECONDS
 
 
-def who_runs(store: Store, batch_id: str) -> Runner | None:
+def who_runs(store: Store, path: str) -> Runner | None:
     """Who runs a batch at this moment, as far as its lease shows; `None` for nobody. Raises `StoreError`."""
 
     def clock() -> float:
@@ -94,24 +94,24 @@ def who_runs(store: Store, batch_id: str) -> Runner | None:
         except StoreError:
             return time.time()  # a folder that may only be read has no time
 
-    look = _look(store, _key(batch_id), clock)
+    look = _look(store, _key(path), clock)
     if look.holder is None or look.free:
         return None
     owner = look.holder.owner
     return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
 
 
-def is_held(store: Store, batch_id: str) -> bool:
+def is_held(store: Store, path: str) -> bool:
     """Whether some process has not let go of a batch, be it seen to live or not. Raises `StoreError`."""
-    data = store.read(_key(batch_id))
+    data = store.read(_key(path))
     try:
         return data is not None and not LeaseRecord.model_validate_json(data).released
     except ValidationError:
         return True
 
 
-def _key(batch_id: str) -> str:
-    return f"{batch_id}/lease.json"
+def _key(path: str) -> str:
+    return f"{path}/lease.json"
 
 
 def _look(store: Store, key: str, clock: Callable[[], float]) -> _Look:
@@ -198,14 +198,14 @@ class Lease:
         self,
         store: Store,
         blocking: Blocking,
-        batch_id: str,
+        path: str,
         owner: ProcessIdentity,
         times: LeaseTimes = LeaseTimes(),
     ) -> None:
         self._store = store
         self._times = times
         self._blocking = blocking
-        self._key = _key(batch_id)
+        self._key = _key(path)
         self._owner = owner
         self._version: str | None = None
         self._beat = 0

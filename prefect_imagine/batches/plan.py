@@ -1,4 +1,4 @@
-"""What a batch is going to create: one line an item, written once before anything is spent."""
+"""What a shard is going to create: one line an item, written once before anything is spent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from prefect_imagine.batches.shards import FIRST, shard_path
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.providers.models import Estimate, GenerationRequest, digest
 from prefect_imagine.stores import Store
@@ -56,11 +57,23 @@ _LINE = TypeAdapter(_Line)
 
 @dataclass(frozen=True)
 class Plan:
-    """A batch's items, in order."""
+    """The items of a shard, in order; their indices run through the batch."""
 
     batch_id: str
     planned_at: datetime
     items: tuple[BatchItem, ...]
+    shard: int = FIRST
+
+    @property
+    def path(self) -> str:
+        """The shard's folder below the root."""
+        return shard_path(self.batch_id, self.shard)
+
+    @property
+    def indices(self) -> range:
+        """The indices of its items."""
+        first = self.items[0].index
+        return range(first, first + len(self.items))
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -74,7 +87,7 @@ class Plan:
 
     def item(self, index: int) -> BatchItem:
         """The item with this index."""
-        return self.items[index - 1]
+        return self.items[index - self.items[0].index]
 
     def of(self, provider: str) -> list[BatchItem]:
         """The items of one provider, in order."""
@@ -106,35 +119,39 @@ def check_batch_id(batch_id: str) -> str:
     return batch_id
 
 
-def plan_key(batch_id: str) -> str:
-    """Where a batch's plan lies below the root."""
-    return f"{batch_id}/plan.jsonl"
+def plan_key(path: str) -> str:
+    """Where the plan of a shard lies below the root."""
+    return f"{path}/plan.jsonl"
 
 
 def write_plan(store: Store, plan: Plan) -> bool:
-    """Put the plan if there is none yet; `False` if there is."""
+    """Put the plan if there is none yet; `False` if there is another."""
     data = b"".join(_LINE.dump_json(_line(plan, item)) + b"\n" for item in plan.items)
-    return store.put_new(plan_key(plan.batch_id), data, "application/jsonl")
+    key = plan_key(plan.path)
+    # A write that the store's client repeated has met itself.
+    return store.put_new(key, data, "application/jsonl") or store.read(key) == data
 
 
 def _line(plan: Plan, item: BatchItem) -> _Line:
     return _Line(format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **_values(item))
 
 
-def read_plan(store: Store, batch_id: str) -> Plan | None:
-    """The plan of a batch, or `None` if there is no such batch. Raises `StoreError` for a damaged one."""
-    data = store.read(plan_key(check_batch_id(batch_id)))
-    return None if data is None else _parse(data, store.address, batch_id)
+def read_plan(store: Store, batch_id: str, shard: int = FIRST) -> Plan | None:
+    """The plan of a shard, or `None` if there is no such shard. Raises `StoreError` for a damaged one."""
+    path = shard_path(check_batch_id(batch_id), shard)
+    data = store.read(plan_key(path))
+    return None if data is None else _parse(data, f"{store.address}/{path}", batch_id, shard)
 
 
-def _parse(data: bytes, address: str, batch_id: str) -> Plan:
+def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:
     try:
         lines = [_LINE.validate_python(_current(json.loads(line))) for line in data.splitlines() if line]
-        plan = Plan(batch_id, lines[0].planned_at, tuple(_item(line) for line in lines))
+        plan = Plan(batch_id, lines[0].planned_at, tuple(_item(line) for line in lines), shard)
     except (ValueError, ValidationError, IndexError) as error:
-        raise StoreError(f"the plan of {address}/{batch_id} cannot be read: {error}") from error
-    if [item.index for item in plan.items] != list(range(1, len(plan.items) + 1)):
-        raise StoreError(f"the plan of {address}/{batch_id} is not whole")
+        raise StoreError(f"the plan of {place} cannot be read: {error}") from error
+    begins = lines[0].index == 1 if shard == FIRST else lines[0].index > 1
+    if not begins or [item.index for item in plan.items] != list(plan.indices):
+        raise StoreError(f"the plan of {place} is not whole")
     return plan
 
 

@@ -60,26 +60,26 @@ def _may_be_batch(name: str) -> bool:
         return False
 
 
-def folder(batch_id: str) -> str:
-    """Where a batch's journal lies below the root."""
-    return f"{batch_id}/journal/"
+def folder(path: str) -> str:
+    """Where the journal of a shard lies below the root."""
+    return f"{path}/journal/"
 
 
-def segment_key(batch_id: str, seq: int) -> str:
+def segment_key(path: str, seq: int) -> str:
     """Where a segment lies."""
-    return f"{folder(batch_id)}{seq:08d}.jsonl"
+    return f"{folder(path)}{seq:08d}.jsonl"
 
 
-def snapshot_key(batch_id: str, seq: int) -> str:
+def snapshot_key(path: str, seq: int) -> str:
     """Where the compaction of all segments up to this one lies."""
-    return f"{batch_id}/snapshots/{seq:08d}.jsonl"
+    return f"{path}/snapshots/{seq:08d}.jsonl"
 
 
-def read_journal(store: Store, batch_id: str) -> Reading:
+def read_journal(store: Store, path: str) -> Reading:
     """Everything the journal says, from the newest readable snapshot on. Raises `StoreError`."""
-    reading = _from_snapshot(store, batch_id)
-    after = segment_key(batch_id, reading.seq) if reading.seq else None
-    for found in store.list(folder(batch_id), after=after):
+    reading = _from_snapshot(store, path)
+    after = segment_key(path, reading.seq) if reading.seq else None
+    for found in store.list(folder(path), after=after):
         seq = _sequence(found.key)
         if seq is None:
             continue
@@ -88,15 +88,15 @@ def read_journal(store: Store, batch_id: str) -> Reading:
         reading.bytes_since += _read_segment(store, found.key, seq, reading)
         reading.seq = seq
     for damage in reading.damaged:
-        logger.error("journal of %s: %s; what it says is used as far as it reads", batch_id, damage)
+        logger.error("journal of %s: %s; what it says is used as far as it reads", path, damage)
     return reading
 
 
-def _from_snapshot(store: Store, batch_id: str) -> Reading:
-    found = (_sequence(each.key) for each in store.list(f"{batch_id}/snapshots/"))
+def _from_snapshot(store: Store, path: str) -> Reading:
+    found = (_sequence(each.key) for each in store.list(f"{path}/snapshots/"))
     kept = [seq for seq in found if seq is not None]
     for seq in reversed(kept):
-        key = snapshot_key(batch_id, seq)
+        key = snapshot_key(path, seq)
         reading = Reading(seq=seq, snapshots=kept)
         reading.snapshot_bytes = _read_segment(store, key, seq, reading)
         if not reading.damaged:
@@ -110,13 +110,13 @@ def _sequence(key: str) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def read_on(store: Store, batch_id: str, reading: Reading) -> list[Entry]:
+def read_on(store: Store, path: str, reading: Reading) -> list[Entry]:
     """Take in what has been written since a journal was read, and return it. Raises `StoreError`."""
     new: list[Entry] = []
-    while data := store.read(segment_key(batch_id, reading.seq + 1)):
+    while data := store.read(segment_key(path, reading.seq + 1)):
         reading.seq += 1
         reading.bytes_since += len(data)
-        new += _take_segment(data, segment_key(batch_id, reading.seq), reading.seq, reading)
+        new += _take_segment(data, segment_key(path, reading.seq), reading.seq, reading)
     return new
 
 
