@@ -7,14 +7,13 @@ from typing import Any
 
 from benchmarks.runs import Job
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.engine.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.planning.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
-from prefect_imagine.reports.books import standing
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import open_store
 
@@ -29,7 +28,7 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     async with prepare_batch(store, job.batch_id, asked, _accounts, options) as prepared:
         await persist_plan(store, prepared)
         if prepared.settled:
-            return _told(standing(prepared.plan, prepared.state, store.address)[0])
+            return _told(prepared.position.summary(store.address)[0])
         async with open_session(prepared, store, options) as session:
             await run_session(session)
             summary, _ = await session.close_books()

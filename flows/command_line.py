@@ -11,7 +11,7 @@ from prefect.states import Failed
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.engine.observer import Observer
-from prefect_imagine.engine.prepare import PreparedBatch
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.run_batch import run_batch
 from prefect_imagine.stores import Store
@@ -30,7 +30,7 @@ def flow_of(
     @flow(name="generate-batch", flow_run_name=run_name, persist_result=False, retries=0)
     async def generate_batch(output: str, credentials: dict[str, str], options: BatchOptions) -> State[Any]:
         with logs_in_run() as log:
-            log.batch_id = prepared.plan.batch_id
+            log.batch_id = prepared.batch_id
             try:
                 return await run_batch(store, prepared, options, observer)
             except ImagineError as error:

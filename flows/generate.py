@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.engine.preflight import estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import PreparedBatch, persist_plan, prepare_batch, to_create
-from prefect_imagine.engine.resolve import resolve
+from prefect_imagine.billing.estimates import estimate_text
+from prefect_imagine.engine.planning.prepare import PreparedBatch, persist_plan, prepare_batch
+from prefect_imagine.engine.planning.resolve import resolve
 from prefect_imagine.errors import (
     ImagineError,
     InvalidPromptsError,
@@ -93,11 +93,14 @@ async def generate_batch(
                 asked = await resolve(prompts, Defaults(provider, kind, model), rotation, at, find, options)
                 source = prompts if isinstance(prompts, str) else None
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
-                async with prepare_batch(store, batch_id, asked, find, options, shared_limit) as prepared:
+                prepared_of = prepare_batch(
+                    store, batch_id, asked, find, options, shared_limit, source=source
+                )
+                async with prepared_of as prepared:
                     announce_low_credits(prepared.balances, low_credits)
                     if validate_only:
-                        return await _estimated(prepared, options)
-                    await check_approved(prepared, options, approve_above, approval_minutes)
+                        return await _estimated(prepared)
+                    await check_approved(prepared, approve_above, approval_minutes)
                     return await run_batch(store, await persist_plan(store, prepared), options)
         except NotApprovedError as error:
             return Cancelled(message=f"nothing was created: {error}", data=error)
@@ -108,7 +111,7 @@ async def generate_batch(
             return Failed(message=str(error), data=error)
 
 
-async def _estimated(prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
-    lines = estimate_lines(to_create(prepared, options))
-    await publish_estimate(prepared.plan.batch_id, lines)
+async def _estimated(prepared: PreparedBatch) -> State[Any]:
+    lines = list(prepared.expected)
+    await publish_estimate(prepared.batch_id, lines)
     return Completed(message=f"{estimate_text(lines)}; nothing was created", data=lines)

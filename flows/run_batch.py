@@ -12,17 +12,16 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.state import BatchState
 from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.observer import Observer
-from prefect_imagine.engine.preflight import estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import PreparedBatch, to_create
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, FencedError
-from prefect_imagine.reports.books import settle_books, standing
-from prefect_imagine.reports.failures import failure_lines
+from prefect_imagine.reports.books import settle_books
+from prefect_imagine.reports.position import Position
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.artifacts import publish
@@ -52,16 +51,16 @@ async def run_batch(
         Pause: a person has suspended the flow run.
     """
     control = Control()
+    position = prepared.position
     if prepared.settled:
-        state = prepared.state
-        summary, usage = standing(prepared.plan, state, store.address)
-        await asyncio.to_thread(settle_books, store, prepared.plan, state, usage)
+        summary, usage = position.summary(store.address)
+        await asyncio.to_thread(settle_books, store, usage)
     else:
-        summary, usage, state, control = await _run(store, prepared, options, observer)
+        summary, usage, position, control = await _run(store, prepared, options, observer)
     credits = summary.credits
     logger.info(
         "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
-        prepared.plan.batch_id,
+        prepared.batch_id,
         credits.charged,
         credits.estimated,
         credits.possible,
@@ -69,7 +68,7 @@ async def run_batch(
     )
     if not control.gone:
         announce_end(summary)
-        await publish(summary, usage, failure_lines(prepared.plan, state), report_link(store, usage))
+        await publish(summary, usage, position.failures, report_link(store, usage))
     if control.suspended is not None:
         logger.warning("%s", summary.error)
         raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
@@ -78,22 +77,20 @@ async def run_batch(
 
 async def _run(
     store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None
-) -> tuple[Summary, Usage, BatchState, Control]:
-    plan = prepared.plan
+) -> tuple[Summary, Usage, Position, Control]:
     asked_by = str(flow_run.id or "")
     session_of = open_session(prepared, store, options, asked_by=asked_by, observer=observer)
     try:
         async with session_of as session:
-            items = to_create(prepared, options)
             logger.info(
-                "batch %s begins; to create are %s", plan.batch_id, estimate_text(estimate_lines(items))
+                "batch %s begins; to create are %s", prepared.batch_id, estimate_text(prepared.expected)
             )
-            announce_start(plan, len(items))
+            announce_start(prepared)
             termination_of = ending_in_order(session, listen=observer is None)
             with PrefectStages(session) as stages, termination_of as termination:
                 async with watched(session), controlled(session) as control:
                     summary, usage = await _books(session, stages)
-            ended = summary, usage, session.journal.state, control
+            ended = summary, usage, await session.position(), control
         if termination.asked:
             logger.warning("%s", summary.error)
             await terminate(control)
@@ -101,7 +98,7 @@ async def _run(
     except BatchBusyError:
         raise  # it goes on elsewhere
     except BaseException as error:
-        announce_break(plan.batch_id, error)
+        announce_break(prepared.batch_id, error)
         raise
 
 
@@ -126,7 +123,7 @@ def flow_state(summary: Summary, allowed_failures: int, *, cancelled: bool = Fal
     """Completed with the summary; or else, with a message that counts what is missing, Cancelled, or Failed
     with an error that holds the summary."""
     items = summary.items
-    counts = f"{items.stored} of {items.total} stored"
+    counts = f"{items.stored} of {items.wanted} stored"
     kinds = (
         ("failed", items.failed),
         ("unknown", items.unknown),
@@ -138,6 +135,6 @@ def flow_state(summary: Summary, allowed_failures: int, *, cancelled: bool = Fal
     error = BatchIncompleteError(f"{message}: {summary.error}" if summary.error else message, summary)
     if cancelled or StopReason.CANCELLED in summary.stopped_by:
         return Cancelled(message=str(error), data=error)
-    if summary.error or items.total - items.stored > allowed_failures:
+    if summary.error or items.wanted - items.stored > allowed_failures:
         return Failed(message=str(error), data=error)
     return Completed(message=message, data=summary)

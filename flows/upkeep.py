@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from prefect_imagine.batches.index import DAY
 from prefect_imagine.billing.root import unsettled_under
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs, reconcile
-from prefect_imagine.engine.prepare import Accounts
+from prefect_imagine.engine.planning.prepare import Accounts
 from prefect_imagine.errors import BatchBusyError, ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.reports.summary import Summary
@@ -73,6 +73,7 @@ def _standing(summary: Summary) -> str:
     return (
         f"{items.stored} of {items.total} stored, {items.failed} failed, {items.unknown} unknown, "
         f"{items.under_way} under way, {items.planned} planned"
+        + (f", {items.withdrawn} withdrawn" if items.withdrawn else "")
     )
 
 

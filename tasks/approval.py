@@ -12,17 +12,14 @@ from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.engine.preflight import EstimateLine, estimate_lines, estimate_text
-from prefect_imagine.engine.prepare import PreparedBatch, to_create
+from prefect_imagine.billing.estimates import EstimateLine, estimate_text
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.errors import ConfigurationError, NotApprovedError
 from prefect_imagine.providers.credits import add_credits
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2
-EXAMPLES = 5
 GRACE_SECONDS = 300.0
 """By how much longer Prefect would wait: of a run that outlasts its pause it says only that it failed."""
 
@@ -36,9 +33,7 @@ class Approval(RunInput):
     )
 
 
-async def check_approved(
-    prepared: PreparedBatch, options: BatchOptions, threshold: int | float | None, minutes: float
-) -> None:
+async def check_approved(prepared: PreparedBatch, threshold: int | float | None, minutes: float) -> None:
     """Pause the flow run until a person has said yes, where what it may create passes so many credits, or
     has no price.
 
@@ -46,14 +41,13 @@ async def check_approved(
         NotApprovedError: a person said no, or nobody answered in time.
         ConfigurationError: this run's deployment does not let it wait.
     """
-    items = to_create(prepared, options)
-    lines = estimate_lines(items)
+    lines = prepared.expected
     if threshold is None or not _passes(lines, threshold):
         return
     _check_may_wait()
-    logger.info("batch %s waits to be approved: %s", prepared.plan.batch_id, estimate_text(lines))
+    logger.info("batch %s waits to be approved: %s", prepared.batch_id, estimate_text(lines))
     question = Approval.with_initial_data(
-        description=_question(prepared.plan.batch_id, items, lines, minutes)
+        description=_question(prepared.batch_id, prepared.examples, lines, minutes)
     )
     seconds = 60 * minutes
     try:
@@ -70,7 +64,7 @@ async def check_approved(
         ) from error
     if answer is None or not answer.approve:
         raise NotApprovedError(f"a person said no: {estimate_text(lines)}")
-    logger.info("batch %s was approved: %s", prepared.plan.batch_id, estimate_text(lines))
+    logger.info("batch %s was approved: %s", prepared.batch_id, estimate_text(lines))
 
 
 def _check_may_wait() -> None:
@@ -90,10 +84,8 @@ def _passes(lines: Sequence[EstimateLine], threshold: int | float) -> bool:
     return priced > threshold or any(line.credits is None for line in lines)
 
 
-def _question(
-    batch_id: str, items: Sequence[BatchItem], lines: Sequence[EstimateLine], minutes: float
-) -> str:
-    examples = "\n".join(f"- `{item.title.replace('`', ' ')}`" for item in items[:EXAMPLES])
+def _question(batch_id: str, titles: Sequence[str], lines: Sequence[EstimateLine], minutes: float) -> str:
+    examples = "\n".join(f"- `{title.replace('`', ' ')}`" for title in titles)
     rows = "\n".join(
         f"| {line.provider} | {line.kind} | {line.model} | {line.items} | "
         f"{'no price' if line.credits is None else line.credits} |"

@@ -9,8 +9,8 @@ from typing import Any
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
+from prefect_imagine.billing.estimates import EstimateLine
 from prefect_imagine.billing.usage import Usage, UsageLine
-from prefect_imagine.engine.preflight import EstimateLine
 from prefect_imagine.errors import InvalidPromptsError
 from prefect_imagine.reports.failures import FailureLine
 from prefect_imagine.reports.summary import Summary
@@ -121,6 +121,7 @@ def usage_rows(lines: Iterable[UsageLine]) -> list[dict[str, Any]]:
             "stored": line.stored,
             "failed": line.failed,
             "unknown": line.unknown,
+            "withdrawn": line.withdrawn,
             "possibly charged": line.possible,
             "unpriced": line.unpriced,
             "seconds": line.seconds,

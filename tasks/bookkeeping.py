@@ -58,8 +58,7 @@ async def read_ledger(output: str, bucket: str | Block | None, days: float, now:
             if isinstance(found, Settlement):
                 ledger.add_settled(found)
             else:
-                plan, reading = found
-                ledger.add(plan, reading.state)
+                ledger.add(found.plan, found.state)
 
     with closing(await open_output(output, bucket)) as store:
         await asyncio.to_thread(collect, store)

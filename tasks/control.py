@@ -128,6 +128,6 @@ def how_to_go_on(session: Session) -> str:
     """What is under way, and how its batch goes on, in words."""
     counts = session.progress()
     return (
-        f"{counts.running} jobs are under way; resume the run, or run batch {session.plan.batch_id!r} again, "
+        f"{counts.running} jobs are under way; resume the run, or run batch {session.batch_id!r} again, "
         "to store them and go on"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from prefect_imagine.engine.preflight import Catalog, price
+from prefect_imagine.engine.planning.preflight import Catalog, price
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest, ModelInfo
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.tasks.clients import Credentials, open_clients

@@ -7,9 +7,9 @@ from typing import Any
 
 from prefect.events import emit_event
 
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState
-from prefect_imagine.engine.preflight import estimate_lines
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Balance
 from prefect_imagine.reports.summary import Summary
@@ -22,16 +22,17 @@ GENERATION_FAILED = "imagine.generation.failed"
 CREDITS_LOW = "imagine.credits.low"
 
 
-def announce_start(plan: Plan, remaining: int) -> None:
+def announce_start(prepared: PreparedBatch) -> None:
     """A run of a batch begins: its `items`, how many `remaining` ones this run may create, and the
-    `estimate` by provider, kind and model (credits are null where there is no price)."""
+    `estimate` of those by provider, kind and model (credits are null where there is no price)."""
     lines = [
         {"provider": line.provider, "kind": line.kind, "model": line.model, "items": line.items}
         | {"credits": line.credits}
-        for line in estimate_lines(plan.items)
+        for line in prepared.expected
     ]
-    payload = {"items": len(plan.items), "remaining": remaining, "estimate": lines}
-    _emit(STARTED, plan.batch_id, payload)
+    remaining = sum(line.items for line in prepared.expected)
+    payload = {"items": prepared.position.bill.counts.total, "remaining": remaining, "estimate": lines}
+    _emit(STARTED, prepared.batch_id, payload)
 
 
 def announce_end(summary: Summary) -> None:

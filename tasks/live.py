@@ -25,8 +25,6 @@ EVERY_SECONDS = 5.0
 LAST_SECONDS = 60.0
 STOPPED_SECONDS = 10.0
 RATE_SECONDS = 120.0
-MOST_EVENTS = 500
-"""Failures of one run that are announced one by one; Prefect drops what comes too fast for it."""
 
 
 @asynccontextmanager
@@ -53,7 +51,7 @@ async def watched(session: Session) -> AsyncIterator[None]:
 class _Live:
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._batch_id = session.plan.batch_id
+        self._batch_id = session.batch_id
         self._told = 0
         self._seen: deque[tuple[float, int]] = deque()
         self._artifact: UUID | None = None
@@ -74,7 +72,7 @@ class _Live:
             self._complained = True
 
     async def _show(self, now: Progress, *, last: bool) -> None:
-        percent = 100.0 * _done(now) / max(1, now.counts.total)
+        percent = 100.0 * _done(now) / max(1, now.counts.wanted)
         text = describe(self._batch_id, now, self._per_minute(now), ended=last)
         if self._artifact is None:
             self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
@@ -82,11 +80,8 @@ class _Live:
             await aupdate_progress_artifact(self._artifact, percent, text)
 
     def _tell_failures(self) -> None:
-        failures = self._session.books.failures
-        for index in failures[self._told : MOST_EVENTS]:
-            announce_failure(
-                self._batch_id, self._session.plan.item(index), self._session.journal.state[index]
-            )
+        for item, state in self._session.books.failures[self._told :]:
+            announce_failure(self._batch_id, item, state)
             self._told += 1
 
     def _per_minute(self, now: Progress) -> float:
@@ -106,11 +101,11 @@ def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = F
     """A run's progress as Markdown: counts, rate, credits, and the time left at this rate, unless the run has
     ended."""
     counts = now.counts
-    left = counts.total - _done(now)
+    left = counts.wanted - _done(now)
     places = {"under way": now.running, "failed": counts.failed, "unknown": counts.unknown, "left": left}
     others = [f"{count} {name}" for name, count in places.items() if count]
     lines = [
-        f"**{batch_id}**: {counts.stored} of {counts.total} stored{''.join(f', {each}' for each in others)}",
+        f"**{batch_id}**: {counts.stored} of {counts.wanted} stored{''.join(f', {each}' for each in others)}",
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
     if ended:

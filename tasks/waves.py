@@ -44,7 +44,7 @@ class PrefectStages:
     def __init__(self, session: Session) -> None:
         self._run = _Run(session)
         # One process may run the same id under two roots.
-        self._batch = f"{session.plan.batch_id} ({uuid4().hex[:8]})"
+        self._batch = f"{session.batch_id} ({uuid4().hex[:8]})"
 
     def __enter__(self) -> PrefectStages:
         _runs[self._batch] = self._run
@@ -77,7 +77,7 @@ class PrefectStages:
         self._run.check()
 
     def _title(self, items: list[int]) -> str:
-        first = self._run.session.plan.item(items[0]).title
+        first = self._run.session.shards.item(items[0]).title
         return first if len(items) == 1 else f"{first} and {len(items) - 1} more"
 
 

@@ -1,8 +1,8 @@
 """The batches under one root: which there are, which are active, and when the settled ones created last.
 
     .imagine/index.json                   this root has an index
-    .imagine/active/<batch>~<claim>       put after a claim of the journal and before its first intent, gone
-                                          once the batch is settled
+    .imagine/active/<batch>~<claim>       put after a claim of a journal and before its first intent, gone
+                                          once the batch is settled; `~<claim>.<n>` for a further shard
     .imagine/settled/<time>~<batch>       put before that; the time is that of the batch's last create
 
 So a look at what may concern a moment costs by what is active and by what was settled since, whatever else
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prefect_imagine.batches.reading import folder, possible_batches
+from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
@@ -90,43 +91,41 @@ def ensure_index(store: Store) -> None:
     store.put_new(INDEX, b'{"format":1}', "application/json")
 
 
-class Marker:
-    """The mark that a batch is active, of one claim of its journal.
+def put_mark(store: Store, batch_id: str, shard: int, claim: int) -> None:
+    """Mark a batch as active by a claim of one of its shards, and remove the marks of earlier ones.
 
     It is put once the claim is durable: whoever claimed before writes no more, so that their marks can go,
-    and none of them ever removes this one.
+    and none of them ever removes this one. Raises `StoreError`.
 
     Args:
         claim: the segment of the claim.
     """
-
-    def __init__(self, store: Store, batch_id: str, claim: int) -> None:
-        self._store = store
-        self._batch_id = batch_id
-        self._key = _active_key(batch_id, f"{claim:08d}")
-
-    def put(self) -> None:
-        """Mark the batch, and remove the marks of earlier claims. Raises `StoreError`."""
-        ensure_index(self._store)
-        self._store.put_new(self._key, b"")
-        for found in list(self._store.list(_active_key(self._batch_id, ""))):
-            if found.key < self._key:
-                self._store.delete(found.key)
-
-    def settle(self, last_create: datetime) -> None:
-        """Say that the batch is settled, its last create having been at this time; its settlement has been
-        written. An earlier entry stays: it leads to the same settlement. Raises `StoreError`."""
-        put_settled(self._store, self._batch_id, last_create)
-        self._store.delete(self._key)
+    ensure_index(store)
+    store.put_new(_active_key(batch_id, f"{claim:08d}", shard), b"")
+    _remove_marks(store, batch_id, {shard: claim - 1})
 
 
-def put_settled(store: Store, batch_id: str, last_create: datetime) -> None:
-    """List a batch among the settled ones. Raises `StoreError`."""
+def settle_batch(store: Store, batch_id: str, last_create: datetime, shards: Mapping[int, int]) -> None:
+    """Say that a batch is settled; the settlements of its shards have been written. An earlier entry stays:
+    it leads to the same settlements. Raises `StoreError`.
+
+    Args:
+        last_create: when it created something last.
+        shards: the last segment of each shard's journal. Whoever has claimed one since keeps the mark.
+    """
     store.put_new(f"{SETTLED}{last_create.astimezone(UTC):{_TIME}}~{batch_id}", b"")
+    _remove_marks(store, batch_id, shards)
+
+
+def _remove_marks(store: Store, batch_id: str, shards: Mapping[int, int]) -> None:
+    for found in list(store.list(_active_key(batch_id, ""))):
+        claim, _, shard = found.key.rpartition("~")[2].partition(".")
+        if claim.isdigit() and int(claim) <= shards.get(int(shard or FIRST), -1):
+            store.delete(found.key)
 
 
 def forget_index_mark(store: Store, batch_id: str) -> None:
-    """Remove the mark that the index itself made, of a batch that is settled or none. Raises `StoreError`."""
+    """Remove the mark that the index itself made, of a folder that is no batch. Raises `StoreError`."""
     store.delete(_active_key(batch_id, BY_INDEX))
 
 
@@ -160,11 +159,13 @@ def leave_out(batch_id: str, error: StoreError) -> None:
 def _written(store: Store, batch_id: str) -> float | None:
     """When a batch was last written to; `None` where there is none, or none that can be read."""
     try:
-        return max((found.modified for found in store.list(folder(batch_id))), default=None)
+        paths = (shard_path(batch_id, shard) for shard in shard_numbers(store, batch_id))
+        segments = (found for path in paths for found in store.list(folder(path)))
+        return max((found.modified for found in segments), default=None)
     except StoreError as error:
         leave_out(batch_id, error)
         return None
 
 
-def _active_key(batch_id: str, claim: str) -> str:
-    return f"{ACTIVE}{batch_id}~{claim}"
+def _active_key(batch_id: str, claim: str, shard: int = FIRST) -> str:
+    return f"{ACTIVE}{batch_id}~{claim}" + ("" if shard == FIRST else f".{shard:05d}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,14 +43,14 @@ class LeaseTimes:
     stuck: float = 2 * LEASE_SECONDS
 
 
-_held: set[str] = set()
-"""The owners by which this process holds leases."""
+_held: Counter[str] = Counter()
+"""How many leases this process holds, by owner."""
 
 
 def _is_over(owner: ProcessIdentity) -> bool:
     """Whether this owner writes no more: its process is gone, or is this one and has let go, which a full
     disk may have kept it from writing down."""
-    return owner.surely_dead or (owner.is_this_process and owner.token not in _held)
+    return owner.surely_dead or (owner.is_this_process and not _held[owner.token])
 
 
 class LeaseRecord(Frozen):
@@ -188,10 +189,10 @@ class _Waiting:
 
 
 class Lease:
-    """Keeps `lease.json` fresh while this process runs a batch.
+    """Keeps `lease.json` fresh while this process runs a shard.
 
     Attributes:
-        lost: set when somebody else is seen to hold it.
+        lost: set when somebody else is seen to hold it, or another lease that shares the event.
     """
 
     def __init__(
@@ -201,6 +202,7 @@ class Lease:
         path: str,
         owner: ProcessIdentity,
         times: LeaseTimes = LeaseTimes(),
+        lost: asyncio.Event | None = None,
     ) -> None:
         self._store = store
         self._times = times
@@ -210,7 +212,7 @@ class Lease:
         self._version: str | None = None
         self._beat = 0
         self._renewing: asyncio.Task[None] | None = None
-        self.lost = asyncio.Event()
+        self.lost = lost or asyncio.Event()
 
     async def take(self, *, wait: bool, force: bool = False) -> None:
         """Become the one who runs the batch.
@@ -228,7 +230,7 @@ class Lease:
             look = await self._blocking(_look, self._store, self._key, self._store.now)
             if (look.free or force) and await self._write(look.version, released=False):
                 self._renewing = asyncio.create_task(self._renew())
-                _held.add(self._owner.token)
+                _held[self._owner.token] += 1
                 return
             await asyncio.sleep(waiting.until_next(look))
 
@@ -236,7 +238,7 @@ class Lease:
         """Say that this process runs the batch no longer."""
         if self._renewing is None:
             return
-        _held.discard(self._owner.token)
+        _held[self._owner.token] -= 1
         self._renewing.cancel()
         with suppress(asyncio.CancelledError):
             await self._renewing

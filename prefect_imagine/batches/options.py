@@ -14,6 +14,10 @@ from prefect_imagine.providers.models import Frozen, GenerationKind
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import check_providers
 
+SHARD_SIZE = 5000
+MOST_OF_A_SHARD = 20_000
+"""Items of a shard: they are held in memory while it is open."""
+
 
 class BatchOptions(Frozen):
     """How a batch is to be run.
@@ -30,6 +34,8 @@ class BatchOptions(Frozen):
         wait: wait while another process runs the batch, instead of ending as busy.
         cancel_in_flight: when cancelled, cancel at the provider what is under way, where it can.
         max_output_bytes: the largest output that is downloaded, in bytes (2 GiB).
+        frozen: end with an error where the batch exists with other prompts, instead of amending it.
+        shard_size: items of a batch that are planned, run and settled together.
         timing: the protocol's waits in seconds, as a `Timing`.
     """
 
@@ -77,6 +83,16 @@ class BatchOptions(Frozen):
     )
     max_output_bytes: int = Field(
         default=2 * 1024**3, gt=0, description="The largest output that is downloaded, in bytes."
+    )
+    frozen: bool = Field(
+        default=False,
+        description="End with an error where the batch exists with other prompts, instead of amending it.",
+    )
+    shard_size: int = Field(
+        default=SHARD_SIZE,
+        ge=1,
+        le=MOST_OF_A_SHARD,
+        description="Items of a batch that are planned, run and settled together.",
     )
     timing: Timing = Field(
         default_factory=lambda: Timing(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -155,6 +155,18 @@ def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:
     return plan
 
 
+def read_asked(store: Store, batch_id: str, shard: int) -> Iterator[tuple[int, str, str]]:
+    """Index, fingerprint and provider of each item of a shard that has been read before, and is known to be
+    whole. Raises `StoreError`."""
+    place = shard_path(batch_id, shard)
+    data = store.read(plan_key(place))
+    try:
+        for line in (json.loads(each) for each in (data or b"").splitlines() if each):
+            yield line["index"], line["asked"], line["request"]["provider"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"the plan of {store.address}/{place} cannot be read: {error}") from error
+
+
 def _current(line: dict[str, object]) -> dict[str, object]:
     if line.get("format") != FORMAT:
         raise ValueError(f"format {line.get('format')!r} is not one that this version reads")
@@ -167,12 +179,3 @@ def _values(item: BatchItem) -> dict[str, Any]:
 
 def _item(line: _Line) -> BatchItem:
     return BatchItem(**_values(line))
-
-
-def check_same(plan: Plan, fingerprints: Sequence[str]) -> None:
-    """Raise `ConfigurationError` if the batch holds other prompts than these."""
-    if plan.asked != asked_hash(fingerprints):
-        raise ConfigurationError(
-            f"batch {plan.batch_id!r} exists with other prompts ({len(plan.items)} items): "
-            "choose another batch id, or start a new batch"
-        )

@@ -136,6 +136,18 @@ class Retry(ItemRecord):
     asked_by: str = ""
 
 
+class Withdrawn(ItemRecord):
+    """What was asked for is not asked for any more, and had not been created, or had failed."""
+
+    kind: Literal["withdrawn"] = "withdrawn"
+
+
+class Restored(ItemRecord):
+    """What was withdrawn is asked for again."""
+
+    kind: Literal["restored"] = "restored"
+
+
 class Header(Frozen):
     """The first line of every segment. `lines`: how many follow."""
 
@@ -147,7 +159,19 @@ class Header(Frozen):
 
 
 AnyItemRecord = (
-    Intent | Created | Adopted | Refused | NotSent | Absent | Unknown | Finished | Stored | Failed | Retry
+    Intent
+    | Created
+    | Adopted
+    | Refused
+    | NotSent
+    | Absent
+    | Unknown
+    | Finished
+    | Stored
+    | Failed
+    | Retry
+    | Withdrawn
+    | Restored
 )
 Record = Annotated[Claim | AnyItemRecord, Field(discriminator="kind")]
 _RECORD: TypeAdapter[Claim | AnyItemRecord] = TypeAdapter(Record)

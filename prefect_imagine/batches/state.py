@@ -20,9 +20,11 @@ from prefect_imagine.batches.records import (
     Intent,
     NotSent,
     Refused,
+    Restored,
     Retry,
     Stored,
     Unknown,
+    Withdrawn,
 )
 from prefect_imagine.providers.models import GenerationStatus, Output
 
@@ -37,6 +39,7 @@ class Phase(StrEnum):
     STORED = "stored"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class ItemState:
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
         retried_by: the run that last had to create it again.
+        withdrawn_from: where it stood when it was withdrawn, if it is.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -84,16 +88,21 @@ class ItemState:
     finished_at: datetime | None = None
     stored_at: datetime | None = None
     retried_by: str = ""
+    withdrawn_from: Phase | None = None
 
     @property
     def settled(self) -> bool:
         """Whether a further run would leave this item as it is."""
-        return self.phase in (Phase.STORED, Phase.FAILED, Phase.UNKNOWN)
+        return self.phase in (Phase.STORED, Phase.FAILED, Phase.UNKNOWN, Phase.WITHDRAWN)
 
     def charged(self, charge: Charge) -> ItemState:
         """The same with a job's cost added, or replaced by what is known by now."""
         others = tuple(known for known in self.charges if known.id != charge.id)
         return replace(self, charges=(*others, charge))
+
+
+WITHDRAWABLE = (Phase.PLANNED, Phase.FAILED)
+"""Of these nothing is under way, nor may be."""
 
 
 def may_have_unknown_job(item: ItemState) -> bool:
@@ -104,7 +113,7 @@ def may_have_unknown_job(item: ItemState) -> bool:
 
 @dataclass
 class BatchState:
-    """Where all items of a batch stand. Mutable, and changed only by applying durable records."""
+    """Where all items of a shard stand. Mutable, and changed only by applying durable records."""
 
     items: dict[int, ItemState] = field(default_factory=dict)
     claim: Claim | None = None
@@ -217,3 +226,13 @@ def _(record: Retry, item: ItemState) -> ItemState:
         possible_jobs=possible,
         retried_by=record.asked_by,
     )
+
+
+@_apply.register
+def _(_record: Withdrawn, item: ItemState) -> ItemState:
+    return replace(item, phase=Phase.WITHDRAWN, withdrawn_from=item.withdrawn_from or item.phase)
+
+
+@_apply.register
+def _(_record: Restored, item: ItemState) -> ItemState:
+    return replace(item, phase=item.withdrawn_from or item.phase, withdrawn_from=None)

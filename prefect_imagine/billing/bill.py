@@ -1,18 +1,22 @@
-"""A batch's bill, kept as records come: a change of one item costs no look at the others."""
+"""A bill, kept as records come: a change of one item costs no look at the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal, get_args
 
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.costs import Place, cost_of, model_name, place_of
-from prefect_imagine.billing.spans import Spans
+from prefect_imagine.billing.spans import Span, Spans
 from prefect_imagine.billing.usage import BalanceChange, ItemCounts, Tally, Usage, UsageLine
 from prefect_imagine.providers.credits import add_credits
+
+Group = Literal["provider", "model", "label"]
+Times = Mapping[Group, Mapping[str, tuple[Span, ...]]]
 
 
 @dataclass
@@ -46,15 +50,34 @@ class Sums:
         if sign > 0 and state.phase is Phase.STORED and state.intent_at and state.stored_at:
             self.times.add(state.intent_at, state.stored_at)
 
-    def merge(self, tally: Tally) -> None:
-        """Count items that are all stored, failed or unknown."""
-        places: dict[Place, int] = {"stored": tally.stored, "failed": tally.failed, "unknown": tally.unknown}
-        for place, count in places.items():
+    def include(self, other: Sums) -> None:
+        """Count what other sums count."""
+        for place, count in other.places.items():
             self.places[place] = self.places.get(place, 0) + count
-        self.charged += Decimal(str(tally.charged))
-        self.estimated += Decimal(str(tally.estimated))
-        self.possible += Decimal(str(tally.possible))
-        self.unpriced += tally.unpriced
+        self.charged += other.charged
+        self.estimated += other.estimated
+        self.possible += other.possible
+        self.unpriced += other.unpriced
+        self.unpriced_items += other.unpriced_items
+        self.refund_unknown_items += other.refund_unknown_items
+        self.times.include(other.times)
+
+    @classmethod
+    def of_settled(cls, tally: Tally, times: Iterable[Span] = ()) -> Sums:
+        """The sums of items of which none is under way or planned."""
+        return cls(
+            places={
+                "stored": tally.stored,
+                "failed": tally.failed,
+                "unknown": tally.unknown,
+                "withdrawn": tally.withdrawn,
+            },
+            charged=Decimal(str(tally.charged)),
+            estimated=Decimal(str(tally.estimated)),
+            possible=Decimal(str(tally.possible)),
+            unpriced=tally.unpriced,
+            times=Spans(times),
+        )
 
     @property
     def counts(self) -> ItemCounts:
@@ -67,6 +90,7 @@ class Sums:
             unknown=places.get("unknown", 0),
             under_way=places.get("under_way", 0) + places.get("open", 0),
             planned=places.get("planned", 0),
+            withdrawn=places.get("withdrawn", 0),
         )
 
     def tally(self, name: str) -> Tally:
@@ -78,6 +102,7 @@ class Sums:
             stored=counts.stored,
             failed=counts.failed,
             unknown=counts.unknown,
+            withdrawn=counts.withdrawn,
             charged=add_credits([self.charged]),
             estimated=add_credits([self.estimated]),
             possible=add_credits([self.possible]),
@@ -90,44 +115,97 @@ class Sums:
 
 
 class Bill:
-    """The bill of a batch."""
+    """The bill of a shard, or of a batch: of all of its shards together."""
 
     def __init__(self, batch_id: str) -> None:
         self._batch_id = batch_id
         self._all = Sums()
-        self._by_provider: dict[str, Sums] = {}
-        self._by_model: dict[str, Sums] = {}
-        self._by_label: dict[str, Sums] = {}
+        self._groups: dict[Group, dict[str, Sums]] = {group: {} for group in get_args(Group)}
         self._counted: dict[int, ItemState] = {}
 
     @classmethod
     def of(cls, plan: Plan, state: BatchState) -> Bill:
-        """The bill of a batch by its journal."""
+        """The bill of a shard by its journal."""
         bill = cls(plan.batch_id)
         for item in plan.items:
             bill.update(item, state[item.index])
         return bill
 
-    def update(self, item: BatchItem, state: ItemState) -> None:
-        """Take in where an item stands now."""
+    @classmethod
+    def of_settled(cls, usage: Usage, times: Times) -> Bill:
+        """The bill of a settled shard, as it was written down."""
+        bill = cls(usage.batch_id)
+        bill._all = Sums.of_settled(Tally(**usage.model_dump(include=set(Tally.model_fields))))
+        bill._all.unpriced_items = usage.unpriced_items
+        bill._all.refund_unknown_items = usage.refund_unknown_items
+        lines: dict[Group, tuple[UsageLine, ...]] = {
+            "provider": usage.by_provider,
+            "model": usage.by_model,
+            "label": usage.by_label,
+        }
+        for group, each in lines.items():
+            known = times.get(group, {})
+            bill._groups[group] = {
+                line.name: Sums.of_settled(line, known.get(line.name, ())) for line in each
+            }
+        return bill
+
+    @classmethod
+    def total(cls, batch_id: str, bills: Iterable[Bill]) -> Bill:
+        """The bill of a batch by those of its shards."""
+        bill = cls(batch_id)
+        for each in bills:
+            bill._all.include(each._all)
+            for group, sums in each._groups.items():
+                for name, known in sums.items():
+                    bill._groups[group].setdefault(name, Sums()).include(known)
+        return bill
+
+    def update(self, item: BatchItem, state: ItemState) -> bool:
+        """Take in where an item stands now; whether that is new."""
         before = self._counted.get(item.index)
         if before is state:
-            return
+            return False
         self._counted[item.index] = state
         for sums in self._of(item):
             if before is not None:
                 sums.add(item, before, -1)
             sums.add(item, state)
+        return True
+
+    def forget_items(self) -> None:
+        """Keep the sums alone: no item will change any more."""
+        self._counted.clear()
 
     @property
     def counts(self) -> ItemCounts:
-        """How many of the batch's items stand where."""
+        """How many of the items stand where."""
         return self._all.counts
 
     @property
     def open(self) -> int:
         """Of those under way, how many were sent and not answered."""
         return self._all.places.get("open", 0)
+
+    def unfinished(self, provider: str) -> tuple[int, int]:
+        """How many of a provider's items are planned, and how many under way and answered."""
+        sums = self._groups["provider"].get(provider)
+        places = sums.places if sums is not None else {}
+        return places.get("planned", 0), places.get("under_way", 0)
+
+    @property
+    def committed(self) -> dict[str, Decimal]:
+        """Credits that all items have or may have cost, by provider."""
+        providers = self._groups["provider"].items()
+        return {name: each.charged + each.estimated + each.possible for name, each in providers}
+
+    @property
+    def times(self) -> Times:
+        """When items were under way that are stored."""
+        return {
+            group: {name: each.times.all for name, each in sums.items()}
+            for group, sums in self._groups.items()
+        }
 
     def usage(self, as_of: datetime, balances: Iterable[BalanceChange] = ()) -> Usage:
         """The bill as it stands."""
@@ -140,18 +218,18 @@ class Bill:
             planned=counts.planned,
             unpriced_items=everything.unpriced_items,
             refund_unknown_items=everything.refund_unknown_items,
-            by_provider=_lines(self._by_provider),
-            by_model=_lines(self._by_model),
-            by_label=_lines(self._by_label),
+            by_provider=_lines(self._groups["provider"]),
+            by_model=_lines(self._groups["model"]),
+            by_label=_lines(self._groups["label"]),
             balances=tuple(balances),
         )
 
     def _of(self, item: BatchItem) -> Iterator[Sums]:
         yield self._all
-        yield self._by_provider.setdefault(item.request.provider, Sums())
-        yield self._by_model.setdefault(model_name(item), Sums())
+        yield self._groups["provider"].setdefault(item.request.provider, Sums())
+        yield self._groups["model"].setdefault(model_name(item), Sums())
         for label, value in sorted(item.request.labels.items()):
-            yield self._by_label.setdefault(f"{label}={value}", Sums())
+            yield self._groups["label"].setdefault(f"{label}={value}", Sums())
 
 
 def _lines(sums: dict[str, Sums]) -> tuple[UsageLine, ...]:

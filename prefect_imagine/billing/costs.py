@@ -40,7 +40,7 @@ class Cost(NamedTuple):
     refund_unknown: bool
 
 
-Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned"]
+Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned", "withdrawn"]
 """Where an item is. Under way: created, and neither stored nor failed. Open: sent, and not answered."""
 
 _NOTHING = Decimal(0)
@@ -84,8 +84,10 @@ def committed(item: BatchItem, state: ItemState) -> Decimal:
     return cost.charged + cost.estimated + cost.possible
 
 
-def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned"]:
+def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned", "withdrawn"]:
     """How an item is counted: a paid job that could not be stored yet has failed, for now."""
+    if state.phase is Phase.WITHDRAWN:
+        return "withdrawn"
     if state.phase is Phase.STORED:
         return "stored"
     if state.phase is Phase.UNKNOWN:

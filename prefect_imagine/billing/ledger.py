@@ -30,13 +30,13 @@ class Ledger:
 
     first: date
     zone: tzinfo
-    batches: int = 0
+    _batches: set[str] = field(default_factory=set)
     _models: dict[_Key, Sums] = field(default_factory=dict)
     _labels: dict[_Key, Sums] = field(default_factory=dict)
 
     def add(self, plan: Plan, state: BatchState) -> None:
-        """Take a batch in. An item counts on the day of its last create."""
-        self.batches += 1
+        """Take a shard in. An item counts on the day of its last create."""
+        self._batches.add(plan.batch_id)
         for item in plan.items:
             known = state[item.index]
             if known.intent_at is None:
@@ -49,13 +49,18 @@ class Ledger:
                 self._labels.setdefault((day, f"{label}={value}"), Sums()).add(item, known)
 
     def add_settled(self, settlement: Settlement) -> None:
-        """Take a settled batch in."""
-        self.batches += 1
+        """Take a settled shard in."""
+        self._batches.add(settlement.batch_id)
         for each in settlement.spent:
             day = each.at.astimezone(self.zone).date()
             lines = self._models if each.by == "model" else self._labels
             if day >= self.first:
-                lines.setdefault((day, each.name), Sums()).merge(each)
+                lines.setdefault((day, each.name), Sums()).include(Sums.of_settled(each))
+
+    @property
+    def batches(self) -> int:
+        """How many it holds something of."""
+        return len(self._batches)
 
     @property
     def by_model(self) -> list[LedgerLine]:

@@ -1,7 +1,7 @@
-"""A settled batch in one object: its bill, by when it was spent, and the ids of its jobs.
+"""A settled shard in one object: its bill, by when it was spent, and the ids of its jobs.
 
 It says up to which segment of the journal it holds: where another follows, somebody has gone on with the
-batch, and it says nothing any more. So it can be written at any time, and is never wrong.
+shard, and it says nothing any more. So it can be written at any time, and is never wrong.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from pydantic import ValidationError
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.state import BatchState, ItemState, Phase, may_have_unknown_job
-from prefect_imagine.billing.bill import Sums
+from prefect_imagine.billing.bill import Bill, Group, Sums
 from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.spans import Span
 from prefect_imagine.billing.usage import Tally, Usage
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 
+_FINAL = (Phase.STORED, Phase.FAILED, Phase.WITHDRAWN)
 QUARTER = 15 * 60
 """Seconds: every time zone's days begin with a quarter of an hour."""
 
@@ -38,36 +41,53 @@ class Spent(Tally):
 
 
 class Settlement(Frozen):
-    """A settled batch.
+    """A settled shard.
 
     Attributes:
         seq: the last segment of the journal that it holds.
         last_create: when an item was last asked for, by the provider's clock or by this side's, whichever is
-            later.
+            later; `None` where none was.
+        times: when items were under way that are stored, as in the bill.
+        failed: the indices of the items that failed.
+        withdrawn: of those that were withdrawn.
         jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
             of each was last asked for.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     batch_id: str
+    shard: int
     seq: int
-    last_create: datetime
+    last_create: datetime | None = None
     usage: Usage
+    times: dict[Group, dict[str, tuple[Span, ...]]]
+    failed: tuple[int, ...] = ()
+    withdrawn: tuple[int, ...] = ()
     spent: tuple[Spent, ...]
     jobs: dict[str, dict[str, float | None]]
+
+    @property
+    def path(self) -> str:
+        """The shard's folder below the root."""
+        return shard_path(self.batch_id, self.shard)
+
+    @property
+    def bill(self) -> Bill:
+        """The shard's bill."""
+        return Bill.of_settled(self.usage, self.times)
 
 
 def is_final(state: ItemState) -> bool:
     """Whether nothing but a person's wish can change an item any more."""
-    return state.phase in (Phase.STORED, Phase.FAILED) and not may_have_unknown_job(state)
+    return state.phase in _FINAL and not may_have_unknown_job(state)
 
 
-def settle(plan: Plan, state: BatchState, seq: int, usage: Usage) -> Settlement | None:
-    """The settlement of a batch; `None` where it is not settled."""
+def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime) -> Settlement | None:
+    """The settlement of a shard; `None` where it is not settled."""
     states = [state[item.index] for item in plan.items]
-    asked = [at for each in states for at in (each.asked_at, each.intent_at) if at is not None]
-    if not asked or not all(map(is_final, states)):
+    if not all(map(is_final, states)):
         return None
+    asked = [at for each in states for at in (each.asked_at, each.intent_at) if at is not None]
     jobs: dict[str, dict[str, float | None]] = {}
     for item, known in zip(plan.items, states, strict=True):
         at = known.asked_at.timestamp() if known.asked_at is not None else None
@@ -75,12 +95,20 @@ def settle(plan: Plan, state: BatchState, seq: int, usage: Usage) -> Settlement 
             jobs.setdefault(item.request.provider, {})[charge.id] = at
     return Settlement(
         batch_id=plan.batch_id,
+        shard=plan.shard,
         seq=seq,
-        last_create=max(asked),
-        usage=usage,
+        last_create=max(asked, default=None),
+        usage=bill.usage(as_of),
+        times=bill.times,
+        failed=_those_in(Phase.FAILED, plan, state),
+        withdrawn=_those_in(Phase.WITHDRAWN, plan, state),
         spent=tuple(_spent(plan, state)),
         jobs=jobs,
     )
+
+
+def _those_in(phase: Phase, plan: Plan, state: BatchState) -> tuple[int, ...]:
+    return tuple(item.index for item in plan.items if state[item.index].phase is phase)
 
 
 def _spent(plan: Plan, state: BatchState) -> Iterator[Spent]:
@@ -101,26 +129,26 @@ def _spent(plan: Plan, state: BatchState) -> Iterator[Spent]:
         yield Spent(at=at, by="label", **sums.tally(name).model_dump())
 
 
-def settlement_key(batch_id: str) -> str:
-    """Where a batch's settlement lies below the root."""
-    return f"{batch_id}/settled.json"
+def settlement_key(path: str) -> str:
+    """Where the settlement of a shard lies below the root."""
+    return f"{path}/settled.json"
 
 
 def write_settlement(store: Store, settlement: Settlement) -> None:
     """Put a settlement, replacing an older one. Raises `StoreError`."""
-    key = settlement_key(settlement.batch_id)
+    key = settlement_key(settlement.path)
     store.put(key, settlement.model_dump_json(exclude_none=True).encode(), "application/json")
 
 
-def read_settlement(store: Store, batch_id: str) -> Settlement | None:
-    """A batch's settlement; `None` where there is none that holds. Raises `StoreError`."""
-    data = store.read(settlement_key(batch_id))
+def read_settlement(store: Store, path: str) -> Settlement | None:
+    """A shard's settlement; `None` where there is none that holds. Raises `StoreError`."""
+    data = store.read(settlement_key(path))
     if data is None:
         return None
     try:
         found = Settlement.model_validate_json(data)
     except ValidationError:
         return None  # another version's: the journal says the same
-    copied = found.batch_id != batch_id
-    gone_on = store.head(segment_key(batch_id, found.seq + 1)) is not None
+    copied = found.path != path
+    gone_on = store.head(segment_key(path, found.seq + 1)) is not None
     return None if copied or gone_on else found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -17,6 +18,7 @@ class ItemCounts(Frozen):
         failed: those that the provider refused or failed, and paid ones that could not be stored for now.
         under_way: paid for, or possibly so, and neither stored nor failed.
         planned: not created.
+        withdrawn: not asked for any more, before they were created or after they had failed.
     """
 
     total: int = 0
@@ -25,6 +27,12 @@ class ItemCounts(Frozen):
     unknown: int = 0
     under_way: int = 0
     planned: int = 0
+    withdrawn: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """How many are asked for."""
+        return self.total - self.withdrawn
 
     @property
     def unfinished(self) -> int:
@@ -32,7 +40,15 @@ class ItemCounts(Frozen):
         return self.under_way + self.planned
 
 
-COUNTS = ("items", "stored", "failed", "unknown", "unpriced")
+def add_counts(parts: Iterable[ItemCounts]) -> ItemCounts:
+    """How many of all of these stand where."""
+    sums = Counter[str]()
+    for part in parts:
+        sums.update(part.model_dump())
+    return ItemCounts(**sums)
+
+
+COUNTS = ("items", "stored", "failed", "unknown", "withdrawn", "unpriced")
 AMOUNTS = ("charged", "estimated", "possible")
 
 
@@ -45,6 +61,7 @@ class Tally(Frozen):
     stored: int = 0
     failed: int = 0
     unknown: int = 0
+    withdrawn: int = 0
     charged: Credits = 0
     estimated: Credits = 0
     possible: Credits = 0
@@ -86,6 +103,7 @@ class Usage(Frozen):
     unknown: int
     under_way: int = 0
     planned: int
+    withdrawn: int = 0
     charged: Credits
     estimated: Credits
     possible: Credits

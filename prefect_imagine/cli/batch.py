@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 
-from prefect_imagine.batches.plan import Plan, read_plan
-from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
@@ -17,22 +16,22 @@ from prefect_imagine.cli.options import DEFAULT_OUTPUT, Batch, BatchOrAll, Crede
 from prefect_imagine.engine import maintenance
 from prefect_imagine.engine.maintenance import batches_to_cancel
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.reports.books import standing
+from prefect_imagine.reports.books import shards_of
 from prefect_imagine.reports.manifest import make_manifest
+from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.report_writer import write_report
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store, open_store
 
 
-def found_plan(store: Store, batch_id: str) -> Plan:
-    """The plan of a batch. Raises `ConfigurationError` where there is none that can be read."""
+def check_exists(store: Store, batch_id: str) -> None:
+    """Raise `ConfigurationError` where there is no batch that can be read."""
     try:
         plan = read_plan(store, batch_id)
     except StoreError as error:
         raise ConfigurationError(str(error)) from error
     if plan is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
-    return plan
 
 
 def report(
@@ -45,10 +44,10 @@ def report(
     """
     root, batch_id = split_batch(batch, under)
     with closing(open_store(root)) as store:
-        plan = found_plan(store, batch_id)
-        state = read_journal(store, batch_id).state
-        summary, usage = standing(plan, state, store.address)
-        write_report(store, batch_id, make_manifest(plan, state), usage, presign=presign)
+        check_exists(store, batch_id)
+        summary, usage = position_of(store, batch_id).summary(store.address)
+        items = list(make_manifest(shards_of(store, batch_id)))
+        write_report(store, batch_id, items, usage, presign=presign)
         if presign and "://" not in store.address:
             output.say("a folder has no signed links: the report links to the files beside it")
         where = store.link(f"{batch_id}/report.html") if presign else summary.report
@@ -97,7 +96,7 @@ def _cancel(
 
     With credentials, jobs under way are cancelled at their providers too.
     """
-    found_plan(store, batch_id)
+    check_exists(store, batch_id)
     summary, usage = asyncio.run(maintenance.cancel(store, batch_id))
     jobs = summary.items.under_way
     if credentials is not None:
@@ -118,7 +117,8 @@ def reconcile(
     root, batch_id = split_batch(batch, under)
     accounts = accounts_for(dict(credentials))
     with closing(open_store(root)) as store:
-        before, _ = standing(found_plan(store, batch_id), read_journal(store, batch_id).state, store.address)
+        check_exists(store, batch_id)
+        before, _ = position_of(store, batch_id).summary(store.address)
         summary, usage = asyncio.run(maintenance.reconcile(store, batch_id, accounts))
         _show_end(store, summary, usage, to_stderr=json)
     if before.items == summary.items:
@@ -127,5 +127,5 @@ def reconcile(
 
 
 def _show_end(store: Store, summary: Summary, usage: Usage, *, to_stderr: bool) -> None:
-    plan, state = found_plan(store, usage.batch_id), read_journal(store, usage.batch_id).state
-    show_end(plan, state, summary, usage, store.address, to_stderr=to_stderr)
+    position = position_of(store, usage.batch_id)
+    show_end(position, summary, usage, store.address, to_stderr=to_stderr)

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prefect_imagine.billing.estimates import EstimateLine
 from prefect_imagine.billing.usage import ItemCounts, Usage, UsageLine
-from prefect_imagine.engine.preflight import EstimateLine
 from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
 
 UNFOLDED = 200
@@ -60,9 +60,10 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def contract(summary: Summary) -> dict[str, Any]:
     """A summary as `--json` gives it. Possibly charged credits are in `usage.json`."""
-    return summary.model_dump(
+    said = summary.model_dump(
         mode="json", exclude={"exit_code": True, "stopped_by": True, "credits": {"possible"}}
     )
+    return {name: value for name, value in said.items() if name != "plan" or value is not None}
 
 
 def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
@@ -103,6 +104,7 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
         "unknown": items.unknown,
         "under way": items.under_way,
         "planned": items.planned,
+        "withdrawn": items.withdrawn,
     }
     missing = "".join(f", {count} {name}" for name, count in counts.items() if count)
     lines = [f"{items.stored} of {items.total} stored{missing}"]

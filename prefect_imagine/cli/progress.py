@@ -60,7 +60,7 @@ class TerminalObserver:
         self.listen()  # Prefect has put its own SIGTERM handler in place, which would tear the loop down
         if self.stop is not None:
             session.stop(self.stop, "stopped before it began")
-        say(f"batch {session.plan.batch_id}: {len(session.plan.items)} items, to {session.store.address}")
+        say(f"batch {session.batch_id}: {session.progress().counts.wanted} items, to {session.store.address}")
         show = self._show if sys.stderr.isatty() else self._tell
         self._bar = asyncio.ensure_future(show(session))
 
@@ -102,7 +102,7 @@ class TerminalObserver:
         self.stop = reason
         say("stopping: nothing more is created; again to leave at once")
         if self.session is not None:
-            batch, root = self.session.plan.batch_id, self.session.store.address
+            batch, root = self.session.batch_id, self.session.store.address
             self.session.stop(reason, stopped_text(reason, batch, root))
         elif main is not None:
             main.cancel()
@@ -113,7 +113,7 @@ class TerminalObserver:
         while True:
             await asyncio.sleep(TELL_SECONDS)
             now = session.progress()
-            line = f"{now.counts.stored} of {now.counts.total} stored, {_note(now)}"
+            line = f"{now.counts.stored} of {now.counts.wanted} stored, {_note(now)}"
             if line != told:
                 say(f"{datetime.now():%H:%M:%S} {line}")
             told = line
@@ -127,7 +127,7 @@ class TerminalObserver:
             TimeElapsedColumn(),
         )
         with suppress(asyncio.CancelledError), Progress(*columns, console=errors) as bar:
-            shown = bar.add_task("stored", total=len(session.plan.items), note="")
+            shown = bar.add_task("stored", total=session.progress().counts.wanted, note="")
             try:
                 while True:
                     now = session.progress()

@@ -18,19 +18,19 @@ from rich.text import Text
 
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
-from prefect_imagine.billing.root import books_of
-from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.root import Unsettled, books_of
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute, split_batch
-from prefect_imagine.cli.batch import found_plan
+from prefect_imagine.cli.batch import check_exists
 from prefect_imagine.cli.ending import show_failures, what_next
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, BatchOrAll, Json, Output, value
-from prefect_imagine.clock import boot_seconds
+from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.reports.books import standing
 from prefect_imagine.reports.durations import duration_text
 from prefect_imagine.reports.overview import Follower, Overview
+from prefect_imagine.reports.position import Position
 from prefect_imagine.reports.summary import RequestCounts, Summary, summarize
 from prefect_imagine.stores import Store, open_store
 
@@ -62,14 +62,16 @@ def status(
     root, batch_id = split_batch(batch, under)
     every = WATCH_SECONDS if watch is True else watch
     with closing(open_store(root)) as store:
+        check_exists(store, batch_id)
+        follower = Follower(store, batch_id)
         try:
-            follower = Follower(store, found_plan(store, batch_id))
             seen = _watch(follower, every, to_stderr=json) if every else follower.look()
+            position = follower.position()
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
-        summary, usage = standing(follower.plan, follower.state, store.address)
+        summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
-        _show(follower, seen, root, to_stderr=json)
+        _show(position, seen, batch_id, root, to_stderr=json)
         return summary
 
 
@@ -85,7 +87,7 @@ def _watch(follower: Follower, seconds: float, *, to_stderr: bool) -> Overview:
         return seen
     with Live(console=console, transient=True) as live:
         for seen in _looks(follower, seconds):
-            live.update(_view(follower.plan.batch_id, seen))
+            live.update(_view(follower.batch_id, seen))
     return seen
 
 
@@ -109,13 +111,13 @@ def _view(batch_id: str, seen: Overview) -> Group:
     return Group(Text(f"Batch {batch_id}", style="bold"), Text(_who(seen)), bar, Text(_progress(seen)))
 
 
-def _show(follower: Follower, seen: Overview, root: str, *, to_stderr: bool) -> None:
+def _show(position: Position, seen: Overview, batch_id: str, root: str, *, to_stderr: bool) -> None:
     """What the bill does not tell: who runs the batch, what is under way, and why items failed."""
     if seen.runner is not None or seen.counts.unfinished:
         output.line("; ".join([_who(seen), *_work(seen)]), to_stderr=to_stderr)
-    show_failures(follower.plan, follower.state, to_stderr=to_stderr)
+    show_failures(position, to_stderr=to_stderr)
     if seen.runner is None:
-        for line in what_next(follower.plan, follower.state, root):
+        for line in what_next(position, batch_id, root):
             output.line(line, to_stderr=to_stderr)
 
 
@@ -140,6 +142,7 @@ def _work(seen: Overview) -> list[str]:
         "planned": counts.planned,
         "failed": counts.failed,
         "unknown": counts.unknown,
+        "withdrawn": counts.withdrawn,
     }
     said = [", ".join(f"{number} {place}" for place, number in places.items() if number)]
     if seen.since is not None and counts.unfinished:
@@ -179,15 +182,16 @@ def _list(root: str, *, as_json: bool) -> int:
 def _read(store: Store, batch_id: str) -> _Listed | None:
     """A batch; `None` for a folder that is none."""
     try:
-        books = books_of(store, batch_id)
-        if isinstance(books, Settlement):
-            summary = summarize(books.usage, store.address, RequestCounts(), ())
-            return _Listed(batch_id, summary, books.usage)
-        if books is None:
+        bills: list[Bill] = []
+        runner = None
+        for books in books_of(store, batch_id):
+            bills.append(books.bill)
+            if isinstance(books, Unsettled):
+                runner = runner or who_runs(store, books.plan.path)
+        if not bills:
             return None
-        plan, reading = books
-        summary, usage = standing(plan, reading.state, store.address)
-        return _Listed(batch_id, summary, usage, who_runs(store, batch_id))
+        usage = Bill.total(batch_id, bills).usage(utc_now())
+        return _Listed(batch_id, summarize(usage, store.address, RequestCounts(), ()), usage, runner)
     except (ConfigurationError, StoreError) as error:
         return _Listed(batch_id, error=str(error))
 

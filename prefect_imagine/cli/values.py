@@ -9,7 +9,7 @@ from typing import TypeVar
 from cyclopts import CoercionError, Token
 from pydantic import ValidationError
 
-from prefect_imagine.batches.options import Timing
+from prefect_imagine.batches.options import MOST_OF_A_SHARD, Timing
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
@@ -133,6 +133,14 @@ def positive(text: str) -> int:
     number = count(text)
     if number < 1:
         raise ConfigurationError(f"{text!r} is no count: give 1 or more")
+    return number
+
+
+def shard_size(text: str) -> int:
+    """How many items a shard may have."""
+    number = positive(text)
+    if number > MOST_OF_A_SHARD:
+        raise ConfigurationError(f"{text!r} is too large: give at most {MOST_OF_A_SHARD}")
     return number
 
 

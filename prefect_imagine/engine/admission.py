@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.open_shards import OpenShards
 from prefect_imagine.engine.pending_limit import PendingLimit
 from prefect_imagine.engine.queues import Queues
 from prefect_imagine.engine.wake_up import WakeUp
@@ -31,7 +32,7 @@ class Admission:
 
     def __init__(
         self,
-        plan: Plan,
+        shards: OpenShards,
         queues: Queues,
         wake_up: WakeUp,
         identity: Callable[[BatchItem], RequestIdentity],
@@ -43,7 +44,7 @@ class Admission:
         self.unread: set[int] = set()
         self.accepted = 0
         self.probe: int | None = None
-        self._plan = plan
+        self._shards = shards
         self._queues = queues
         self._wake_up = wake_up
         self._identity = identity
@@ -76,7 +77,7 @@ class Admission:
         identity = self._identity(item)
         fingerprint = item.request.fingerprint
         waiting = {
-            self._plan.item(attempt.item).request.fingerprint
+            self._shards.item(attempt.item).request.fingerprint
             for attempt in self._queues.open.values()
             if attempt.identity == identity
         }
@@ -107,7 +108,7 @@ class Admission:
 
     def quiet_since(self, identity: RequestIdentity, moment: float) -> bool:
         """Whether no create of this identity has been under way at any time from then on (boot clock)."""
-        sending = any(self._identity(self._plan.item(index)) == identity for index in self.sending)
+        sending = any(self._identity(self._shards.item(index)) == identity for index in self.sending)
         return not sending and self._last_sent.get(identity, 0.0) < moment
 
     def count_loss(self, index: int) -> None:

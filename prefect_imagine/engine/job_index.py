@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState, may_have_unknown_job
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.open_shards import OpenShards
 from prefect_imagine.providers.models import Generation
 
 
@@ -20,14 +21,16 @@ class JobIndex:
         order: by id, when in the journal's order each became known.
         asked_at: by id, the provider's time at which each item's present job was asked for.
         may_be_unknown: items of which a job may exist that is not known.
+        rank: the place in that order of the next job to become known; those from before the run have 0.
     """
 
-    def __init__(self, plan: Plan, identity: Callable[[BatchItem], RequestIdentity]) -> None:
+    def __init__(self, shards: OpenShards, identity: Callable[[BatchItem], RequestIdentity]) -> None:
         self.owned: dict[str, RequestIdentity] = {}
         self.order: dict[str, int] = {}
         self.asked_at: dict[str, datetime] = {}
         self.may_be_unknown: dict[int, BatchItem] = {}
-        self._plan = plan
+        self.rank = 1
+        self._shards = shards
         self._identity = identity
         self._present: dict[int, tuple[str, datetime]] = {}
         self._known_since: dict[str, float] = {}
@@ -47,7 +50,7 @@ class JobIndex:
         if state.id and state.asked_at:
             self._present[item.index] = (state.id, state.asked_at)
             # What a damaged journal may have lost was not asked for at the time that stands there.
-            if state.asked_at != self._plan.planned_at:
+            if state.asked_at != self._shards.of(item.index).plan.planned_at:
                 self.asked_at[state.id] = state.asked_at
 
     def load(self, item: BatchItem, state: ItemState) -> None:
@@ -57,8 +60,17 @@ class JobIndex:
 
     def became_known(self, job: str) -> None:
         """A job has become known now."""
-        self.order[job] = len(self.order)
+        self.order[job] = self.rank
+        self.rank += 1
         self._known_since[job] = boot_seconds()
+
+    def forget(self, item: BatchItem, state: ItemState) -> None:
+        """An item is followed no longer, nor looked for."""
+        for charge in state.charges:
+            for known in (self.owned, self.order, self._known_since, self.asked_at):
+                known.pop(charge.id, None)
+        self._present.pop(item.index, None)
+        self.may_be_unknown.pop(item.index, None)
 
     def asked_at_of(self, rows: Iterable[Generation]) -> dict[str, datetime]:
         """The provider's time at which each present job among these was asked for, by id."""
@@ -70,4 +82,4 @@ class JobIndex:
         moment = boot_seconds() - seconds
         for index, (job, asked_at) in self._present.items():
             if self._known_since.get(job, 0.0) < moment:
-                yield job, self._plan.item(index), asked_at
+                yield job, self._shards.item(index), asked_at

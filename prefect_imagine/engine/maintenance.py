@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import CANCEL, write_command
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held
 from prefect_imagine.batches.options import BatchOptions, Timing
-from prefect_imagine.batches.plan import check_batch_id, read_plan
-from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.batches.plan import check_batch_id
+from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.engine.prepare import Accounts, PreparedBatch, prepare_batch
+from prefect_imagine.engine.planning.outlook import read_outlook
+from prefect_imagine.engine.planning.prepare import Accounts, PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import Stages, run_session
 from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.reports.books import standing
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 
@@ -38,17 +39,23 @@ async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
     """
     blocking = Blocking(patience=STOP_SECONDS)
     try:
-        plan = await blocking(read_plan, store, batch_id)
-        if plan is None:
+        options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
+        outlook = await blocking(read_outlook, store, batch_id, options, compare=False)
+        if not outlook.exists:
             raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
-        state = (await blocking(read_journal, store, batch_id)).state
-        if all(state[item.index].settled for item in plan.items):
-            return standing(plan, state, store.address)
+        position = outlook.positions.result
+        if not (position.bill.counts.unfinished or outlook.followed):
+            return position.summary(store.address)
         await blocking(write_command, store, batch_id, CANCEL)
     finally:
         await blocking.aclose()
-    options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
-    async with open_session(PreparedBatch(plan, state), store, options, force=True, create=False) as session:
+    # Of the others nothing is under way, nor does anybody create anything of them before these.
+    begun = (each for each in outlook.shards if each.settled is None and each.begun)
+    fenced = tuple(begun) or tuple(outlook.shards[:1])
+    others = (replace(each, visit=False) for each in outlook.shards if each not in fenced)
+    prepared = PreparedBatch(batch_id, (*fenced, *others), position)
+    async with open_session(prepared, store, options, force=True, create=False) as session:
+        await session.feed.feed(session.runs)
         return await session.close_books()
 
 
@@ -62,11 +69,15 @@ async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[
     options = BatchOptions(batch_id=batch_id)
     async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
         if prepared.settled:
-            return standing(prepared.plan, prepared.state, store.address)
+            return prepared.position.summary(store.address)
         session_of = open_session(prepared, store, options, force=True, create=False)
         async with session_of as session:
-            for provider in session.runs:
-                await session.cancel_in_flight(provider)
+            while len(session.shards):
+                for provider in session.runs:
+                    await session.cancel_in_flight(provider)
+                for shard in session.shards:
+                    await session.feed.leave(shard, session.runs.values())
+                await session.feed.open_next(session.runs)
             return await session.close_books()
 
 
@@ -82,7 +93,11 @@ def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> lis
         raise ConfigurationError("name the batch to cancel, or ask for all of them, and not for both")
     if batch_id is not None:
         return [check_batch_id(batch_id)]
-    return [each for each in read_index(store).unsettled if is_held(store, each)]
+    return [each for each in read_index(store).unsettled if _is_held(store, each)]
+
+
+def _is_held(store: Store, batch_id: str) -> bool:
+    return any(is_held(store, shard_path(batch_id, shard)) for shard in shard_numbers(store, batch_id))
 
 
 async def reconcile(
@@ -102,7 +117,7 @@ async def reconcile(
     options = BatchOptions(batch_id=batch_id, recreate_unknown=True)
     async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
         if prepared.settled:
-            return standing(prepared.plan, prepared.state, store.address)
+            return prepared.position.summary(store.address)
         async with open_session(prepared, store, options, create=False) as session:
             with stages(session) as executed_by:
                 await run_session(session, executed_by)

@@ -7,9 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from prefect_imagine.backoff import PAUSES, Pauses
-from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
 from prefect_imagine.batches.state import ItemState, Phase
@@ -23,6 +22,7 @@ from prefect_imagine.engine.history.attempts import OpenAttempt
 from prefect_imagine.engine.history.identity import RequestIdentity, request_identity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.job_index import JobIndex
+from prefect_imagine.engine.open_shards import OpenShard, OpenShards
 from prefect_imagine.engine.queues import Queues
 from prefect_imagine.engine.wake_up import WakeUp
 from prefect_imagine.providers.protocol import ProviderClient
@@ -32,9 +32,12 @@ logger = logging.getLogger(__name__)
 
 class ProviderRun:
     """One provider's part of a running batch. Its stages share it; nothing else is shared between runs
-    but the journal and the books.
+    but the shards and the books.
 
     Attributes:
+        shards: those that are open; items of others come as they are opened.
+        expected: how many items it is going to have work with, in all shards together.
+        more_to_come: whether further shards may still bring items.
         pauses: how long it pauses where nobody tells when to go on.
         queues: what is to be done with its items.
         admission: which of them may be created now.
@@ -53,20 +56,22 @@ class ProviderRun:
         self,
         provider: str,
         client: ProviderClient,
-        plan: Plan,
-        journal: Journal,
+        batch_id: str,
+        shards: OpenShards,
         books: RunBooks,
         options: BatchOptions,
         other_batches: Callable[[Callable[[BatchItem], RequestIdentity]], OtherBatches],
         *,
         create: bool = True,
         pauses: Pauses = PAUSES,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.provider = provider
         self.client = client
-        self.plan = plan
-        self.items = plan.of(provider)
-        self.journal = journal
+        self.batch_id = batch_id
+        self.shards = shards
+        self.expected = 0
+        self.more_to_come = False
         self.books = books
         self.options = options
         self.timing = options.timing
@@ -74,9 +79,9 @@ class ProviderRun:
         self.pauses = pauses
         self.cadence = Cadence(pauses.between_looks)
         self.queues = Queues()
-        self.wake_up = WakeUp()
-        self.admission = Admission(plan, self.queues, self.wake_up, self.identity)
-        self.jobs = JobIndex(plan, self.identity)
+        self.wake_up = WakeUp(changed)
+        self.admission = Admission(shards, self.queues, self.wake_up, self.identity)
+        self.jobs = JobIndex(shards, self.identity)
         self.trouble = FailureTimer(options.timing.patience)
         self.stop: Stop | None = None
         self.polling = True
@@ -85,10 +90,10 @@ class ProviderRun:
         self.history_usable = True
         self.sends: set[asyncio.Task[None]] = set()
         self._creates = create
-        for item in self.items:
-            self._load(item, self.state(item.index))
 
-    def _load(self, item: BatchItem, state: ItemState) -> None:
+    def load(self, item: BatchItem) -> None:
+        """Take over an item of a shard that has been opened."""
+        state = self.state(item.index)
         self.jobs.load(item, state)
         looked_for = (Phase.OPEN,) if self._creates else (Phase.OPEN, Phase.UNKNOWN)
         if state.phase is Phase.PLANNED and self._creates:
@@ -100,9 +105,26 @@ class ProviderRun:
         elif state.phase is Phase.FINISHED:
             self.queues.to_store.append(item.index)
 
+    def forget(self, shard: OpenShard) -> None:
+        """A shard is not open any longer; nothing of it is under way but what is overdue."""
+        for item in shard.plan.of(self.provider):
+            self.jobs.forget(item, shard.state[item.index])
+        indices = shard.plan.indices
+        for job in [job for job, each in self.queues.overdue.items() if each.item in indices]:
+            del self.queues.overdue[job]
+
+    def busy_with(self, shard: OpenShard) -> bool:
+        """Whether it has, or may yet have, something to do with items of a shard."""
+        indices = shard.plan.indices
+        sent = (*self.admission.sending, *self.queues.open)
+        if shard.waves or any(index in indices for index in sent):
+            return True
+        planned, under_way = self.books.unfinished(shard.number, self.provider)
+        return bool((planned and self.creates) or (under_way and not self.gone))
+
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""
-        return self.journal.state[index]
+        return self.shards.state(index)
 
     def identity(self, item: BatchItem) -> RequestIdentity:
         """What the provider's history will show of an item."""
@@ -129,12 +151,12 @@ class ProviderRun:
             since=min(intent.boot_at, boot_seconds()) if same_boot else boot_seconds(),
             looking_since=boot_seconds(),
             # Of what a damaged journal may have lost only the plan's time is known, by the planner's clock.
-            clocked=intent.provider_at != self.plan.planned_at,
+            clocked=intent.provider_at != self.shards.of(item.index).plan.planned_at,
         )
 
     def unsettled(self) -> set[RequestIdentity]:
         """What is asked for by creates that are being sent, open, or unknown."""
-        sent = (self.identity(self.plan.item(index)) for index in self.admission.sending)
+        sent = (self.identity(self.shards.item(index)) for index in self.admission.sending)
         return {*sent, *self.unknown_requests(), *(each.identity for each in self.queues.open.values())}
 
     def unknown_requests(self) -> dict[RequestIdentity, set[str]]:
@@ -147,15 +169,16 @@ class ProviderRun:
 
     async def record(self, *entries: AnyItemRecord) -> None:
         """Make records durable and take their cost in."""
-        await self.journal.append(*entries)
+        await self.shards.append(*entries)
         for entry in entries:
-            item, state = self.plan.item(entry.item), self.state(entry.item)
+            shard = self.shards.of(entry.item)
+            item, state = shard.plan.item(entry.item), shard.state[entry.item]
             if isinstance(entry, Created | Adopted):
                 self.jobs.became_known(entry.id)
             if isinstance(entry, Unknown):
                 self.queues.open.pop(entry.item, None)
             self.jobs.update(item, state)
-            self.books.update(item, state)
+            self.books.update(shard.number, item, state)
         self.wake_up.notify()
 
     def halt(self, reason: StopReason, message: str) -> None:
@@ -186,7 +209,7 @@ class ProviderRun:
     @property
     def creating(self) -> bool:
         """Whether creates are to come or under way."""
-        to_come = self.queues.to_create or self.queues.open or self.pending_waves
+        to_come = self.queues.to_create or self.queues.open or self.pending_waves or self.more_to_come
         return bool(self.admission.sending) or (self.stop is None and bool(to_come))
 
     @property
@@ -194,7 +217,8 @@ class ProviderRun:
         """Whether there is nothing left to follow."""
         if self.gone:
             return not self.admission.sending
-        return not (self.creating or self.queues.running or self.queues.open)
+        following = self.queues.running or self.queues.open or self.more_to_come
+        return not (self.creating or following)
 
     def mark_ambiguous(self, item: BatchItem, intent: Intent, rank: int) -> None:
         """A create was sent and its outcome is not known. `rank`: how many ids were known before it."""

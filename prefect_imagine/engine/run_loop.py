@@ -4,6 +4,7 @@ up to the `Stages` it is given."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -46,12 +47,13 @@ async def run_session(session: Session, stages: Stages | None = None) -> None:
     if isinstance(ended[0], Exception):
         raise ended[0]
     if session.fenced.is_set():
-        raise FencedError(f"batch {session.plan.batch_id!r} has been taken over by another process")
+        raise FencedError(f"batch {session.batch_id!r} has been taken over by another process")
 
 
 async def _run_all(session: Session, stages: Stages) -> None:
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(session.feed.feed(session.runs))
             for run in session.runs.values():
                 group.create_task(run_provider(run, stages))
     except BaseExceptionGroup as group_of_errors:
@@ -67,10 +69,10 @@ def _first(error: BaseException) -> BaseException:
 
 async def run_provider(run: ProviderRun, stages: Stages) -> None:
     """Run one provider's part: one long poll beside waves of creates and stores."""
-    to_follow = bool(run.queues.to_create or run.queues.open or run.queues.running)
+    to_follow = bool(run.queues.to_create or run.queues.open or run.queues.running or run.more_to_come)
     if not (to_follow or run.queues.to_store):
         return
-    size = max(1, len(run.items) // WAVES)
+    size = max(1, run.expected // WAVES)
     async with asyncio.TaskGroup() as group:
         group.create_task(_poll(run, stages, to_follow=to_follow))
         group.create_task(_stores(run, stages, size))
@@ -87,7 +89,7 @@ async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
         if run.stop is not None or not run.queues.to_create:
             return
         run.pending_waves += 1
-        yield [run.queues.to_create.popleft() for _ in range(min(size, len(run.queues.to_create)))]
+        yield _next_wave(run, run.queues.to_create, size)
 
 
 async def store_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
@@ -97,7 +99,13 @@ async def store_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
         if not run.queues.to_store:
             return
         await run.wake_up.wait_for(lambda: len(run.queues.to_store) >= size or not run.polling, LONGEST_HOLD)
-        yield [run.queues.to_store.popleft() for _ in range(min(size, len(run.queues.to_store)))]
+        yield _next_wave(run, run.queues.to_store, size)
+
+
+def _next_wave(run: ProviderRun, queue: deque[int], size: int) -> list[int]:
+    wave = [queue.popleft() for _ in range(min(size, len(queue)))]
+    run.shards.enter(wave)
+    return wave
 
 
 async def _poll(run: ProviderRun, stages: Stages, *, to_follow: bool) -> None:
@@ -111,6 +119,7 @@ async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyn
     try:
         await stages.create(run.provider, wave)
     finally:
+        run.shards.leave(wave)
         run.pending_waves -= 1
         slots.release()
         run.end_create()
@@ -129,4 +138,6 @@ async def _store(run: ProviderRun, stages: Stages, wave: list[int], slots: async
         if not run.stopped:
             await stages.store_outputs(run.provider, wave)
     finally:
+        run.shards.leave(wave)
         slots.release()
+        run.wake_up.notify()

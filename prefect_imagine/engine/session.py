@@ -11,32 +11,29 @@ from dataclasses import dataclass
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
-from prefect_imagine.batches.index import Marker
-from prefect_imagine.batches.journal import Journal
-from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.process_identity import ProcessIdentity
-from prefect_imagine.batches.reading import read_journal
-from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.budget import Budget
-from prefect_imagine.billing.settlement import settle, write_settlement
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.observer import Observer, Progress
-from prefect_imagine.engine.prepare import PreparedBatch
+from prefect_imagine.engine.open_shards import OpenShards
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.retries import record_retries
+from prefect_imagine.engine.shards.feed import ShardFeed
+from prefect_imagine.engine.shards.opener import ShardOpener
+from prefect_imagine.engine.shards.wishes import Wishes
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.reports.books import write_books
+from prefect_imagine.reports.position import Position, position_of
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Downloader, Store
 
@@ -53,29 +50,31 @@ class Session:
         prepared: PreparedBatch,
         store: Store,
         blocking: Blocking,
-        journal: Journal,
         options: BatchOptions,
+        opener: ShardOpener,
         *,
         create: bool = True,
         observer: Observer | None = None,
     ) -> None:
-        self.plan = prepared.plan
+        self.batch_id = prepared.batch_id
         self.clients = prepared.clients
         self.store = store
         self.blocking = blocking
-        self.journal = journal
         self.options = options
         self.downloader = Downloader(concurrency=16)
+        self.shards = OpenShards(prepared.difference.gone)
         budget = Budget(options.max_credits, options.max_credits_by_provider)
         balances = prepared.balances if create else {}
-        self.books = RunBooks(self.plan, journal.state, budget, self.clients, balances)
+        bills = {shard.number: shard.bill for shard in prepared.shards}
+        self.books = RunBooks(self.batch_id, bills, budget, self.clients, balances)
+        self.feed = ShardFeed(prepared, opener, self.shards, self.books, store, blocking)
         self._creates = create
-        self.runs = {name: self._run(name) for name in self.plan.providers if name in self.clients}
+        used = [line for line in self.books.usage().by_provider if line.name in self.clients]
+        self.runs = {line.name: self._run(line.name, line.items) for line in used}
         self.commands_seen = 0
-        self.marker: Marker | None = None
         self.held = False
         self.stopped = asyncio.Event()
-        self.fenced = asyncio.Event()
+        self.fenced = opener.fenced
         self._loop = asyncio.get_running_loop()
         self._observer = observer
         self._stages = {provider: self._make_stages(run) for provider, run in self.runs.items()}
@@ -84,7 +83,7 @@ class Session:
         """Create these items, at most once each; returns those that did not get under way."""
         await self._here(provider).create(items)
         vain = (Phase.PLANNED, Phase.FAILED, Phase.UNKNOWN)
-        return [index for index in items if self.journal.state[index].phase in vain]
+        return [index for index in items if self.shards.state(index).phase in vain]
 
     async def poll(self, provider: str) -> None:
         """Follow a provider's jobs until all have landed."""
@@ -93,7 +92,7 @@ class Session:
     async def store_outputs(self, provider: str, items: list[int]) -> list[int]:
         """Store these finished items; returns those that could not be stored for now."""
         await self._here(provider).store(items)
-        return [index for index in items if self.journal.state[index].phase is not Phase.STORED]
+        return [index for index in items if self.shards.state(index).phase is not Phase.STORED]
 
     async def cancel_in_flight(self, provider: str) -> None:
         """Cancel this batch's jobs under way at a provider, one by one, where it can; jobs of others are
@@ -127,45 +126,51 @@ class Session:
     def progress(self) -> Progress:
         """How far the run is."""
         running = sum(len(run.queues.running) for run in self.runs.values())
-        return Progress(self.books.bill.counts, running, self.books.budget.spent)
+        return Progress(self.books.counts, running, self.books.budget.spent)
+
+    async def position(self) -> Position:
+        """Where the batch stands by now."""
+        return await self.blocking(position_of, self.store, self.batch_id, self.shards.views)
 
     async def close_cancelled_books(self) -> tuple[Summary, Usage] | None:
         """The end of a run that was fenced off because somebody has cancelled its batch; `None` where nobody
-        has. What it had created stands in the journal, which is not its own any more."""
-        batch_id = self.plan.batch_id
-        command = await self.blocking(cancelled_since, self.store, batch_id, self.commands_seen)
+        has. What it had created stands in the journals, which are not its own any more."""
+        command = await self.blocking(cancelled_since, self.store, self.batch_id, self.commands_seen)
         if command is None:
             return None
-        self.journal.state = (await self.blocking(read_journal, self.store, batch_id)).state
         self.stop(
             StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
         )
-        return await self.close_books()
+        position = await self.blocking(position_of, self.store, self.batch_id)
+        usage = position.bill.usage(utc_now())
+        await self.blocking(write_books, self.store, usage)
+        return self._ended(usage)
 
     async def close_books(self) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up."""
         # A run that was told to end waits for no provider.
         balances = () if self.stopped.is_set() else await self.books.balance_changes()
         # A stage that was cancelled may have left a record that is durable and in no book yet.
-        self.books.update_all(self.plan, self.journal.state)
+        self._update_books()
+        await self.feed.meet_others()
         usage = self.books.usage(balances)
-        await self.blocking(write_books, self.store, self.plan, self.journal.state, usage)
-        await self._settle(usage)
+        await self.blocking(write_books, self.store, usage, self.shards.views)
+        self._update_books()
+        for shard in self.shards:
+            await self.feed.settle(shard)
+        await self.feed.settle_batch()
+        return self._ended(usage)
+
+    def _update_books(self) -> None:
+        for shard in self.shards:
+            self.books.update_all(shard)
+
+    def _ended(self, usage: Usage) -> tuple[Summary, Usage]:
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
         summary = self.books.summary(usage, self.store.address, stops)
         if self._observer is not None:
             self._observer.closed(summary, usage)
         return summary, usage
-
-    async def _settle(self, usage: Usage) -> None:
-        """Say in the root's index that nothing is left of this batch to look at, if so."""
-        if self.journal.damaged or self.marker is None or self.fenced.is_set():
-            return
-        self.books.update_all(self.plan, self.journal.state)
-        settled = settle(self.plan, self.journal.state, self.journal.seq, self.books.usage(usage.balances))
-        if settled is not None:
-            await self.blocking(write_settlement, self.store, settled)
-            await self.blocking(self.marker.settle, settled.last_create)
 
     async def close(self) -> None:
         """Let creates that are being sent be answered, for a moment, and stop everything."""
@@ -180,8 +185,10 @@ class Session:
                 await self.cancel_in_flight(provider)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.blocking.pauses.at_the_end if self.stopped.is_set() else None):
-                await self.journal.flush()
+                await self.shards.flush()
         self.downloader.close()
+        for shard in self.shards:
+            await shard.release()
 
     def _here(self, provider: str) -> _Stages:
         if asyncio.get_running_loop() is not self._loop:
@@ -190,21 +197,24 @@ class Session:
             )
         return self._stages[provider]
 
-    def _run(self, provider: str) -> ProviderRun:
+    def _run(self, provider: str, items: int) -> ProviderRun:
         def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:
-            return OtherBatches(self.store, self.plan.batch_id, identity)
+            return OtherBatches(self.store, self.batch_id, identity, lambda: self.shards.numbers)
 
-        return ProviderRun(
+        run = ProviderRun(
             provider,
             self.clients[provider],
-            self.plan,
-            self.journal,
+            self.batch_id,
+            self.shards,
             self.books,
             self.options,
             other_batches,
             create=self._creates,
             pauses=self.blocking.pauses,
+            changed=self.feed.moved.set,
         )
+        run.expected = items
+        return run
 
     def _make_stages(self, run: ProviderRun) -> _Stages:
         creator = CreateStage(run)
@@ -237,7 +247,7 @@ async def open_session(
 
     Args:
         prepared: the batch as it stood when its run was asked for, and may have been estimated and approved:
-            what has failed since then is not created again.
+            what has failed since then is not created again. Its first shard is opened at once.
         force: take it from a living process, which ends as fenced.
         create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
         asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
@@ -250,32 +260,17 @@ async def open_session(
         FencedError: another process took it in the same moment.
         StoreError: the store is gone.
     """
-    owner = ProcessIdentity.me()
     blocking = Blocking(patience=options.timing.patience, pauses=pauses)
-    plan = prepared.plan
-    lease = Lease(store, blocking, plan.batch_id, owner)
+    wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
+    opener = ShardOpener(store, blocking, prepared.batch_id, options, wishes, force=force)
     try:
-        commands_seen = await blocking(last_command, store, plan.batch_id)
-        await lease.take(wait=options.wait, force=force)
-        claim = Claim(
-            owner=owner.token,
-            host=owner.host,
-            at=utc_now(),
-            max_credits=options.max_credits,
-            max_credits_by_provider=options.max_credits_by_provider,
-        )
-        journal = await Journal.open(store, blocking, plan.batch_id, claim)
-        marker = Marker(store, plan.batch_id, journal.seq)
-        await blocking(marker.put)
-        if create:
-            await record_retries(plan, journal, options, prepared.state, asked_by)
-        session = Session(prepared, store, blocking, journal, options, create=create, observer=observer)
-        session.fenced = lease.lost
+        commands_seen = await blocking(last_command, store, prepared.batch_id)
+        session = Session(prepared, store, blocking, options, opener, create=create, observer=observer)
         session.commands_seen = commands_seen
-        session.marker = marker
-        if observer is not None:
-            observer.opened(session)
         try:
+            await session.feed.open_next(session.runs)
+            if observer is not None:
+                observer.opened(session)
             yield session
         except asyncio.CancelledError:
             session.stopped.set()
@@ -283,5 +278,4 @@ async def open_session(
         finally:
             await session.close()
     finally:
-        await lease.release()
         await blocking.aclose()

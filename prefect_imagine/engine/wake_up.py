@@ -8,9 +8,14 @@ from contextlib import suppress
 
 
 class WakeUp:
-    """Wakes whoever waits when something has changed."""
+    """Wakes whoever waits when something has changed.
 
-    def __init__(self) -> None:
+    Args:
+        changed: is called each time.
+    """
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self._tell = changed
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
         self._lines: list[Line] = []
@@ -21,6 +26,7 @@ class WakeUp:
         self._changed = asyncio.Event()
         for line in self._lines:
             line.move()
+        self._tell()
 
     def line(self, closed: Callable[[], bool]) -> Line:
         """A line that moves when something has changed."""

@@ -219,6 +219,27 @@ def _ask_row(
     yield from (RequestedItem(row=row, request=request, name=name) for _ in range(count))
 
 
+class _Known(Mapping[str, Any]):
+    """What a row's prompt may use: its other columns, and beyond them what all rows may."""
+
+    def __init__(self, values: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+        self._values = values
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        own = name != "prompt" and name in self._values
+        return self._values[name] if own else self._variables[name]
+
+    def __contains__(self, name: object) -> bool:
+        return (name != "prompt" and name in self._values) or name in self._variables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name for name in (*self._values, *self._variables) if name != "prompt"})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 def _prompt(
     row: int, values: Mapping[str, Any], variables: Mapping[str, str] | None, problems: Problems
 ) -> str:
@@ -228,8 +249,7 @@ def _prompt(
         return ""
     text, wrong = raw, list[str]()
     if variables is not None:
-        known = {name: each for name, each in {**variables, **values}.items() if name != "prompt"}
-        text, wrong = fill(raw, known, "in this row")
+        text, wrong = fill(raw, _Known(values, variables), "in this row")
     for message in wrong:
         problems.add(message, row=row, column="prompt")
     if not text.strip() and not wrong:

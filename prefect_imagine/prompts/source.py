@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.prompts.formats import Problems, format_of
 from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
-from prefect_imagine.prompts.templates import variables
 from prefect_imagine.stores import open_store
 
 LARGEST = 256 * 1024**2
@@ -66,10 +65,10 @@ def asked_in(
     source: str,
     file_format: str | None,
     defaults: Defaults,
-    at: datetime,
+    variables: Mapping[str, str],
     problems: Problems | None = None,
 ) -> list[RequestedItem]:
     """The generations that a prompts file asks for. Raises `ConfigurationError`; what is wrong with single
     prompts goes to `problems`, where given."""
     known = file_format or format_of(source)
-    return read_prompts(read_source(source), known, defaults, variables(at), problems)
+    return read_prompts(read_source(source), known, defaults, variables, problems)

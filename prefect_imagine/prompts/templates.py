@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,31 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.names import nearest
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class Variables(Mapping[str, str]):
+    """What templates may use, and whether one did.
+
+    Attributes:
+        used: the names that were asked for.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.used: set[str] = set()
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        self.used.add(name)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def variables(at: datetime) -> dict[str, str]:

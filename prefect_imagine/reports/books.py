@@ -1,25 +1,31 @@
-"""What a batch has come to, by its store alone, and its books written beside it."""
+"""A batch's books, written beside its outputs: manifest, bill and report."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from pydantic import ValidationError
 
-from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.bill import Bill
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shards import shard_numbers
+from prefect_imagine.billing.root import read_unsettled
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.clock import utc_now
 from prefect_imagine.failpoints import reach
 from prefect_imagine.reports.manifest import make_manifest, manifest_key, write_manifest
 from prefect_imagine.reports.report_writer import report_key, write_report
-from prefect_imagine.reports.summary import RequestCounts, Summary, summarize
 from prefect_imagine.stores import Store
 
 
-def standing(plan: Plan, state: BatchState, address: str) -> tuple[Summary, Usage]:
-    """Where a batch stands by its journal, without a single request to a provider."""
-    usage = Bill.of(plan, state).usage(utc_now())
-    return summarize(usage, address, RequestCounts(), ()), usage
+def shards_of(store: Store, batch_id: str, held: Mapping[int, Shard] | None = None) -> Iterator[Shard]:
+    """The shards of a batch, one after the other. Raises `StoreError`.
+
+    Args:
+        held: shards that need not be read, by number.
+    """
+    for shard in shard_numbers(store, batch_id):
+        known = (held or {}).get(shard) or read_unsettled(store, batch_id, shard)
+        if known is not None:
+            yield known
 
 
 def usage_key(batch_id: str) -> str:
@@ -27,21 +33,26 @@ def usage_key(batch_id: str) -> str:
     return f"{batch_id}/usage.json"
 
 
-def write_books(store: Store, plan: Plan, state: BatchState, usage: Usage) -> None:
-    """Put manifest, bill and report, replacing older ones."""
-    items = make_manifest(plan, state)
-    write_manifest(store, plan.batch_id, items)
+def write_books(store: Store, usage: Usage, held: Mapping[int, Shard] | None = None) -> None:
+    """Put manifest, bill and report of a batch, replacing older ones.
+
+    Args:
+        held: shards that need not be read, by number.
+    """
+    items = list(make_manifest(shards_of(store, usage.batch_id, held)))
+    write_manifest(store, usage.batch_id, items)
     reach("mid_manifest")
     bill = usage.model_dump_json(indent=2).encode()
-    store.put(usage_key(plan.batch_id), bill, "application/json")
-    write_report(store, plan.batch_id, items, usage)
+    store.put(usage_key(usage.batch_id), bill, "application/json")
+    write_report(store, usage.batch_id, items, usage)
 
 
-def settle_books(store: Store, plan: Plan, state: BatchState, usage: Usage) -> None:
+def settle_books(store: Store, usage: Usage) -> None:
     """Write the books of a settled batch if the run that settled it was killed before it could."""
-    there = all(store.head(key) for key in (manifest_key(plan.batch_id), report_key(plan.batch_id)))
-    if not there or not _same(store.read(usage_key(plan.batch_id)), usage):
-        write_books(store, plan, state, usage)
+    batch_id = usage.batch_id
+    there = all(store.head(key) for key in (manifest_key(batch_id), report_key(batch_id)))
+    if not there or not _same(store.read(usage_key(batch_id)), usage):
+        write_books(store, usage)
 
 
 def _same(written: bytes | None, usage: Usage) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.state import BatchState
-from prefect_imagine.billing.costs import item_cost, outcome
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.state import ItemState
+from prefect_imagine.billing.costs import cost_of, outcome
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Frozen
 
@@ -28,23 +32,46 @@ class FailureLine(Frozen):
     message: str
 
 
-def failure_lines(plan: Plan, state: BatchState) -> list[FailureLine]:
-    """What is not stored and why, the commonest reason first."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for item in plan.items:
-        known = state[item.index]
-        if outcome(known) in ("failed", "unknown"):
-            groups.setdefault((item.request.provider, known.reason or "unknown"), []).append(item.index)
-    lines = [_line(plan, state, *names, indices) for names, indices in groups.items()]
-    return sorted(lines, key=lambda line: -line.items)
+@dataclass
+class _Group:
+    message: str
+    items: int = 0
+    charged: Decimal = Decimal(0)
+    examples: list[str] = field(default_factory=list)
 
 
-def _line(plan: Plan, state: BatchState, provider: str, reason: str, indices: list[int]) -> FailureLine:
-    return FailureLine(
-        provider=provider,
-        reason=reason,
-        items=len(indices),
-        charged=add_credits(item_cost(plan.item(index), state[index]).charged for index in indices),
-        examples=tuple(plan.item(index).title for index in indices[:EXAMPLES]),
-        message=state[indices[0]].error or "",
-    )
+class Failures:
+    """Collects what is not stored and why, shard by shard."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def take(self, shard: Shard) -> None:
+        """Take in the items of a shard that failed, or whose fate is unknown."""
+        for item, known in shard.standings():
+            if outcome(known) in ("failed", "unknown"):
+                self._add(item, known)
+
+    def _add(self, item: BatchItem, known: ItemState) -> None:
+        key = (item.request.provider, known.reason or "unknown")
+        group = self._groups.setdefault(key, _Group(known.error or ""))
+        group.items += 1
+        group.charged += cost_of(item, known).charged
+        if len(group.examples) < EXAMPLES:
+            group.examples.append(item.title)
+
+    @property
+    def lines(self) -> list[FailureLine]:
+        """What is not stored and why, the commonest reason first."""
+        lines = [
+            FailureLine(
+                provider=provider,
+                reason=reason,
+                items=group.items,
+                charged=add_credits([group.charged]),
+                examples=tuple(group.examples),
+                message=group.message,
+            )
+            for (provider, reason), group in self._groups.items()
+        ]
+        return sorted(lines, key=lambda line: -line.items)

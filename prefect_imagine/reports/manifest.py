@@ -1,13 +1,14 @@
-"""The manifest: one line an item, with everything that became of it. Derived from plan and journal."""
+"""The manifest: one line an item, with everything that became of it. Derived from plans and journals."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.state import BatchState, Phase
+from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, item_cost
 from prefect_imagine.providers.models import Frozen, GenerationRequest, Output
 from prefect_imagine.stores import Store
@@ -18,7 +19,7 @@ class ManifestItem(Frozen):
 
     Attributes:
         id: the provider's id of its (last) job.
-        status: planned, open, created, finished, stored, failed or unknown.
+        status: planned, open, created, finished, stored, failed, unknown or withdrawn.
         outputs: with key (below the batch), bytes, sha256 and media type once stored.
         reason: a stable word for what went wrong; `error` is the sentence.
     """
@@ -44,29 +45,29 @@ def manifest_key(batch_id: str) -> str:
     return f"{batch_id}/manifest.jsonl"
 
 
-def make_manifest(plan: Plan, state: BatchState) -> list[ManifestItem]:
-    """The manifest by plan and journal."""
-    return [
-        ManifestItem(
-            index=item.index,
-            item_id=item.item_id,
-            name=item.name,
-            request=item.request,
-            id=known.id,
-            status=known.phase,
-            credits=item_cost(item, known),
-            # A provider's addresses expire and may be signed: only what is stored is worth keeping.
-            outputs=known.outputs if known.phase is Phase.STORED else (),
-            attempts=known.attempt,
-            created_at=known.created_at,
-            finished_at=known.finished_at,
-            stored_at=known.stored_at,
-            reason=known.reason,
-            error=known.error,
-        )
-        for item in plan.items
-        for known in [state[item.index]]
-    ]
+def make_manifest(shards: Iterable[Shard]) -> Iterator[ManifestItem]:
+    """The manifest of a batch by its shards."""
+    return (_manifest_item(item, known) for shard in shards for item, known in shard.standings())
+
+
+def _manifest_item(item: BatchItem, known: ItemState) -> ManifestItem:
+    return ManifestItem(
+        index=item.index,
+        item_id=item.item_id,
+        name=item.name,
+        request=item.request,
+        id=known.id,
+        status=known.phase,
+        credits=item_cost(item, known),
+        # A provider's addresses expire and may be signed: only what is stored is worth keeping.
+        outputs=known.outputs if known.phase is Phase.STORED else (),
+        attempts=known.attempt,
+        created_at=known.created_at,
+        finished_at=known.finished_at,
+        stored_at=known.stored_at,
+        reason=known.reason,
+        error=known.error,
+    )
 
 
 def write_manifest(store: Store, batch_id: str, items: Iterable[ManifestItem]) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from prefect_imagine.batches.lease import Runner, who_runs
-from prefect_imagine.batches.plan import Plan
-from prefect_imagine.batches.reading import Entry, read_journal, read_on
+from prefect_imagine.batches.plan import Plan, read_plan
+from prefect_imagine.batches.reading import Entry, Reading, read_journal, read_on
 from prefect_imagine.batches.records import Adopted, Claim, Created, Stored
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.settlement import read_settlement
 from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.clock import utc_now
+from prefect_imagine.reports.position import Position, position_of
 from prefect_imagine.stores import Store
 
 RATE_WINDOW = timedelta(minutes=2)
@@ -42,7 +46,7 @@ class Overview:
 
 
 class Activity:
-    """Where a batch's items are and how fast they go, kept as records come."""
+    """Where a shard's items are and how fast they go, kept as records come."""
 
     def __init__(self, plan: Plan, state: BatchState) -> None:
         self.bill = Bill.of(plan, state)
@@ -64,38 +68,96 @@ class Activity:
             elif isinstance(entry, Stored):
                 self._stored.append(entry.at)
 
-    def overview(self, runner: Runner | None, now: datetime) -> Overview:
-        """The batch at a moment, by its journal and its lease."""
-        counts, claim = self.bill.counts, self._state.claim
-        if runner is None or claim is None or claim.owner != runner.token:
-            return Overview(counts, self.bill.open, runner)
-        start = max(now - RATE_WINDOW, claim.at)
-        minutes = max(now - start, _SHORTEST) / timedelta(minutes=1)
-        created, stored = _since(start, self._created), _since(start, self._stored)
-        left = 60 * minutes * counts.unfinished / stored if stored else None
-        return Overview(counts, self.bill.open, runner, claim.at, created / minutes, left)
+    def begun_by(self, runner: Runner) -> datetime | None:
+        """When a process began to run the shard; `None` where it does not."""
+        claim = self._state.claim
+        return claim.at if claim is not None and claim.owner == runner.token else None
+
+    def created_since(self, start: datetime) -> int:
+        """Items created since then; what was before will not be asked for again."""
+        return _since(start, self._created)
+
+    def stored_since(self, start: datetime) -> int:
+        """The same of those stored."""
+        return _since(start, self._stored)
+
+
+def overview_of(bill: Bill, shards: Sequence[Activity], runner: Runner | None, now: datetime) -> Overview:
+    """A batch at a moment, by its bill, by the shards that are not settled, and by who runs one of them."""
+    counts = bill.counts
+    own = [(each, begun) for each in shards if runner and (begun := each.begun_by(runner)) is not None]
+    if not own:
+        return Overview(counts, bill.open, runner)
+    begun = min(begun for _, begun in own)
+    start = max(now - RATE_WINDOW, begun)
+    minutes = max(now - start, _SHORTEST) / timedelta(minutes=1)
+    created = sum(each.created_since(start) for each, _ in own)
+    stored = sum(each.stored_since(start) for each, _ in own)
+    left = 60 * minutes * counts.unfinished / stored if stored else None
+    return Overview(counts, bill.open, runner, begun, created / minutes, left)
+
+
+class _Followed:
+    """A shard that is not settled."""
+
+    def __init__(self, plan: Plan, reading: Reading) -> None:
+        self.plan = plan
+        self.reading = reading
+        self.activity = Activity(plan, reading.state)
 
 
 class Follower:
-    """Looks at a batch again and again, and reads what its journal says only once. Writes nothing."""
+    """Looks at a batch again and again, and reads what its journals say only once. Writes nothing."""
 
-    def __init__(self, store: Store, plan: Plan) -> None:
-        """Raises `StoreError`, as does `look`."""
-        self.plan = plan
+    def __init__(self, store: Store, batch_id: str) -> None:
+        self.batch_id = batch_id
         self._store = store
-        self._reading = read_journal(store, plan.batch_id)
-        self._activity = Activity(plan, self._reading.state)
-
-    @property
-    def state(self) -> BatchState:
-        """Where the items stood when last looked at."""
-        return self._reading.state
+        self._settled: dict[int, Bill] = {}
+        self._followed: dict[int, _Followed] = {}
 
     def look(self) -> Overview:
-        """The batch at this moment."""
-        runner = who_runs(self._store, self.plan.batch_id)
-        self._activity.take(read_on(self._store, self.plan.batch_id, self._reading))
-        return self._activity.overview(runner, utc_now())
+        """The batch at this moment. Raises `StoreError`."""
+        runner, begun = None, True
+        for shard in shard_numbers(self._store, self.batch_id):
+            if shard in self._settled or (shard in self._followed and not begun):
+                continue
+            if begun:
+                runner = runner or who_runs(self._store, shard_path(self.batch_id, shard))
+            self._read_on(shard)
+            known = self._followed.get(shard)
+            # Whoever runs the batch begins with no shard before those in front of it.
+            begun = begun and (known is None or known.reading.seq > 0)
+        return overview_of(self._bill, self._activities, runner, utc_now())
+
+    def position(self) -> Position:
+        """Where the batch stood at the last look. Raises `StoreError`."""
+        held = {shard: Shard(each.plan, each.reading.state) for shard, each in self._followed.items()}
+        return position_of(self._store, self.batch_id, held)
+
+    def _read_on(self, shard: int) -> None:
+        path = shard_path(self.batch_id, shard)
+        known = self._followed.get(shard)
+        if known is not None:
+            known.activity.take(read_on(self._store, path, known.reading))
+        if known is None or not known.activity.bill.counts.unfinished:
+            settlement = read_settlement(self._store, path)
+            if settlement is not None:
+                self._settled[shard] = settlement.bill
+                self._followed.pop(shard, None)
+                return
+        if known is None:
+            plan = read_plan(self._store, self.batch_id, shard)
+            if plan is not None:
+                self._followed[shard] = _Followed(plan, read_journal(self._store, path))
+
+    @property
+    def _activities(self) -> list[Activity]:
+        return [each.activity for each in self._followed.values()]
+
+    @property
+    def _bill(self) -> Bill:
+        bills = [*self._settled.values(), *(each.bill for each in self._activities)]
+        return Bill.total(self.batch_id, bills)
 
 
 def _since(start: datetime, times: deque[datetime]) -> int:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.filters import do_filesizeformat
 
-from prefect_imagine.batches.state import ItemState
+from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, outcome
 from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.providers.credits import Credits
@@ -190,7 +190,7 @@ def _failures(items: Iterable[ManifestItem]) -> list[tuple[str, list[ManifestIte
     """The items that are not stored, by reason, the commonest first."""
     groups: dict[str, list[ManifestItem]] = {}
     for item in items:
-        if item.reason is not None:
+        if item.reason is not None and item.status is not Phase.WITHDRAWN:
             groups.setdefault(item.reason, []).append(item)
     return sorted(groups.items(), key=lambda group: -len(group[1]))
 

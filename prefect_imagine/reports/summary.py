@@ -37,10 +37,25 @@ class RequestCounts(Frozen):
     other: int = 0
 
 
+class PlanCounts(Frozen):
+    """What a prompts file asked for, beside what its batch held.
+
+    Attributes:
+        new: rows that nothing was planned for, or only what had been withdrawn.
+        kept: rows of which the batch held the items.
+        withdrawn: items that no row asks for any more, and that were not created, or had failed.
+    """
+
+    new: int
+    kept: int
+    withdrawn: int
+
+
 class Summary(Frozen):
     """The end of a run: items and credits are the batch's, requests this run's.
 
     Attributes:
+        plan: how what was asked for differed from what the batch held, where it was compared.
         error: why the run ended before everything was stored, where it did.
         stopped_by: the same in stable words, such as budget, credits, key, gone, terminated.
         exit_code: as the command line's contract has it.
@@ -53,6 +68,7 @@ class Summary(Frozen):
     requests: RequestCounts
     manifest: str
     report: str
+    plan: PlanCounts | None = None
     error: str | None = None
     stopped_by: tuple[str, ...] = ()
     exit_code: int = ALL_STORED
@@ -75,6 +91,7 @@ def summarize(
         unknown=usage.unknown,
         under_way=usage.under_way,
         planned=usage.planned,
+        withdrawn=usage.withdrawn,
     )
     return Summary(
         batch_id=usage.batch_id,
@@ -107,4 +124,4 @@ def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool
         return INFRASTRUCTURE
     if reasons & {StopReason.BUDGET, StopReason.CREDITS}:
         return OUT_OF_CREDITS
-    return ALL_STORED if counts.stored == counts.total else SOME_FAILED
+    return ALL_STORED if counts.stored == counts.wanted else SOME_FAILED

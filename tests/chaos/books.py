@@ -45,6 +45,8 @@ def audit(store: Store, batches: Iterable[str], asked: RequestedItem, books: Map
             verdict.lost.append(f"{batch} has no manifest")
         for item in items:
             provider, job_id = item["request"]["provider"], item["id"]
+            if item["status"] == "withdrawn" and job_id is None:
+                continue
             owned[provider, job_id] += 1
             _audit_item(store, batch, item, jobs.get((provider, job_id)), verdict)
         _audit_strays(store, batch, items, verdict)

@@ -135,7 +135,7 @@ def read_terminal(descriptor: int) -> bytes:
 
 CONTRACT: Mapping[str, object] = {
     "batch_id": str,
-    "items": {"total", "stored", "failed", "unknown", "under_way", "planned"},
+    "items": {"total", "stored", "failed", "unknown", "under_way", "planned", "withdrawn"},
     "credits": {"charged", "estimated"},
     "unpriced_items": int,
     "requests": {"create", "poll", "fetch", "history", "other"},
@@ -146,8 +146,11 @@ CONTRACT: Mapping[str, object] = {
 
 
 def assert_contract(ended: Ended) -> dict[str, Any]:
-    """The last line of stdout is the contract's object, with its keys and no others."""
-    found = ended.last
+    """The last line of stdout is the contract's object, with its keys and no others; `plan` is there where
+    prompts were compared with a batch."""
+    found = dict(ended.last)
+    plan = found.pop("plan", None)
+    assert plan is None or set(plan) == {"new", "kept", "withdrawn"}
     assert set(found) == set(CONTRACT)
     for name, kind in CONTRACT.items():
         if isinstance(kind, set):
@@ -155,7 +158,7 @@ def assert_contract(ended: Ended) -> dict[str, Any]:
             assert all(isinstance(value, int | float) for value in found[name].values())
         else:
             assert isinstance(found[name], kind)  # type: ignore[arg-type]
-    return found
+    return ended.last
 
 
 def assert_refused(ended: Ended, *says: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def test_everything_is_stored_and_said(run: Run) -> None:
         "unknown": 0,
         "under_way": 0,
         "planned": 0,
+        "withdrawn": 0,
     }
     assert found["error"] is None
     assert found["requests"]["create"] == 24 == len(run.books["jobs"])
@@ -118,7 +119,15 @@ def test_the_providers_got_what_the_rows_say(run: Run) -> None:
 def test_nothing_but_a_batch_is_left(run: Run) -> None:
     keys = [each.key.removeprefix(f"{run.batch_id}/") for each in run.store.list(f"{run.batch_id}/")]
     kinds = Counter(key.partition("/")[0] for key in keys)
-    files = {"plan.jsonl", "lease.json", "manifest.jsonl", "usage.json", "report.html", "settled.json"}
+    files = {
+        "plan.jsonl",
+        "lease.json",
+        "manifest.jsonl",
+        "usage.json",
+        "report.html",
+        "settled.json",
+        "batch.json",
+    }
     assert set(kinds) == {*files, "journal", "outputs"}
     assert sorted(run.store.folders("")) == [".imagine", run.batch_id]
     index = [each.key for each in run.store.list(".imagine/")]
@@ -139,7 +148,9 @@ def test_again_costs_no_request_and_needs_no_key(run: Run, keyless: Shell, provi
     words = ("generate", EXAMPLES, "--output", run.output, *PRICES, "--json")
     again = keyless.run(*words)
     assert again.code == 0
-    assert again.last == {**run.ended.last, "requests": dict.fromkeys(run.ended.last["requests"], 0)}
+    nothing = {"requests": dict.fromkeys(run.ended.last["requests"], 0)}
+    assert run.ended.last["plan"] == {"new": 24, "kept": 0, "withdrawn": 0}
+    assert again.last == {**run.ended.last, **nothing, "plan": {"new": 0, "kept": 24, "withdrawn": 0}}
     assert requests(providers) == before
 
 

@@ -42,6 +42,7 @@ def test_a_failed_item_fails_alone_and_is_retried_when_told_to(
         "unknown": 0,
         "under_way": 0,
         "planned": 0,
+        "withdrawn": 0,
     }
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 25
     assert "5 of 6 stored, 1 failed" in first.stderr
@@ -71,6 +72,7 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(shell: Shell, providers: Runn
         "unknown": 0,
         "under_way": 0,
         "planned": 4,
+        "withdrawn": 0,
     }
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 10
     assert "2 of 6 stored, 4 planned" in first.stderr
@@ -111,6 +113,7 @@ def test_an_empty_account_stops_creating_and_stores_what_flies(
         "unknown": 0,
         "under_way": 0,
         "planned": 4,
+        "withdrawn": 0,
     }
     assert found["error"]
     assert found["credits"]["charged"] == sum(providers.report()["charged"].values()) == 10

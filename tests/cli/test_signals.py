@@ -58,6 +58,7 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
         "unknown": 0,
         "under_way": 9,
         "planned": 0,
+        "withdrawn": 0,
     }
     assert found["error"]
     assert "stopping: nothing more is created" in stopped.stderr

@@ -146,7 +146,15 @@ def test_all_batches_under_a_root_are_listed(shell: Shell, providers: RunningSan
     assert (one["batch_id"], one["running"]) == ("one", False)
     assert "the plan of" in one["error"]
     assert set(two) == {"batch_id", "items", "credits", "unpriced_items", "running", "error"}
-    assert two["items"] == {"total": 4, "stored": 4, "failed": 0, "unknown": 0, "under_way": 0, "planned": 0}
+    assert two["items"] == {
+        "total": 4,
+        "stored": 4,
+        "failed": 0,
+        "unknown": 0,
+        "under_way": 0,
+        "planned": 0,
+        "withdrawn": 0,
+    }
 
 
 def test_nothing_is_listed_where_nothing_is(shell: Shell) -> None:

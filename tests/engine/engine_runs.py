@@ -11,10 +11,10 @@ from typing import Any
 from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.engine.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.planning.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session, open_session
-from prefect_imagine.prompts.requested import Defaults, RequestedItem, ask
+from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.reports.summary import Summary
@@ -58,7 +58,7 @@ class Runs:
         self.sandbox = sandbox
         self.store = store
         self.asked: Counter[tuple[str, str]] = Counter()
-        self.batches: dict[str, list[RequestedItem]] = {}
+        self.batches: dict[str, Counter[tuple[str, str]]] = {}
 
     async def run(self, rows: Sequence[Row] | None = None, *, batch: str = "batch", **options: Any) -> Ended:
         """Make a batch of these rows, or resume it, and run it as far as it goes."""
@@ -83,9 +83,9 @@ class Runs:
         asked = None
         if rows is not None:
             asked = ask(list(enumerate(rows, 1)), Defaults(), {})
-            if batch not in self.batches:
-                self.asked.update((each.request.provider, each.request.prompt) for each in asked)
-            self.batches[batch] = asked
+            wanted = Counter((each.request.provider, each.request.prompt) for each in asked)
+            self.asked.update(wanted - self.batches.get(batch, Counter()))
+            self.batches[batch] = self.batches.get(batch, Counter()) | wanted
         async with prepare_batch(self.store, batch, asked, self.accounts, options) as opened:
             opened = await persist_plan(self.store, opened) or opened
             async with open_session(

@@ -15,11 +15,12 @@ from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.books import RunBooks
+from prefect_imagine.engine.books import RunBooks, ShardStanding
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
+from prefect_imagine.engine.open_shards import OpenShard, OpenShards
 from prefect_imagine.engine.provider_run import ProviderRun
-from prefect_imagine.engine.retries import record_retries
+from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.reconcile import Reconciler
@@ -38,12 +39,14 @@ class Process:
     def __init__(
         self,
         journal: Journal,
+        items: list[BatchItem],
         run: ProviderRun,
         client: FakeClient,
         storer: StoreStage,
         blocking: Blocking,
     ) -> None:
         self.journal = journal
+        self.items = items
         self.run = run
         self.client = client
         self.creator = CreateStage(run)
@@ -69,19 +72,25 @@ class Process:
         owner = ProcessIdentity.me()
         claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
         journal = await Journal.open(store, blocking, plan.batch_id, claim)
-        await record_retries(plan, journal, options, journal.state, "")
+        shard = OpenShard(plan, journal)
+        await record_wishes(shard, Wishes(options, seen=dict(journal.state.items)))
         client = FakeClient(server, correlates=correlates)
 
         def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:
-            return OtherBatches(store, plan.batch_id, identity)
+            return OtherBatches(store, plan.batch_id, identity, lambda: shards.numbers)
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
-        books = RunBooks(plan, journal.state, Budget(None, {}), {}, {})
+        shards = OpenShards()
+        shards.add(shard)
+        books = RunBooks(plan.batch_id, {}, Budget(None, {}), {}, {})
+        books.open(shard, ShardStanding.of(shard.view))
         run = ProviderRun(
-            client.provider, known, plan, journal, books, options, other_batches, pauses=AT_ONCE
+            client.provider, known, plan.batch_id, shards, books, options, other_batches, pauses=AT_ONCE
         )
+        for item in plan.of(client.provider):
+            run.load(item)
         storer = StoreStage(run, store, downloader, blocking)
-        return cls(journal, run, client, storer, blocking)
+        return cls(journal, plan.of(client.provider), run, client, storer, blocking)
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""
@@ -89,7 +98,7 @@ class Process:
         return [
             index
             for index in self.run.queues.to_create
-            if self.run.identity(self.run.plan.item(index)) not in held
+            if self.run.identity(self.run.shards.item(index)) not in held
         ]
 
     async def create(self, *items: int) -> None:
@@ -118,4 +127,4 @@ class Process:
     @property
     def phases(self) -> list[Phase]:
         """Where each item stands."""
-        return [self.journal.state[item.index].phase for item in self.run.items]
+        return [self.journal.state[item.index].phase for item in self.items]

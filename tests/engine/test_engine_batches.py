@@ -15,10 +15,10 @@ from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
-from prefect_imagine.engine.prepare import persist_plan, prepare_batch, to_create
+from prefect_imagine.engine.planning.prepare import persist_plan, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
-from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError
+from prefect_imagine.errors import BatchBusyError, FencedError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
@@ -56,12 +56,6 @@ async def test_a_finished_batch_costs_no_request(runs: Runs) -> None:
     assert (await runs.run(rows)).summary.exit_code == 0
     assert runs.sandbox.report(jobs=False)["requests"] == before
     runs.check()
-
-
-async def test_other_prompts_under_the_same_id_are_refused(runs: Runs) -> None:
-    await runs.run(numbered("imaginelab", 1))
-    with pytest.raises(ConfigurationError, match="other prompts"):
-        await runs.run(numbered("imaginelab", 2))
 
 
 async def test_a_full_queue_is_found_out_and_slows_nothing_else(runs: Runs) -> None:
@@ -175,7 +169,7 @@ class TestSecondThoughts:
         await runs.run(rows)
         options = BatchOptions(batch_id="batch", timing=TIMING, retry_failed=True)
         async with prepare_batch(runs.store, "batch", None, runs.accounts, options) as opened:
-            assert len(to_create(opened, options)) == 2
+            assert sum(line.items for line in opened.expected) == 2
             runs.sandbox.faults.add(FaultRule("job_fails", times=1))
             meanwhile = await runs.run(rows, retry_failed=True)
             assert (meanwhile.summary.items.failed, meanwhile.summary.requests.create) == (1, 2)
@@ -197,9 +191,10 @@ class TestSecondThoughts:
         await self._die_with_open_attempts(runs, rows)
         options = BatchOptions(batch_id="batch")
         async with prepare_batch(runs.store, "batch", None, runs.accounts, options) as opened:
-            left = {index for index, state in opened.state.items.items() if state.phase is Phase.OPEN}
-            assert left
-            assert left <= {item.index for item in to_create(opened, options)}
+            states = read_journal(runs.store, "batch").state
+            left = sum(states[index].phase in (Phase.OPEN, Phase.PLANNED) for index in range(1, 5))
+            assert any(state.phase is Phase.OPEN for state in states.items.values())
+            assert sum(line.items for line in opened.expected) == left
 
     @pytest.mark.parametrize("refunds", [True, False])
     async def test_a_failed_jobs_credits_are_as_in_the_books(self, runs: Runs, refunds: bool) -> None:
@@ -347,8 +342,13 @@ class TestNeighbours:
             prepare_batch(runs.store, "b", asked, accounts, options) as one,
             prepare_batch(runs.store, "b", asked, accounts, options) as two,
         ):
-            kept = [await persist_plan(runs.store, each) or each for each in (one, two)]
-        assert [each.plan for each in kept] == [read_plan(runs.store, "b")] * 2
+            for each in (one, two):
+                await persist_plan(runs.store, each)
+            kept = []
+            for each in (one, two):
+                async with open_session(each, runs.store, options) as session:
+                    kept.append(session.shards.of(1).plan)
+        assert kept == [read_plan(runs.store, "b")] * 2
 
 
 class TestDamage:

@@ -117,7 +117,8 @@ async def test_an_item_whose_creates_are_always_lost_is_given_up_where_others_pa
     async with asyncio.timeout(60):
         ended = await runs.run(rows, timing=BRIEF)
     assert (ended.summary.items.stored, ended.summary.items.failed) == (4, 1)
-    [failed] = [state for state in ended.session.journal.state.items.values() if state.phase is Phase.FAILED]
+    states = ended.session.shards.of(1).state.items.values()
+    [failed] = [state for state in states if state.phase is Phase.FAILED]
     assert (failed.reason, failed.charges) == ("not_accepted", ())
     runs.sandbox.faults.clear()
     assert (await runs.run(rows, retry_failed=True)).summary.exit_code == 0
@@ -140,7 +141,7 @@ async def test_what_nobody_foresaw_of_one_output_keeps_no_other_from_being_store
     odd = Runs(sandbox, OddStore(tmp_path / "root"))
     ended = await odd.run(rows)
     assert (ended.summary.items.stored, ended.summary.exit_code) == (3, 1)
-    assert ended.session.journal.state[2].reason == "output_unexpected"
+    assert ended.session.shards.state(2).reason == "output_unexpected"
     runs = Runs(sandbox, open_store(str(tmp_path / "root")))
     assert (await runs.run(rows)).summary.exit_code == 0
     runs.check()

@@ -37,7 +37,7 @@ __all__ = ["world"]
 
 
 def jobs_of(process: Process) -> list[str | None]:
-    return [process.journal.state[item.index].id for item in process.run.items]
+    return [process.journal.state[item.index].id for item in process.items]
 
 
 async def test_a_lost_answer_is_found_and_not_paid_again(world: World) -> None:

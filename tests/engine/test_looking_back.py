@@ -110,8 +110,8 @@ async def test_of_identical_prompts_too_one_create_is_sent_again(world: World, c
     await process.create(*range(1, count + 1))
     await looked_for(world, process, reads=10)
     [probe] = process.run.queues.to_create
-    assert process.run.admission.acquire(process.run.plan.item(probe))
-    process.run.admission.release(process.run.plan.item(probe))
+    assert process.run.admission.acquire(process.run.shards.item(probe))
+    process.run.admission.release(process.run.shards.item(probe))
     await process.create(probe)
     await looked_for(world, process)
     assert sorted(process.phases) == [Phase.CREATED, *[Phase.PLANNED] * (count - 1)]
@@ -124,7 +124,7 @@ async def test_a_probe_does_not_pass_an_open_create_of_another_shape(world: Worl
     world.server.fates.append(LOST_BEFORE)
     await process.create(2)
     process.run.admission.probe = 1
-    assert not process.run.admission.acquire(process.run.plan.item(1))
+    assert not process.run.admission.acquire(process.run.shards.item(1))
 
 
 async def test_an_id_that_another_batch_had_before_the_provider_began_anew_is_doubted(world: World) -> None:

@@ -53,13 +53,13 @@ NOTHING = RequestIdentity("", None, "", None)
 
 
 def claims_of(store: Store) -> OtherJobs:
-    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER, AT)
+    return OtherBatches(store, "mine", lambda item: NOTHING, lambda: ()).jobs(PROVIDER, AT)
 
 
 def read_under(store: Store) -> list[str]:
     """The ids of the batches whose books are read; none of them is settled."""
     found = [books for books in books_since(store, AT) if not isinstance(books, Settlement)]
-    return [plan.batch_id for plan, _ in found]
+    return [books.plan.batch_id for books in found]
 
 
 def the_job() -> dict[str, datetime | None]:
@@ -118,7 +118,7 @@ def test_a_neighbour_that_cannot_be_read_is_told_once(
 ) -> None:
     folder.put("c/outputs/x.png", b"-")
     circle(root / "c" / "journal")
-    other_batches = OtherBatches(folder, "mine", lambda item: NOTHING)
+    other_batches = OtherBatches(folder, "mine", lambda item: NOTHING, lambda: ())
     assert all(other_batches.jobs(PROVIDER, AT).incomplete for _ in range(3))
     assert caplog.text.count("the neighbouring batch c cannot be read") == 1
 

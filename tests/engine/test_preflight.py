@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from prefect_imagine.engine.preflight import Inspection, inspect
+from prefect_imagine.engine.planning.preflight import Inspection, inspect
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.registry import open_client, spec_of

@@ -17,16 +17,26 @@ from prefect_imagine.batches.index import (
     ACTIVE,
     DAY,
     INDEX,
-    Marker,
     batches_since,
     ensure_index,
+    put_mark,
     read_index,
+    settle_batch,
 )
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.records import AnyItemRecord, Header, to_line
+from prefect_imagine.batches.shards import FIRST
 from prefect_imagine.billing.ledger import Ledger
-from prefect_imagine.billing.root import books_of, books_since, take_stock, unsettled_under
+from prefect_imagine.billing.root import (
+    Books,
+    Settled,
+    books_of,
+    books_since,
+    list_settled,
+    take_stock,
+    unsettled_under,
+)
 from prefect_imagine.billing.settlement import Settlement, read_settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
@@ -70,8 +80,16 @@ def settled_batch(store: Store, batch_id: str, days: int = 0) -> None:
     write_batch(store, batch_id, intent(), created(credits=5), succeeded(), stored(), days=days)
 
 
+def stock_taken(store: Store, batch_id: str) -> Books | None:
+    """The books of a batch's one shard, and it is listed where it has settled."""
+    books = take_stock(store, batch_id, FIRST)
+    if isinstance(books, Settlement):
+        list_settled(store, batch_id, {FIRST: Settled(books.seq, books.last_create)})
+    return books
+
+
 def claims(store: Store, since: datetime) -> OtherJobs:
-    return OtherBatches(store, "mine", lambda item: NOTHING).jobs(PROVIDER, since)
+    return OtherBatches(store, "mine", lambda item: NOTHING, lambda: ()).jobs(PROVIDER, since)
 
 
 @pytest.fixture
@@ -96,8 +114,8 @@ def test_an_old_root_gets_an_index_that_forgets_what_is_settled(memory: MemorySt
 def test_a_batch_that_goes_on_is_not_what_its_settlement_said(memory: MemoryStore) -> None:
     settled_batch(memory, "b")
     ensure_index(memory)
-    take_stock(memory, "b")
-    assert isinstance(books_of(memory, "b"), Settlement)
+    stock_taken(memory, "b")
+    assert [type(each) for each in books_of(memory, "b")] == [Settlement]
     memory.put(segment_key("b", 2), (memory.read(segment_key("b", 1)) or b"").replace(b'"seq":1', b'"seq":2'))
     assert read_settlement(memory, "b") is None
 
@@ -105,7 +123,7 @@ def test_a_batch_that_goes_on_is_not_what_its_settlement_said(memory: MemoryStor
 def test_a_copied_folder_is_not_the_batch_that_it_was(memory: MemoryStore) -> None:
     settled_batch(memory, "b")
     ensure_index(memory)
-    take_stock(memory, "b")
+    stock_taken(memory, "b")
     memory.put("c/settled.json", memory.read("b/settled.json") or b"")
     assert read_settlement(memory, "c") is None
 
@@ -120,20 +138,18 @@ def test_a_folder_that_is_no_batch_is_looked_at_once(memory: MemoryStore) -> Non
 def test_an_unknown_fate_is_never_settled(memory: MemoryStore) -> None:
     write_batch(memory, "b", intent())
     ensure_index(memory)
-    assert not isinstance(take_stock(memory, "b"), Settlement)
+    assert not isinstance(stock_taken(memory, "b"), Settlement)
     assert active_batches(memory) == ["b"]
 
 
 def test_a_claim_removes_the_marks_of_earlier_claims_and_no_later_one(memory: MemoryStore) -> None:
     """One that wakes up late would else hide what its successor creates."""
     settled_batch(memory, "b")
-    late, successor = Marker(memory, "b", 2), Marker(memory, "b", 3)
-    late.put()
-    successor.put()
-    late.put()
-    late.settle(LONG_AGO)
+    for claim in (2, 3, 2):
+        put_mark(memory, "b", FIRST, claim)
+    settle_batch(memory, "b", LONG_AGO, {FIRST: 2})
     assert [found.key for found in memory.list(ACTIVE)] == [f"{ACTIVE}b~00000003"]
-    successor.settle(LONG_AGO)
+    settle_batch(memory, "b", LONG_AGO, {FIRST: 3})
     assert active_batches(memory) == []
 
 
@@ -142,7 +158,7 @@ def test_a_batch_that_came_by_other_means_than_a_run_is_there(memory: MemoryStor
     write_batch(memory, "moved", intent())
     memory.put("moved/lease.json", b"{}")
     settled_batch(memory, "named")
-    take_stock(memory, "named")
+    stock_taken(memory, "named")
     for key in list(memory.files):
         if key.startswith("named/"):
             memory.files[f"re{key}"] = memory.files.pop(key)
@@ -181,7 +197,7 @@ def test_a_provider_s_clock_that_is_behind_leaves_no_batch_out_of_its_day(memory
     asked = intent().model_copy(update={"provider_at": LONG_AGO - timedelta(hours=14)})
     write_batch(memory, "b", asked, created(credits=5), succeeded(), stored())
     ensure_index(memory)
-    take_stock(memory, "b")
+    stock_taken(memory, "b")
     assert batches_since(memory, LONG_AGO.replace(hour=0)) == ["b"]
 
 
@@ -196,14 +212,14 @@ def test_a_settlement_s_days_are_those_of_the_journal_in_every_time_zone(memory:
             if isinstance(found, Settlement):
                 ledger.add_settled(found)
             else:
-                ledger.add(found[0], found[1].state)
+                ledger.add(found.plan, found.state)
         return [tuple(line.model_dump().values()) for line in (*ledger.by_model, *ledger.by_label)]
 
     zones = ("UTC", "Asia/Kathmandu", "Pacific/Kiritimati", "America/St_Johns")
     before = {zone: bill(zone) for zone in zones}
     ensure_index(memory)
     for name in active_batches(memory):
-        assert isinstance(take_stock(memory, name), Settlement)
+        assert isinstance(stock_taken(memory, name), Settlement)
     assert {zone: bill(zone) for zone in zones} == before
 
 
@@ -248,14 +264,14 @@ def test_settled_batches_outside_the_window_cost_nothing(root: Store) -> None:
     write_batch(root, "open", intent(), days=29)
     ensure_index(root)
     for name in active_batches(root):
-        take_stock(root, name)
+        stock_taken(root, name)
 
     counted: Any = CountedStore(root)
     found = claims(counted, LONG_AGO + timedelta(days=28, hours=12))
     assert len(found.open_classes) == 1
     reads = counted.calls["read"] + counted.calls["head"]
     assert counted.calls["list"] <= 2 + 2, "the index, and the one active batch's snapshots and segments"
-    assert counted.calls["folders"] == 1
+    assert counted.calls["folders"] == 1 + 2, "the root, and the shards of one settled batch and one active"
     assert reads <= 2 + 4, "one settled batch, one active"
 
     counted.calls.clear()

@@ -15,6 +15,7 @@ from prefect_imagine.batches.index import ensure_index, read_index
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.records import AnyItemRecord, Created, Finished, Intent, Refused, Retry
+from prefect_imagine.batches.shards import FIRST
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.root import take_stock
@@ -64,9 +65,10 @@ async def test_a_record_whose_stage_was_cancelled_is_in_the_books(
         await asyncio.sleep(0)
         recording.cancel()
         await asyncio.gather(recording, return_exceptions=True)
-        await session.journal.flush()
+        await session.shards.flush()
         summary, usage = await session.close_books()
-    true = Bill.of(session.plan, session.journal.state).usage(usage.as_of)
+    [shard] = session.shards
+    true = Bill.of(shard.plan, shard.state).usage(usage.as_of)
     settled = read_settlement(store, "batch")
     assert settled is not None
     assert true.charged == usage.charged == summary.credits.charged == settled.usage.charged == 7
@@ -92,7 +94,7 @@ async def test_a_holder_that_another_overtakes_before_its_claim_is_marked(
     monkeypatch.setattr(Journal, "open", open_late)
     async with runs.session(ROWS, retry_failed=True) as session:
         await run_session(session)
-        assert session.journal.state[1].phase is Phase.STORED
+        assert session.shards.state(1).phase is Phase.STORED
         assert read_index(store).active == {"batch"}
 
 
@@ -104,14 +106,14 @@ async def test_what_a_damaged_journal_may_have_lost_is_not_settled(
         run = session.runs["imaginelab"]
         await run.record(intent(), refused())
         await run.record(Retry(item=1, at=utc_now()), intent(2))
-        key = segment_key("batch", session.journal.seq)
+        key = segment_key("batch", session.shards.of(1).journal.seq)
     header = (store.read(key) or b"").splitlines(keepends=True)[0]
     store.put(key, header + b"torn\n")
     async with runs.session(ROWS, create=False) as session:
         await session.close_books()
     assert read_settlement(store, "batch") is None
     assert read_index(store).active == {"batch"}
-    assert not isinstance(take_stock(store, "batch"), Settlement)
+    assert not isinstance(take_stock(store, "batch", FIRST), Settlement)
 
 
 @pytest.mark.parametrize(("shows", "hours"), [("a clock that is ahead", 10), ("no times", 90 * 24)])
@@ -131,7 +133,7 @@ async def test_a_settled_batch_keeps_its_jobs_however_their_times_are_shown(
     await theirs.look()
     assert theirs.phases == [Phase.STORED]
     ensure_index(world.store)
-    assert isinstance(take_stock(world.store, "theirs"), Settlement)
+    assert isinstance(take_stock(world.store, "theirs", FIRST), Settlement)
     world.time.now += hours * 3600
     ours = await world.process(plan_of("a", batch_id="ours"))
     world.server.fates.extend([LOST_BEFORE])

@@ -32,7 +32,7 @@ async def test_a_silent_bucket_does_not_hold_a_cancelled_run(
                 run = under_way.runs["aivisualstudio"]
                 await run.wake_up.wait_for(lambda: len(run.queues.running) == len(rows), 20)
                 os.kill(own_s3.pid, signal.SIGSTOP)
-                appending = asyncio.ensure_future(under_way.journal.append())
+                appending = asyncio.ensure_future(under_way.shards.of(1).journal.append())
                 opened.set()
                 await asyncio.gather(running, appending)
 

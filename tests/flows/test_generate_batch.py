@@ -200,14 +200,16 @@ async def test_a_batch_without_prompts_is_resumed_from_its_plan(keys: RunningSan
     assert_paid_once(keys, Counter({("imaginelab", "to be resumed"): 1}))
 
 
-async def test_other_prompts_under_the_same_batch_id_are_refused(
-    keys: RunningSandbox, tmp_path: Path
-) -> None:
-    await _run([Prompt(prompt="first", provider="imaginelab")], str(tmp_path))
-    state = await _run([Prompt(prompt="second", provider="imaginelab")], str(tmp_path))
-    assert state.is_failed()
-    assert "other prompts" in (state.message or "")
-    assert_paid_once(keys, Counter({("imaginelab", "first"): 1}))
+async def test_other_prompts_under_the_same_batch_id_amend_it(keys: RunningSandbox, tmp_path: Path) -> None:
+    first, second = (Prompt(prompt=prompt, provider="imaginelab") for prompt in ("first", "second"))
+    await _run([first], str(tmp_path))
+    state = await _run([second, first], str(tmp_path))
+    assert state.is_completed()
+    assert state.message == "2 of 2 stored"
+    assert_paid_once(keys, Counter({("imaginelab", "first"): 1, ("imaginelab", "second"): 1}))
+    frozen = await _run([second], str(tmp_path), frozen=True)
+    assert frozen.is_failed()
+    assert "exists with other prompts (2 items)" in (frozen.message or "")
 
 
 async def test_wrong_prompts_are_all_told_and_nothing_is_spent(keys: RunningSandbox, tmp_path: Path) -> None:

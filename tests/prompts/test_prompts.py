@@ -312,7 +312,7 @@ def test_a_template_means_the_same_all_day() -> None:
 def test_a_source_is_a_file_or_an_object(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a fox\n")
-    (asked,) = asked_in(str(file), None, DEFAULTS, AT)
+    (asked,) = asked_in(str(file), None, DEFAULTS, variables(AT))
     assert asked.request.prompt == "a fox"
     with pytest.raises(ConfigurationError, match="No such file"):
         read_source(str(tmp_path / "none.csv"))

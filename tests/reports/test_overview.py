@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,7 +17,7 @@ from prefect_imagine.batches.records import AnyItemRecord, Claim, Failed, Stored
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.errors import StoreError
-from prefect_imagine.reports.overview import Activity, Follower
+from prefect_imagine.reports.overview import Activity, Follower, Overview, overview_of
 from tests.batches.memory_store import MemoryStore
 from tests.billing.test_usage import AT, REFUSED, UNKNOWN, created, intent, later, make_item, succeeded
 
@@ -65,6 +65,11 @@ def state_of(*records: Claim | AnyItemRecord) -> BatchState:
     return state
 
 
+def overview(state: BatchState, runner: Runner | None, now: datetime) -> Overview:
+    activity = Activity(PLAN, state)
+    return overview_of(activity.bill, [activity], runner, now)
+
+
 def test_every_item_is_counted_in_one_place() -> None:
     state = state_of(
         *(intent(2), created(2), stored(2)),
@@ -75,7 +80,7 @@ def test_every_item_is_counted_in_one_place() -> None:
         *(intent(6), UNKNOWN.model_copy(update={"item": 6})),
         *(intent(7), created(7), succeeded(7), Failed(item=7, at=AT, reason="gone", message="404")),
     )
-    seen = Activity(PLAN, state).overview(None, AT)
+    seen = overview(state, None, AT)
     assert seen.counts == ItemCounts(total=10, stored=1, under_way=3, planned=3, failed=2, unknown=1)
     assert (seen.open, seen.counts.unfinished) == (1, 6)
 
@@ -85,19 +90,19 @@ def test_the_rate_is_that_of_the_last_two_minutes_of_the_process_that_runs_it() 
         *(intent(1, -300), created(1), stored(1, -290), claim()),
         *(intent(2, 5), created(2), stored(2, 10), intent(3, 6), created(3), intent(4, 8)),
     )
-    early = Activity(PLAN, state).overview(RUNNER, later(30))
+    early = overview(state, RUNNER, later(30))
     assert (early.since, early.creates_per_minute) == (AT, 4.0)
     assert early.seconds_left == pytest.approx(8 * 30)
-    late = Activity(PLAN, state).overview(RUNNER, later(600))
+    late = overview(state, RUNNER, later(600))
     assert (late.creates_per_minute, late.seconds_left) == (0.0, None)
-    by_another_clock = Activity(PLAN, state).overview(RUNNER, AT - timedelta(seconds=9))
+    by_another_clock = overview(state, RUNNER, AT - timedelta(seconds=9))
     assert by_another_clock.creates_per_minute > 0
 
 
 @pytest.mark.parametrize("runner", [None, Runner("other", "there", 2, 0.0)])
 def test_nothing_is_said_of_the_rate_of_a_process_that_has_not_written_yet(runner: Runner | None) -> None:
     state = state_of(claim(), intent(1), created(1), stored(1))
-    seen = Activity(PLAN, state).overview(runner, later(30))
+    seen = overview(state, runner, later(30))
     assert (seen.runner, seen.since, seen.creates_per_minute, seen.seconds_left) == (runner, None, 0, None)
 
 
@@ -108,7 +113,8 @@ async def test_what_was_read_is_not_read_again(blocking: Blocking) -> None:
     lease = Lease(store, blocking, "b", owner)
     await lease.take(wait=False)
     journal = await Journal.open(store, blocking, "b", claim(owner.token))
-    follower = Follower(store, PLAN)
+    follower = Follower(store, "b")
+    assert follower.look().counts.planned == 10
     for item in range(1, 4):
         await journal.append(intent(item))
         await journal.append(created(item))

@@ -1,17 +1,18 @@
-"""Which jobs and open attempts the other batches under the same root have: theirs are not adopted."""
+"""Which jobs and open attempts others under the same root have: theirs are not adopted."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from prefect_imagine.batches.index import read_index
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.reading import segment_key
-from prefect_imagine.batches.state import BatchState, may_have_unknown_job
-from prefect_imagine.billing.root import Books, books_of, take_stock
+from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.state import may_have_unknown_job
+from prefect_imagine.billing.root import Books, Settled, Unsettled, list_settled, shard_books, take_stock
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.errors import StoreError
@@ -19,12 +20,12 @@ from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
 
-_Read = Callable[[Store, str], Books | None]
+_Read = Callable[[Store, str, int], Books | None]
 
 
 @dataclass
 class OtherJobs:
-    """What other batches hold at one provider.
+    """What others hold at one provider.
 
     Attributes:
         ids: of their known jobs, with the provider's time at which each one's item was last asked for.
@@ -37,65 +38,123 @@ class OtherJobs:
     incomplete: bool = False
 
 
-class OtherBatches:
-    """Reads what the other batches under one root hold at one provider, again only where their journals have
-    grown."""
+@dataclass(frozen=True)
+class _Known:
+    """A shard as it was when it was read.
 
-    def __init__(self, store: Store, batch_id: str, identity: Callable[[BatchItem], RequestIdentity]) -> None:
+    Attributes:
+        seq: the last segment of its journal.
+        jobs: `None` where it had settled, and created nothing in the window of that look.
+        settled: how it has settled, if it has.
+    """
+
+    seq: int
+    jobs: OtherJobs | None
+    settled: Settled | None = None
+
+    def is_of_use(self, since: datetime) -> bool:
+        """Whether it says all that a look from then on has to know."""
+        return self.jobs is not None or not _created_since(self.settled, since)
+
+
+_NO_SHARD = _Known(0, OtherJobs())
+
+
+class OtherBatches:
+    """Reads what the other batches under one root, and the shards of this one that are not open here, hold at
+    one provider; again only where their journals have grown.
+
+    Args:
+        held: the shards of this batch that are open here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        batch_id: str,
+        identity: Callable[[BatchItem], RequestIdentity],
+        held: Callable[[], Collection[int]],
+    ) -> None:
         self._store = store
         self._batch_id = batch_id
         self._identity = identity
+        self._held = held
         self._unreadable: set[str] = set()
-        self._read: dict[str, tuple[int, OtherJobs]] = {}
+        self._known: dict[str, _Known] = {}
 
     def jobs(self, provider: str, since: datetime) -> OtherJobs:
-        """The ids and open classes of batches that are active, or have created something since then (by the
-        provider's clock). Raises `StoreError`."""
+        """The ids and open classes of shards that are not settled, or have created something since then (by
+        the provider's clock). Raises `StoreError`."""
         total = OtherJobs()
-        for name, read in self._readers(since).items():
-            if name != self._batch_id:
-                found = self._readable(name, provider, read)
+        index = read_index(self._store)
+        for name in (*index.settled_since(since), *index.unsettled):
+            read = take_stock if name in index.active else shard_books
+            for found in self._readable(name, provider, since, read):
                 total.ids.update(found.ids)
                 total.open_classes |= found.open_classes
                 total.incomplete |= found.incomplete
         return total
 
-    def _readers(self, since: datetime) -> Mapping[str, _Read]:
-        index = read_index(self._store)
-        only_read = (*index.settled_since(since), *index.strangers)
-        return {**dict.fromkeys(only_read, books_of), **dict.fromkeys(index.active, take_stock)}
-
-    def _readable(self, batch_id: str, provider: str, read: _Read) -> OtherJobs:
+    def _readable(self, batch_id: str, provider: str, since: datetime, read: _Read) -> Iterator[OtherJobs]:
         try:
-            return self._of(batch_id, provider, read)
+            yield from self._of(batch_id, provider, since, read)
         except StoreError as error:
             if error.retryable:
                 raise
             if batch_id not in self._unreadable:
                 logger.warning("the neighbouring batch %s cannot be read: %s", batch_id, error)
             self._unreadable.add(batch_id)
-            return OtherJobs(incomplete=True)
+            yield OtherJobs(incomplete=True)
 
-    def _of(self, batch_id: str, provider: str, read: _Read) -> OtherJobs:
-        known = self._read.get(batch_id)
-        if known is not None and self._store.head(segment_key(batch_id, known[0] + 1)) is None:
-            return known[1]
-        found = read(self._store, batch_id)
+    def _of(self, batch_id: str, provider: str, since: datetime, read: _Read) -> Iterator[OtherJobs]:
+        held = self._held() if batch_id == self._batch_id else ()
+        settled: dict[int, Settled] = {}
+        unsettled = bool(held)
+        for shard in shard_numbers(self._store, batch_id):
+            if shard in held:
+                continue
+            known = self._shard(batch_id, shard, provider, since, read)
+            if known.settled is not None:
+                settled[shard] = known.settled
+            else:
+                unsettled = unsettled or known is not _NO_SHARD
+            if known.jobs is not None:
+                yield known.jobs
+        if read is take_stock and not unsettled:
+            list_settled(self._store, batch_id, settled)
+
+    def _shard(self, batch_id: str, shard: int, provider: str, since: datetime, read: _Read) -> _Known:
+        path = shard_path(batch_id, shard)
+        known = self._known.get(path)
+        if (
+            known is None
+            or not known.is_of_use(since)
+            or self._store.head(segment_key(path, known.seq + 1)) is not None
+        ):
+            known = self._kept(read(self._store, batch_id, shard), provider, since)
+            self._known[path] = known
+        return known
+
+    def _kept(self, found: Books | None, provider: str, since: datetime) -> _Known:
         if found is None:
-            self._read[batch_id] = (0, OtherJobs())
-        elif isinstance(found, Settlement):
-            self._read[batch_id] = (found.seq, _settled_jobs(found, provider))
-        else:
-            plan, reading = found
-            self._read[batch_id] = (reading.seq, self._jobs_of(plan, reading.state, provider))
-        return self._read[batch_id][1]
+            return _NO_SHARD
+        if isinstance(found, Unsettled):
+            return _Known(found.seq, self._jobs_of(found, provider))
+        settled = Settled(found.seq, found.last_create)
+        jobs = _settled_jobs(found, provider) if _created_since(settled, since) else None
+        return _Known(found.seq, jobs, settled)
 
-    def _jobs_of(self, plan: Plan, state: BatchState, provider: str) -> OtherJobs:
-        items = [(item, state[item.index]) for item in plan.of(provider)]
+    def _jobs_of(self, shard: Unsettled, provider: str) -> OtherJobs:
+        items = [(item, shard.state[item.index]) for item in shard.plan.of(provider)]
         return OtherJobs(
             ids={charge.id: each.asked_at for _, each in items for charge in each.charges},
             open_classes={self._identity(item) for item, each in items if may_have_unknown_job(each)},
         )
+
+
+def _created_since(settled: Settled | None, since: datetime) -> bool:
+    last = None if settled is None else settled.last_create
+    return last is not None and last >= since.replace(microsecond=0)
 
 
 def _settled_jobs(settled: Settlement, provider: str) -> OtherJobs:

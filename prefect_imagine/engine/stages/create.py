@@ -56,7 +56,7 @@ class CreateStage:
 
     async def wave(self, items: Sequence[int]) -> None:
         """Create these items; returns when each is created, refused, open, or the run has stopped."""
-        await asyncio.gather(*(self._create(self._run.plan.item(index)) for index in items))
+        await asyncio.gather(*(self._create(self._run.shards.item(index)) for index in items))
 
     async def _create(self, item: BatchItem) -> None:
         run = self._run
@@ -146,7 +146,7 @@ class CreateStage:
             boot=boot_id(),
             boot_at=boot_seconds(),
         )
-        rank = len(run.jobs.order)
+        rank = run.jobs.rank
         try:
             await run.record(intent)
         except BaseException:

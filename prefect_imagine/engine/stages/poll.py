@@ -57,7 +57,7 @@ class PollStage:
                     self._next_look = math.inf
                 if run.queues.open and boot_seconds() >= self._reconciler.next_read:
                     await self._patiently(self._reconciler.reconcile())
-                await run.journal.snapshot()
+                await run.shards.snapshot()
         finally:
             run.polling = False
             run.wake_up.notify()
@@ -121,6 +121,8 @@ class PollStage:
         if seen and not run.admission.readable:
             run.admission.readable = True
             run.wake_up.notify()
+        # Of a shard that was left meanwhile nothing is followed any more.
+        followed = {**run.queues.overdue, **run.queues.running}
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._ended(followed[row.id].item, row) for row in landed]
         for row in landed:

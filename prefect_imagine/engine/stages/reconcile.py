@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown
+from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown, Withdrawn
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
@@ -92,7 +92,7 @@ class Reconciler:
             await self._history_unusable(attempts, error)
 
     def _prompt_of(self, attempt: OpenAttempt) -> str:
-        return self._run.client.wire_prompt(self._run.plan.item(attempt.item).request)
+        return self._run.client.wire_prompt(self._run.shards.item(attempt.item).request)
 
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: Reading) -> None:
         run = self._run
@@ -116,7 +116,7 @@ class Reconciler:
             identity = group[0].identity
             if not run.admission.quiet_since(identity, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            asked = {run.plan.item(attempt.item).request.fingerprint for attempt in group}
+            asked = {run.shards.item(attempt.item).request.fingerprint for attempt in group}
             rivals = (
                 claims.incomplete or identity in claims.open_classes or unknown.get(identity, asked) - asked
             )
@@ -177,7 +177,12 @@ class Reconciler:
             run.queues.open.pop(attempt.item, None)
             run.wake_up.notify()
             return
-        await run.record(Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt))
+        absent = Absent(item=attempt.item, at=utc_now(), attempt=attempt.attempt)
+        if attempt.item in run.shards.gone:
+            await run.record(absent, Withdrawn(item=attempt.item, at=utc_now()))
+            run.leave_open(attempt.item)
+            return
+        await run.record(absent)
         run.requeue(attempt.item)
 
     async def _adopt(self, attempt: OpenAttempt, job: Generation) -> None:
@@ -187,7 +192,7 @@ class Reconciler:
             Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
         )
         run.queues.open.pop(attempt.item, None)
-        run.queues.running[job.id] = run.running_job(run.plan.item(attempt.item))
+        run.queues.running[job.id] = run.running_job(run.shards.item(attempt.item))
         run.wake_up.notify()
 
     async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:

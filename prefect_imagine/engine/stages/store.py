@@ -48,7 +48,7 @@ class StoreStage:
 
     async def wave(self, items: Sequence[int]) -> None:
         """Store these items; returns when each is stored or has failed for now."""
-        await asyncio.gather(*(self._store_item(self._run.plan.item(index)) for index in items))
+        await asyncio.gather(*(self._store_item(self._run.shards.item(index)) for index in items))
 
     async def _store_item(self, item: BatchItem) -> None:
         run = self._run
@@ -86,7 +86,7 @@ class StoreStage:
     async def _store_output(self, item: BatchItem, number: int, output: Output, count: int) -> Output:
         """Store one output of an item, again and again within bounds. While the store itself is gone,
         patience is what bounds it."""
-        stem = f"{self._run.plan.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
+        stem = f"{self._run.batch_id}/outputs/{item.index:05d}-{item.name or item.item_id}"
         stem = stem if count == 1 else f"{stem}-{number + 1}"
         patience = Deadline(self._run.timing.patience)
         attempt = throttled = 0
@@ -168,7 +168,7 @@ class StoreStage:
             return stored.model_copy(update={"thumbnail": self._put_thumbnail(stored, copy)})
 
     def _within_batch(self, stored: Output) -> Output:
-        key = (stored.key or "").removeprefix(f"{self._run.plan.batch_id}/")
+        key = (stored.key or "").removeprefix(f"{self._run.batch_id}/")
         return stored.model_copy(update={"key": key})
 
     def _put_thumbnail(self, output: Output, copy: PictureCopy) -> str | None:
@@ -179,7 +179,7 @@ class StoreStage:
             return None
         key = f"thumbnails/{PurePosixPath(output.key or '').stem}.webp"
         try:
-            self._store.put(f"{self._run.plan.batch_id}/{key}", small, THUMBNAIL_TYPE)
+            self._store.put(f"{self._run.batch_id}/{key}", small, THUMBNAIL_TYPE)
         except StoreError as error:
             logger.info("%s: its thumbnail could not be stored: %s", output.key, error)
             return None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
-from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -22,7 +19,6 @@ from prefect_imagine.errors import (
 )
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import RequestedItem
-from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.models import Balance, Estimate, GenerationRequest, ModelInfo
 from prefect_imagine.providers.prices import PriceList, estimate
@@ -47,18 +43,6 @@ class Catalog:
     def credits(self) -> dict[str, int | float]:
         """Credits of one generation, by model, as listed."""
         return {model.id: model.credits for model in self.models if model.credits is not None}
-
-
-@dataclass(frozen=True)
-class EstimateLine:
-    """What the items of one provider and model are expected to cost."""
-
-    provider: str
-    kind: str
-    model: str
-    items: int
-    credits: int | float | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -156,37 +140,6 @@ def _refuses_key(error: ProviderError) -> bool:
     return isinstance(error, AuthenticationError) and error.status_code != 403
 
 
-def make_plan(
-    batch_id: str,
-    asked: Sequence[RequestedItem],
-    clients: Mapping[str, ProviderClient],
-    inspection: Inspection,
-    options: BatchOptions,
-    prices: Mapping[str, PriceList],
-) -> Plan:
-    """The plan of a new batch. Raises `InvalidPromptsError` with everything the providers would refuse."""
-    problems = Problems()
-    check_requests(asked, clients, inspection, problems)
-    problems.check()
-    items = []
-    for index, each in enumerate(asked, start=1):
-        catalog = inspection.catalogs[each.request.provider]
-        request = clients[each.request.provider].completed(each.request, catalog.models)
-        items.append(
-            BatchItem(
-                index=index,
-                item_id=make_item_id(batch_id, index, each.fingerprint),
-                name=each.name,
-                asked=each.fingerprint,
-                request=request,
-                estimate=price(request, catalog, prices),
-            )
-        )
-    plan = Plan(batch_id, utc_now(), tuple(items))
-    check_priced(plan, options)
-    return plan
-
-
 def check_requests(
     asked: Sequence[RequestedItem],
     clients: Mapping[str, ProviderClient],
@@ -230,48 +183,3 @@ def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, Pri
     if found.credits is not None or indicative is None:
         return found
     return estimate(request, indicative, {})
-
-
-def check_priced(plan: Plan, options: BatchOptions) -> None:
-    """A budget needs a price for everything. Raises `ConfigurationError`."""
-    limited = [item for item in plan.items if options.limits(item.request.provider)]
-    unpriced = sorted({item.request.provider for item in limited if item.estimate.credits is None})
-    if unpriced:
-        raise ConfigurationError(
-            f"max_credits cannot be kept: {', '.join(unpriced)} tells no prices; "
-            f"set a price when the batch is made, such as --price {unpriced[0]}=1"
-        )
-
-
-def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
-    """The estimate of items, by provider, kind and model."""
-    groups: dict[tuple[str, str, str, str], list[BatchItem]] = {}
-    for item in items:
-        request = item.request
-        key = (request.provider, request.kind.value, request.model or "default", item.estimate.source)
-        groups.setdefault(key, []).append(item)
-    return [
-        EstimateLine(provider, kind, model, len(group), _total(group), source)
-        for (provider, kind, model, source), group in groups.items()
-    ]
-
-
-def estimate_text(lines: Sequence[EstimateLine]) -> str:
-    """An estimate in one sentence; credits of different providers are not added up."""
-    groups: dict[str, list[EstimateLine]] = {}
-    for line in lines:
-        groups.setdefault(line.provider, []).append(line)
-    told = "; ".join(_told(provider, group) for provider, group in groups.items())
-    return f"{sum(line.items for line in lines)} items: {told or 'nothing'}"
-
-
-def _told(provider: str, lines: Sequence[EstimateLine]) -> str:
-    priced = [line.credits for line in lines if line.credits is not None]
-    unpriced = sum(line.items for line in lines if line.credits is None)
-    amounts = [f"{add_credits(priced)} credits"] if priced else []
-    return f"{provider} {' and '.join(amounts + ([f'{unpriced} without a price'] if unpriced else []))}"
-
-
-def _total(items: Sequence[BatchItem]) -> int | float | None:
-    known = [item.estimate.credits for item in items if item.estimate.credits is not None]
-    return add_credits(known) if len(known) == len(items) else None

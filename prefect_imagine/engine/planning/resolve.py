@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.engine.prepare import Accounts, raise_problems
+from prefect_imagine.engine.planning.prepare import Accounts, raise_problems
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import Defaults, Prompt, RequestedItem, ask, prompts_to_rows
 from prefect_imagine.prompts.rotation import Rotation, rotated
@@ -33,7 +33,7 @@ async def resolve(
         return None
     problems = Problems()
     if isinstance(prompts, str):
-        asked = asked_in(prompts, None, defaults, at, problems)
+        asked = asked_in(prompts, None, defaults, variables(at), problems)
     else:
         asked = ask(prompts_to_rows(prompts), defaults, variables(at), problems)
     if problems.found:

@@ -1,0 +1,70 @@
+"""What a run is going to change of a batch, in words and numbers, before it does."""
+
+from __future__ import annotations
+
+from prefect_imagine.billing.estimates import estimate_lines, estimate_text
+from prefect_imagine.cli import output
+from prefect_imagine.engine.planning.prepare import (
+    PreparedBatch,
+)
+from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.reports.summary import (
+    PlanCounts,
+    Summary,
+)
+
+
+def dry_run(prepared: PreparedBatch, address: str, *, to_stderr: bool) -> Summary:
+    """Show what a run would create and change; nothing is."""
+    lines = prepared.expected
+    if lines:
+        output.show_estimate(lines, to_stderr=to_stderr)
+    else:
+        output.line(f"batch {prepared.batch_id}: nothing is left to create", to_stderr=to_stderr)
+    if _amends(prepared):
+        output.line(_changes_text(prepared), to_stderr=to_stderr)
+    summary, _ = prepared.position.summary(address)
+    known = add_credits(line.credits for line in lines if line.credits is not None)
+    unpriced = sum(line.items for line in lines if line.credits is None)
+    credits = summary.credits.model_copy(update={"estimated": known})
+    update = {"credits": credits, "unpriced_items": unpriced, "exit_code": 0}
+    return summary.model_copy(update=update)
+
+
+def plan_counts(prepared: PreparedBatch) -> PlanCounts:
+    """How what is asked for differs from what the batch held."""
+    difference = prepared.difference
+    return PlanCounts(
+        new=len(difference.new) + len(difference.restored),
+        kept=difference.kept,
+        withdrawn=len(difference.withdrawn),
+    )
+
+
+def _amends(prepared: PreparedBatch) -> bool:
+    """Whether a batch that exists is going to change."""
+    return not (prepared.fresh or prepared.difference.unchanged)
+
+
+def _changes_text(prepared: PreparedBatch) -> str:
+    """Such as `batch art: +3 items: imaginelab 15 credits; 412 kept, 2 withdrawn`."""
+    difference = prepared.difference
+    new = estimate_lines(item for plan in prepared.plans for item in plan.items)
+    back = f"{len(difference.restored)} back, " if difference.restored else ""
+    return (
+        f"batch {prepared.batch_id}: +{estimate_text(new)}; {back}{difference.kept} kept, "
+        f"{len(difference.withdrawn)} withdrawn"
+    )
+
+
+def announce(prepared: PreparedBatch) -> None:
+    """Say how a batch is amended, and what creating again is going to cost, before it does."""
+    if _amends(prepared):
+        output.say(_changes_text(prepared))
+    if not prepared.again:
+        return
+    items = sum(line.items for line in prepared.again)
+    priced = add_credits(line.credits for line in prepared.again if line.credits is not None)
+    unpriced = sum(line.items for line in prepared.again if line.credits is None)
+    note = f" and {unpriced} without a price" if unpriced else ""
+    output.say(f"creating {items} items again: {priced} credits estimated{note}")

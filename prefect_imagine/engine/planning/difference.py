@@ -1,0 +1,92 @@
+"""What a batch has to become for it to hold just what is asked for: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prefect_imagine.batches.state import WITHDRAWABLE, Phase
+from prefect_imagine.prompts.requested import RequestedItem
+
+_KEPT_FIRST = (
+    Phase.STORED,
+    Phase.FINISHED,
+    Phase.CREATED,
+    Phase.OPEN,
+    Phase.UNKNOWN,
+    Phase.PLANNED,
+    Phase.FAILED,
+    Phase.WITHDRAWN,
+)
+"""Of several items for the same row, those are kept that most has become of."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is asked for, beside what a batch holds.
+
+    Attributes:
+        new: what no item of the batch was made for.
+        kept: how many items of the batch are asked for, those that are restored left out.
+        withdrawn: the items that are not asked for any more, and of which nothing has become.
+        gone: all items that are not asked for any more and may yet be created, those withdrawn among them:
+            one whose create is open is withdrawn once it turns out not to have been accepted.
+        restored: items that had been withdrawn and are asked for again.
+    """
+
+    new: tuple[RequestedItem, ...] = ()
+    kept: int = 0
+    withdrawn: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
+    restored: frozenset[int] = frozenset()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the batch holds just what is asked for."""
+        return not (self.new or self.withdrawn or self.restored)
+
+
+UNCHANGED = Difference()
+
+
+@dataclass
+class Holdings:
+    """What a batch holds: by fingerprint of what was asked, its items and where each stands."""
+
+    _items: dict[str, list[tuple[int, Phase]]] = field(default_factory=dict)
+
+    def add(self, index: int, asked: str, phase: Phase) -> None:
+        """Take an item in."""
+        self._items.setdefault(asked, []).append((index, phase))
+
+    def difference(self, asked: Iterable[RequestedItem]) -> Difference:
+        """What is asked for, beside these items. The order of rows does not matter; the same row three times
+        is three items."""
+        left = {
+            fingerprint: sorted(items, key=lambda item: (_KEPT_FIRST.index(item[1]), item[0]), reverse=True)
+            for fingerprint, items in self._items.items()
+        }
+        new: list[RequestedItem] = []
+        kept = 0
+        restored: set[int] = set()
+        for each in asked:
+            items = left.get(each.fingerprint)
+            if not items:
+                new.append(each)
+                continue
+            index, phase = items.pop()
+            if phase is Phase.WITHDRAWN:
+                restored.add(index)
+            else:
+                kept += 1
+        return Difference(
+            new=tuple(new),
+            kept=kept,
+            withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
+            gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN))),
+            restored=frozenset(restored),
+        )
+
+
+def _those(left: Iterable[list[tuple[int, Phase]]], phases: tuple[Phase, ...]) -> Iterator[int]:
+    return (index for items in left for index, phase in items if phase in phases)

@@ -1,0 +1,180 @@
+"""A batch as it stands before a run: read shard by shard, of which no more is kept than a run has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem, read_asked
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shards import shard_numbers
+from prefect_imagine.batches.state import ItemState, Phase
+from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.estimates import EstimateKey, estimate_key
+from prefect_imagine.billing.root import Settled, read_unsettled, shard_books
+from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.billing.usage import Usage
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.planning.difference import Difference, Holdings
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.reports.position import Positions
+from prefect_imagine.stores import Store
+
+_FOLLOWED = (Phase.OPEN, Phase.CREATED, Phase.FINISHED)
+_CANDIDATES = (Phase.PLANNED, Phase.OPEN, Phase.FAILED, Phase.UNKNOWN, Phase.WITHDRAWN)
+
+
+@dataclass(frozen=True)
+class KnownShard:
+    """A shard as it stands before a run.
+
+    Attributes:
+        indices: those of its items.
+        settled: how it has settled, if it has.
+        begun: whether anything stands in its journal.
+        visit: whether the run has anything to do with it.
+        changes: whether items of it are to be withdrawn, restored, or created again.
+    """
+
+    number: int
+    indices: range
+    bill: Bill
+    settled: Settled | None = None
+    begun: bool = False
+    visit: bool = True
+    changes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item that a run may create, as far as its state goes.
+
+    Attributes:
+        phase: where it stands; of a withdrawn one, where it stood before.
+    """
+
+    index: int
+    phase: Phase
+    key: EstimateKey
+    credits: Credits | None
+    title: str
+    withdrawn: bool = False
+
+    @classmethod
+    def of(cls, item: BatchItem, state: ItemState) -> Candidate:
+        """A planned item, or one that may be created again."""
+        return cls(
+            index=item.index,
+            phase=state.withdrawn_from or state.phase,
+            key=estimate_key(item.request, item.estimate),
+            credits=item.estimate.credits,
+            title=item.title,
+            withdrawn=state.phase is Phase.WITHDRAWN,
+        )
+
+
+@dataclass
+class Outlook:
+    """A batch before a run.
+
+    Attributes:
+        holdings: what it holds, to be compared with what is asked for.
+        candidates: the items that a run may create.
+        seen: where those stand that it may create again.
+        followed: the providers of jobs under way, or of outputs to be stored, by shard.
+    """
+
+    batch_id: str
+    shards: list[KnownShard] = field(default_factory=list)
+    holdings: Holdings = field(default_factory=Holdings)
+    candidates: list[Candidate] = field(default_factory=list)
+    seen: dict[int, ItemState] = field(default_factory=dict)
+    followed: dict[int, set[str]] = field(default_factory=dict)
+    positions: Positions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.positions = Positions(self.batch_id)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a batch."""
+        return bool(self.shards)
+
+    @property
+    def usage(self) -> Usage:
+        """Its bill."""
+        return self.positions.result.bill.usage(utc_now())
+
+    @property
+    def items(self) -> int:
+        """How many items it has."""
+        return self.shards[-1].indices.stop - 1 if self.shards else 0
+
+    def creatable(self, options: BatchOptions, difference: Difference) -> Iterator[Candidate]:
+        """The items that a run with these options may create: of an open one that it was not accepted may yet
+        turn out."""
+        for each in self.candidates:
+            wanted = each.phase in (Phase.PLANNED, Phase.OPEN) or options.creates_again(each.phase)
+            away = each.index in difference.gone or (each.withdrawn and each.index not in difference.restored)
+            if wanted and not away:
+                yield each
+
+
+def read_outlook(store: Store, batch_id: str, options: BatchOptions, *, compare: bool) -> Outlook:
+    """A batch as it stands; empty where there is none. Raises `StoreError`.
+
+    Args:
+        compare: whether it is going to be compared with what is asked for.
+    """
+    outlook = Outlook(batch_id)
+    for number in shard_numbers(store, batch_id):
+        books = shard_books(store, batch_id, number)
+        if books is None:
+            break  # no batch, or a shard that somebody is about to plan
+        if isinstance(books, Settlement):
+            shard = _settled(store, books, outlook, compare=compare)
+        else:
+            shard = books
+            outlook.shards.append(_unsettled(number, books, books.bill, begun=books.seq > 0))
+        outlook.positions.take(shard, outlook.shards[-1].bill)
+        if shard is not None:
+            _take(outlook, number, shard, options, compare=compare)
+    return outlook
+
+
+def _unsettled(number: int, shard: Shard, bill: Bill, *, begun: bool) -> KnownShard:
+    return KnownShard(number, shard.plan.indices, bill, begun=begun)
+
+
+def _settled(store: Store, books: Settlement, outlook: Outlook, *, compare: bool) -> Shard | None:
+    """Take a settled shard in; and return it where it has items that may come back."""
+    first, batch_id, number = outlook.items + 1, books.batch_id, books.shard
+    outlook.shards.append(
+        KnownShard(
+            number=number,
+            indices=range(first, first + books.usage.items),
+            bill=books.bill,
+            settled=Settled(books.seq, books.last_create),
+            begun=True,
+        )
+    )
+    if books.failed or books.withdrawn:
+        return read_unsettled(store, batch_id, number)
+    if compare:
+        for index, asked, _ in read_asked(store, batch_id, number):
+            outlook.holdings.add(index, asked, Phase.STORED)
+    return None
+
+
+def _take(outlook: Outlook, number: int, shard: Shard, options: BatchOptions, *, compare: bool) -> None:
+    for item, known in shard.standings():
+        if compare:
+            outlook.holdings.add(item.index, item.asked, known.phase)
+        if known.phase in _FOLLOWED:
+            outlook.followed.setdefault(number, set()).add(item.request.provider)
+        if known.phase in _CANDIDATES:
+            candidate = Candidate.of(item, known)
+            outlook.candidates.append(candidate)
+            if options.creates_again(candidate.phase):
+                outlook.seen[item.index] = known

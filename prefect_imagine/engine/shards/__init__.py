@@ -1,0 +1,1 @@
+"""The shards of a batch, as a run opens and leaves them."""

@@ -1,0 +1,91 @@
+"""Taking over a shard: its lease, its journal, and what is written down before anything is created."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.index import put_mark
+from prefect_imagine.batches.journal import Journal
+from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import read_plan
+from prefect_imagine.batches.process_identity import ProcessIdentity
+from prefect_imagine.batches.records import Claim
+from prefect_imagine.batches.shards import shard_path
+from prefect_imagine.billing.settlement import Settlement, read_settlement
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.open_shards import OpenShard
+from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
+from prefect_imagine.errors import StoreError
+from prefect_imagine.stores import Store
+
+
+class ShardOpener:
+    """Opens shards of one batch for one run.
+
+    Attributes:
+        fenced: set when another process is seen to hold one of them.
+
+    Args:
+        wishes: what a person wants of the items; `None` where nothing is to be created.
+        force: take them from a living process, which ends as fenced.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blocking: Blocking,
+        batch_id: str,
+        options: BatchOptions,
+        wishes: Wishes | None,
+        *,
+        force: bool = False,
+    ) -> None:
+        self.fenced = asyncio.Event()
+        self._store = store
+        self._blocking = blocking
+        self._batch_id = batch_id
+        self._options = options
+        self._wishes = wishes
+        self._force = force
+        self._owner = ProcessIdentity.me()
+
+    async def open(self, number: int, *, settled_too: bool) -> OpenShard | Settlement:
+        """Take a shard over; one that has settled by now is left alone, unless it is wanted too.
+
+        Raises:
+            BatchBusyError: another process runs it.
+            FencedError: another process took it in the same moment.
+            StoreError: the store is gone.
+        """
+        path = shard_path(self._batch_id, number)
+        lease = Lease(self._store, self._blocking, path, self._owner, lost=self.fenced)
+        await lease.take(wait=self._options.wait, force=self._force)
+        try:
+            settlement = await self._blocking(read_settlement, self._store, path)
+            if settlement is None or settled_too:
+                return await self._taken_over(number, path, lease)
+        except BaseException:
+            await lease.release()
+            raise
+        await lease.release()
+        return settlement
+
+    async def _taken_over(self, number: int, path: str, lease: Lease) -> OpenShard:
+        plan = await self._blocking(read_plan, self._store, self._batch_id, number)
+        if plan is None:
+            raise StoreError(f"the plan of {self._store.address}/{path} is gone")
+        claim = Claim(
+            owner=self._owner.token,
+            host=self._owner.host,
+            at=utc_now(),
+            max_credits=self._options.max_credits,
+            max_credits_by_provider=self._options.max_credits_by_provider,
+        )
+        journal = await Journal.open(self._store, self._blocking, path, claim)
+        await self._blocking(put_mark, self._store, self._batch_id, number, journal.seq)
+        shard = OpenShard(plan, journal, lease)
+        if self._wishes is not None:
+            await record_wishes(shard, self._wishes)
+        return shard

@@ -1,0 +1,86 @@
+"""What is written down of a shard before a run creates anything of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.process_identity import boot_id
+from prefect_imagine.batches.records import AnyItemRecord, Intent, Restored, Retry, Withdrawn
+from prefect_imagine.batches.state import WITHDRAWABLE, ItemState, Phase
+from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.engine.open_shards import OpenShard
+from prefect_imagine.engine.planning.difference import Difference
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person who has seen a batch wants of its items.
+
+    Attributes:
+        seen: where those stood that may be created again; what has failed since then is not.
+        asked_by: names the run that they started.
+    """
+
+    options: BatchOptions
+    difference: Difference = field(default_factory=Difference)
+    seen: Mapping[int, ItemState] = field(default_factory=dict)
+    asked_by: str = ""
+
+    def records(self, item: BatchItem, state: ItemState) -> list[AnyItemRecord]:
+        """What is to be written down of an item that stands so."""
+        index, phase = item.index, state.phase
+        entries: list[AnyItemRecord] = []
+        if index in self.difference.gone:
+            return [Withdrawn(item=index, at=utc_now())] if phase in WITHDRAWABLE else []
+        if index in self.difference.restored and phase is Phase.WITHDRAWN:
+            entries.append(Restored(item=index, at=utc_now()))
+            phase = state.withdrawn_from or phase
+        if self.options.creates_again(phase) and state == self.seen.get(index) and not self._known(state):
+            entries.append(Retry(item=index, at=utc_now(), asked_by=self.asked_by))
+        return entries
+
+    def _known(self, state: ItemState) -> bool:
+        """Whether this run has created an item again before it crashed."""
+        return bool(self.asked_by) and state.retried_by == self.asked_by
+
+
+async def record_wishes(shard: OpenShard, wishes: Wishes) -> None:
+    """Write down what has to be known before anything is created: what is wanted, and what a damaged journal
+    may have lost."""
+    journal = shard.journal
+    entries: list[AnyItemRecord] = []
+    for item in shard.plan.items:
+        state = journal.state[item.index]
+        wanted = wishes.records(item, state)
+        if journal.damaged and _is_planned_after(wanted, state):
+            # One that is gone is withdrawn once it turns out not to have been created.
+            wanted = [entry for entry in wanted if not isinstance(entry, Withdrawn)]
+            wanted.append(_possible_intent(shard.plan, item, state.attempt + 1))
+        entries += wanted
+    if entries:
+        await journal.append(*entries)
+    if journal.damaged:
+        await journal.snapshot(force=True)
+
+
+def _is_planned_after(wanted: list[AnyItemRecord], state: ItemState) -> bool:
+    """Whether an item stands to be created once these records are written, or would if it were not gone."""
+    if any(isinstance(entry, Retry) for entry in wanted):
+        return True
+    restored = any(isinstance(entry, Restored) for entry in wanted)
+    return (state.withdrawn_from if restored else state.phase) is Phase.PLANNED
+
+
+def _possible_intent(plan: Plan, item: BatchItem, attempt: int) -> Intent:
+    """The intent that a damaged segment may have held: its item is looked for before it is created."""
+    return Intent(
+        item=item.index,
+        at=utc_now(),
+        attempt=attempt,
+        provider_at=plan.planned_at,
+        boot=boot_id(),
+        boot_at=boot_seconds(),
+    )
