@@ -14,7 +14,6 @@ from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.cli import values
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
-from prefect_imagine.cli.job import Job, to_its_end
 from prefect_imagine.cli.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RUN,
@@ -29,6 +28,7 @@ from prefect_imagine.cli.options import (
     choice,
     value,
 )
+from prefect_imagine.cli.run.job import Job, to_its_end
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.prepare import (
     raise_problems,

@@ -72,7 +72,7 @@ def test_everything_is_stored_and_said(run: Run) -> None:
     assert found["requests"]["create"] == 24 == len(run.books["jobs"])
     assert found["manifest"] == f"{run.root}/{run.batch_id}/manifest.jsonl"
     assert found["report"] == f"{run.root}/{run.batch_id}/report.html"
-    assert run.batch_id.startswith("prompts-")
+    assert run.batch_id == "prompts"
 
 
 def test_every_kind_of_output_is_the_provider_s_to_the_byte(run: Run) -> None:

@@ -32,6 +32,8 @@ class Difference:
         gone: all items that are not asked for any more and may yet be created, those withdrawn among them:
             one whose create is open is withdrawn once it turns out not to have been accepted.
         restored: items that had been withdrawn and are asked for again.
+        surplus: how many items are not asked for, whatever has become of them, but for those that had been
+            withdrawn before.
     """
 
     new: tuple[RequestedItem, ...] = ()
@@ -39,11 +41,17 @@ class Difference:
     withdrawn: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
     restored: frozenset[int] = frozenset()
+    surplus: int = 0
 
     @property
     def unchanged(self) -> bool:
-        """Whether the batch holds just what is asked for."""
+        """Whether there is nothing to be made of it."""
         return not (self.new or self.withdrawn or self.restored)
+
+    @property
+    def same(self) -> bool:
+        """Whether the batch holds just what is asked for."""
+        return not (self.new or self.restored or self.surplus)
 
 
 UNCHANGED = Difference()
@@ -85,6 +93,7 @@ class Holdings:
             withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
             gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN))),
             restored=frozenset(restored),
+            surplus=sum(1 for _ in _those(left.values(), tuple(set(Phase) - {Phase.WITHDRAWN}))),
         )
 
 

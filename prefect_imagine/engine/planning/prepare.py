@@ -145,13 +145,14 @@ async def prepare_batch(
     """
     # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
     named = options.batch_id is not None
-    outlook, origin = await _read(store, batch_id, options, compare=asked is not None and named)
+    compared = asked is not None and named
+    outlook, origin = await _read(store, batch_id, options, compare=compared)
     if not outlook.exists and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     difference = UNCHANGED
     if asked is not None and (named or not outlook.exists):
         difference = outlook.holdings.difference(asked)
-    if outlook.exists:
+    if outlook.exists and compared:
         difference = _allowed(difference, outlook, origin, options, source, amend=amend)
     creatable = list(outlook.creatable(options, difference))
     followed = chain.from_iterable(outlook.followed.values())
@@ -205,7 +206,7 @@ def _allowed(
     amend: bool,
 ) -> Difference:
     """What is to be made of a difference. Raises `ConfigurationError` where the batch must not be amended."""
-    if options.frozen and not difference.unchanged:
+    if options.frozen and not difference.same:
         raise ConfigurationError(
             f"batch {outlook.batch_id!r} exists with other prompts ({outlook.items} items): choose another "
             "batch id, start a new batch, or let it be amended"

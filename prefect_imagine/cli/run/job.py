@@ -14,12 +14,12 @@ from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.blocks import accounts_for
-from prefect_imagine.cli.changes import announce, dry_run, plan_counts
 from prefect_imagine.cli.ending import show_end
 from prefect_imagine.cli.private_server import some_prefect_server
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
+from prefect_imagine.cli.run.changes import announce, dry_run, plan_counts
+from prefect_imagine.cli.run.which_batch import default_batch
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
-from prefect_imagine.cli.which_batch import default_batch
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.prepare import (
     PreparedBatch,
