@@ -12,7 +12,8 @@ from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.billing.estimates import estimate_text
-from prefect_imagine.engine.planning.prepare import PreparedBatch, persist_plan, prepare_batch
+from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.planning.resolve import resolve
 from prefect_imagine.errors import (
     ImagineError,

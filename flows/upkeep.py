@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from prefect_imagine.batches.index import DAY
 from prefect_imagine.billing.root import unsettled_under
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs, reconcile
-from prefect_imagine.engine.planning.prepare import Accounts
+from prefect_imagine.engine.planning.accounts import Accounts
 from prefect_imagine.errors import BatchBusyError, ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.reports.summary import Summary

@@ -69,15 +69,17 @@ class InvalidPromptsError(ConfigurationError):
     """Everything that is wrong with the prompts, at once.
 
     Attributes:
-        problems: each thing, in the order of the rows.
+        problems: the first of them, in the order of the rows.
+        count: how many there are.
     """
 
-    def __init__(self, problems: Sequence[PromptFileError]) -> None:
+    def __init__(self, problems: Sequence[PromptFileError], count: int | None = None) -> None:
+        self.count = len(problems) if count is None else count
         shown = [f"  {problem}" for problem in problems[:_MOST_SHOWN]]
-        if len(problems) > _MOST_SHOWN:
-            shown.append(f"  … and {len(problems) - _MOST_SHOWN} more")
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{count} in the prompts:", *shown]))
+        if self.count > len(shown):
+            shown.append(f"  … and {self.count - len(shown)} more")
+        total = "1 problem" if self.count == 1 else f"{self.count} problems"
+        super().__init__("\n".join([f"{total} in the prompts:", *shown]))
         self.problems = tuple(problems)
 
 

@@ -9,7 +9,7 @@ from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
 from prefect_imagine.blocks.credentials import BLOCKS, BaseCredentials, ProviderCredentials
-from prefect_imagine.engine.planning.prepare import Accounts, accounts_by
+from prefect_imagine.engine.planning.accounts import Accounts, accounts_by
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import account_from_environment, check_providers
 from prefect_imagine.providers.spec import Account

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -12,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.prompts.templates import fill_id
 
 
@@ -38,7 +37,7 @@ def batch_id_of(
     options: BatchOptions,
     time_zone: str,
     source: str | None,
-    asked: Sequence[RequestedItem] | None,
+    asked: Asked | None,
     *,
     again: bool,
 ) -> str:

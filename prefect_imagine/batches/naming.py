@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from prefect_imagine.batches.plan import asked_hash
-from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 
 LONGEST_STEM = 60
 _HASHED = r"-[0-9a-f]{12}(-[0-9a-f]{6})?"
 
 
-def default_batch_id(source: str | None, asked: Sequence[RequestedItem], *, again: bool = False) -> str:
+def default_batch_id(source: str | None, asked: Asked, *, again: bool = False) -> str:
     """The source's name and a hash of what is asked for: the same again is the same batch.
 
     Args:

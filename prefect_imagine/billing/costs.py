@@ -44,6 +44,7 @@ Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned", "
 """Where an item is. Under way: created, and neither stored nor failed. Open: sent, and not answered."""
 
 _NOTHING = Decimal(0)
+_FREE = Cost(_NOTHING, _NOTHING, _NOTHING, 0, refund_unknown=False)
 _UNFINISHED: dict[Phase, Place] = {
     Phase.OPEN: "open",
     Phase.CREATED: "under_way",
@@ -53,6 +54,8 @@ _UNFINISHED: dict[Phase, Place] = {
 
 def cost_of(item: BatchItem, state: ItemState) -> Cost:
     """What one item has cost so far, exactly."""
+    if not (state.charges or state.possible_jobs) and state.phase not in (Phase.UNKNOWN, Phase.OPEN):
+        return _FREE
     price = item.estimate.credits
     silent = sum(charge.credits is None for charge in state.charges)
     possible = state.possible_jobs + (state.phase in (Phase.UNKNOWN, Phase.OPEN))

@@ -29,6 +29,11 @@ class _Group:
     credits: Decimal = Decimal(0)
     priced: bool = True
 
+    def include(self, other: _Group) -> None:
+        self.items += other.items
+        self.credits += other.credits
+        self.priced = self.priced and other.priced
+
     @property
     def total(self) -> Credits | None:
         return add_credits([self.credits]) if self.priced else None
@@ -57,6 +62,14 @@ class Estimates:
             group.priced = False
         else:
             group.credits += Decimal(str(credits))
+
+    def beside(self, first: Estimates) -> Estimates:
+        """These, after those that come first."""
+        total = Estimates()
+        for each in (first, self):
+            for key, group in each._groups.items():
+                total._groups.setdefault(key, _Group()).include(group)
+        return total
 
     @property
     def lines(self) -> list[EstimateLine]:

@@ -17,7 +17,7 @@ from prefect_imagine.engine import maintenance
 from prefect_imagine.engine.maintenance import batches_to_cancel
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.reports.books import shards_of
-from prefect_imagine.reports.manifest import make_manifest
+from prefect_imagine.reports.manifest import ManifestFile, make_manifest
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.report_writer import write_report
 from prefect_imagine.reports.summary import Summary
@@ -46,7 +46,7 @@ def report(
     with closing(open_store(root)) as store:
         check_exists(store, batch_id)
         summary, usage = position_of(store, batch_id).summary(store.address)
-        items = list(make_manifest(shards_of(store, batch_id)))
+        items = ManifestFile(make_manifest(shards_of(store, batch_id)))
         write_report(store, batch_id, items, usage, presign=presign)
         if presign and "://" not in store.address:
             output.say("a folder has no signed links: the report links to the files beside it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prefect_imagine.cli.server import prepare_prefect
-from prefect_imagine.engine.planning.prepare import Accounts, accounts_by
+from prefect_imagine.engine.planning.accounts import Accounts, accounts_by
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
 

@@ -30,13 +30,12 @@ from prefect_imagine.cli.options import (
 )
 from prefect_imagine.cli.run.job import Job, to_its_end
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.planning.prepare import (
-    raise_problems,
-)
+from prefect_imagine.engine.planning.refusals import raise_problems
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.formats import FORMATS, Problems
-from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
-from prefect_imagine.prompts.source import asked_in, read_stream
+from prefect_imagine.prompts.requested import Defaults, read_prompts
+from prefect_imagine.prompts.source import asked_in, copy_of, largest_of
+from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.prompts.templates import Variables, variables
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.prices import PriceList
@@ -128,7 +127,7 @@ def _read_asked(
     defaults: Defaults,
     known: Mapping[str, str],
     problems: Problems,
-) -> list[RequestedItem]:
+) -> Spool:
     """What the prompts file asks for; what is wrong with single prompts goes to `problems`."""
     if prompts != "-":
         return asked_in(prompts, format, defaults, known, problems)
@@ -136,8 +135,8 @@ def _read_asked(
         raise ConfigurationError(
             "standard input does not tell its format: give --format csv, jsonl, yaml or txt"
         )
-    data = read_stream(sys.stdin.buffer, "standard input")
-    return read_prompts(data, format, defaults, known, problems)
+    with copy_of(sys.stdin.buffer, "standard input", largest_of(format)) as file:
+        return Spool(read_prompts(file, format, defaults, known, problems))
 
 
 def _options_of(run: RunOptions) -> BatchOptions:

@@ -14,8 +14,9 @@ from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.planning.accounts import Accounts
 from prefect_imagine.engine.planning.outlook import read_outlook
-from prefect_imagine.engine.planning.prepare import Accounts, PreparedBatch, prepare_batch
+from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import Stages, run_session
 from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.errors import ConfigurationError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import yaml
 
@@ -14,21 +15,39 @@ from prefect_imagine.errors import InvalidPromptsError, PromptFileError
 from prefect_imagine.prompts.bounded_yaml import load_yaml
 from prefect_imagine.providers.models import COMMON_SETTINGS
 
+_BLOCK = 1024**2
 FORMATS = ("csv", "jsonl", "yaml", "txt")
 COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *COMMON_SETTINGS)
 Row = tuple[int, Mapping[str, Any]]
 """A row's number, from 1 without the header, and its cells by column."""
 
 
+MOST_KEPT = 1000
+"""Problems that are kept one by one; the others are counted."""
+
+
 class Problems:
-    """Collects everything that is wrong, to say it all at once."""
+    """Collects everything that is wrong, to say it all at once.
+
+    Attributes:
+        found: the first of them.
+        count: how many there are.
+    """
 
     def __init__(self) -> None:
         self.found: list[PromptFileError] = []
+        self.count = 0
 
     def add(self, message: str, *, row: int | None = None, column: str | None = None) -> None:
         """Note one thing that is wrong."""
-        self.found.append(PromptFileError(message, row=row, column=column))
+        self.include([PromptFileError(message, row=row, column=column)])
+
+    def include(self, problems: Iterable[PromptFileError]) -> None:
+        """Note what has been found elsewhere."""
+        for each in problems:
+            self.count += 1
+            if len(self.found) < MOST_KEPT:
+                self.found.append(each)
 
     def about(self, column: str) -> bool:
         """Whether something is wrong with a column as a whole."""
@@ -37,7 +56,12 @@ class Problems:
     def check(self) -> None:
         """Raise `InvalidPromptsError` if anything was found."""
         if self.found:
-            raise InvalidPromptsError(sorted(self.found, key=lambda problem: problem.row or 0))
+            raise InvalidPromptsError(sorted(self.found, key=_place), self.count)
+
+
+def _place(problem: PromptFileError) -> tuple[int, bool]:
+    """By row; columns that nobody knows first: they may be why others are empty."""
+    return problem.row or 0, problem.column in COLUMNS
 
 
 def format_of(name: str) -> str:
@@ -51,22 +75,44 @@ def format_of(name: str) -> str:
     return known
 
 
-def read_rows(data: bytes, file_format: str, problems: Problems) -> Iterator[Row]:
-    """The rows of a file. What cannot be read goes to `problems`."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problems.add(f"the file is not UTF-8 (byte {error.start})")
+def read_rows(file: BinaryIO, file_format: str, problems: Problems) -> Iterator[Row]:
+    """The rows of a file that can go back to its beginning, one by one. What cannot be read goes to
+    `problems`."""
+    wrong = _not_text(file)
+    if wrong is not None:
+        problems.add(wrong)
         return
-    if "\0" in text:
-        problems.add("the file is not text: it has zero bytes")
-        return
+    file.seek(0)
     readers = {"csv": _csv_rows, "jsonl": _jsonl_rows, "yaml": _yaml_rows, "txt": _txt_rows}
-    yield from readers[file_format](text, problems)
+    # The lines as editors show them: `splitlines` would also cut at characters that a prompt may hold.
+    newline = "" if file_format == "csv" else None
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=newline)
+    try:
+        yield from readers[file_format](text, problems)
+    finally:
+        text.detach()
 
 
-def _csv_rows(text: str, problems: Problems) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _not_text(file: BinaryIO) -> str | None:
+    """Why a file is no text, which is known before anything of it is used."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    place = 0
+    while True:
+        data = file.read(_BLOCK)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            return f"the file is not UTF-8 (byte {place - pending + error.start})"
+        if b"\0" in data:
+            return "the file is not text: it has zero bytes"
+        if not data:
+            return None
+        place += len(data)
+
+
+def _csv_rows(text: TextIO, problems: Problems) -> Iterator[Row]:
+    reader = csv.reader(text, strict=True)
     try:
         header = [name.strip() for name in next(filter(any, reader), [])]
         if not _check_header(header, problems):
@@ -97,9 +143,9 @@ def _check_header(header: list[str], problems: Problems) -> bool:
     return "prompt" in header
 
 
-def _jsonl_rows(text: str, problems: Problems) -> Iterator[Row]:
+def _jsonl_rows(text: TextIO, problems: Problems) -> Iterator[Row]:
     row = 0
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(text, start=1):
         if not line.strip():
             continue
         row += 1
@@ -111,9 +157,9 @@ def _jsonl_rows(text: str, problems: Problems) -> Iterator[Row]:
         yield from _mapping(row, value, problems)
 
 
-def _yaml_rows(text: str, problems: Problems) -> Iterator[Row]:
+def _yaml_rows(text: TextIO, problems: Problems) -> Iterator[Row]:
     try:
-        value = load_yaml(text)
+        value = load_yaml(text.read())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place is not None else ""
@@ -130,14 +176,9 @@ def _yaml_rows(text: str, problems: Problems) -> Iterator[Row]:
         yield from _mapping(row, entry, problems)
 
 
-def _txt_rows(text: str, problems: Problems) -> Iterator[Row]:
-    lines = [line.strip() for line in _lines(text) if line.strip()]
-    yield from ((row, {"prompt": line}) for row, line in enumerate(lines, start=1))
-
-
-def _lines(text: str) -> Iterable[str]:
-    """The lines as editors show them: `splitlines` would also cut at characters that a prompt may hold."""
-    return io.StringIO(text, newline=None)
+def _txt_rows(text: TextIO, problems: Problems) -> Iterator[Row]:
+    lines = (line.strip() for line in text)
+    yield from ((row, {"prompt": line}) for row, line in enumerate(filter(None, lines), start=1))
 
 
 def _mapping(row: int, value: Any, problems: Problems) -> Iterator[Row]:

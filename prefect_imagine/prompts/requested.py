@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import Field
 
 from prefect_imagine.prompts.column_hints import column_hint
 from prefect_imagine.prompts.fields import choice, missing, name_of, settings_of, whole
-from prefect_imagine.prompts.formats import COLUMNS, Problems, read_rows
+from prefect_imagine.prompts.formats import COLUMNS, MOST_KEPT, Problems, Row, read_rows
 from prefect_imagine.prompts.templates import fill, names_in
 from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import provider_names
@@ -61,74 +61,60 @@ class Defaults:
 
 @dataclass(frozen=True)
 class RequestedItem:
-    """One generation that a person asked for, and the row (from 1) that asked for it."""
+    """One generation that a person asked for, and the row (from 1) that asked for it.
+
+    Attributes:
+        known: its fingerprint, where that has been made before.
+    """
 
     row: int
     request: GenerationRequest
     name: str | None
+    known: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """A stable hash of what was asked, its name and labels included."""
+        if self.known is not None:
+            return self.known
         name = [self.name] if self.name else []
         labels = sorted(self.request.labels.items())
         return "-".join([self.request.fingerprint, *name, *(f"{key}={value}" for key, value in labels)])
 
 
 def read_prompts(
-    data: bytes,
-    file_format: str,
-    defaults: Defaults,
-    variables: Mapping[str, str],
-    problems: Problems | None = None,
-) -> list[RequestedItem]:
-    """All generations that a prompts file asks for.
+    file: BinaryIO, file_format: str, defaults: Defaults, variables: Mapping[str, str], problems: Problems
+) -> Iterator[RequestedItem]:
+    """The generations that a prompts file asks for, row by row.
 
     Args:
+        file: at its beginning, and able to go back there.
         variables: what `{name}` may stand for besides the row's own columns, such as the date.
-        problems: takes what is wrong, for a caller who can find out more before raising it; what is
-            returned could be read all the same.
-
-    Raises:
-        InvalidPromptsError: with everything that is wrong, unless `problems` takes it.
+        problems: takes what is wrong; what comes could be read all the same.
     """
-    found = Problems() if problems is None else problems
-    rows = list(read_rows(data, file_format, found))
-    asked = ask(rows, defaults, variables if file_format != "txt" else None, found)
-    if problems is None:
-        found.check()
+    rows = read_rows(file, file_format, problems)
+    return asked_by(rows, defaults, variables if file_format != "txt" else None, problems)
+
+
+def ask(rows: Iterable[Row], defaults: Defaults, variables: Mapping[str, str] | None) -> list[RequestedItem]:
+    """The generations that a few rows ask for. Raises `InvalidPromptsError` with everything that is wrong."""
+    problems = Problems()
+    asked = list(asked_by(rows, defaults, variables, problems))
+    problems.check()
     return asked
 
 
-def ask(
-    rows: Sequence[tuple[int, Mapping[str, Any]]],
-    defaults: Defaults,
-    variables: Mapping[str, str] | None,
-    problems: Problems | None = None,
-) -> list[RequestedItem]:
-    """The generations that rows (numbered from 1) ask for; see `read_prompts` for `problems`. Without
-    `variables` prompts are no templates."""
-    found = Problems() if problems is None else problems
-    asked = _ask(rows, defaults, variables, found)
-    if problems is None:
-        found.check()
-    return asked
-
-
-def _ask(
-    rows: Sequence[tuple[int, Mapping[str, Any]]],
-    defaults: Defaults,
-    variables: Mapping[str, str] | None,
-    problems: Problems,
-) -> list[RequestedItem]:
-    if not rows and not problems.found:
-        problems.add("there are no prompts")
-    flat = [(row, _flat(value, row, problems)) for row, value in rows]
-    if rows and defaults.provider is None and not any("provider" in values for _, values in flat):
-        problems.add(missing("provider", provider_names()), column="provider")
-    used = _used_variables(flat) | variables.keys() if variables is not None else set()
-    _check_columns(flat, used, problems)
-    return [each for row, values in flat for each in _ask_row(row, values, defaults, variables, problems)]
+def asked_by(
+    rows: Iterable[Row], defaults: Defaults, variables: Mapping[str, str] | None, problems: Problems
+) -> Iterator[RequestedItem]:
+    """The generations that rows (numbered from 1) ask for, row by row; what is wrong goes to `problems`.
+    Without `variables` prompts are no templates."""
+    columns = _Columns(defaults, variables)
+    for row, value in rows:
+        values = _flat(value, row, problems)
+        columns.take(row, values)
+        yield from _ask_row(row, values, defaults, variables, problems)
+    columns.check(problems)
 
 
 def prompts_to_rows(prompts: Iterable[Prompt]) -> list[tuple[int, dict[str, Any]]]:
@@ -168,20 +154,54 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-def _used_variables(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> set[str]:
-    return {name for _, values in rows for name in names_in(str(values.get("prompt", "")))}
+class _Columns:
+    """What the rows have in common: which columns they fill, and which their prompts use."""
 
+    def __init__(self, defaults: Defaults, variables: Mapping[str, str] | None) -> None:
+        self._rows = 0
+        self._defaults = defaults
+        self._providers = 0
+        self._without_provider: list[int] = []
+        self._templates = variables is not None
+        self._used = set(variables or ())
+        self._unknown: dict[str, int] = {}
 
-def _check_columns(rows: Iterable[tuple[int, Mapping[str, Any]]], used: set[str], problems: Problems) -> None:
-    unknown: dict[str, int] = {}
-    for row, values in rows:
+    def take(self, row: int, values: Mapping[str, Any]) -> None:
+        self._rows += 1
+        if values.get("provider"):
+            self._providers += 1
+        elif len(self._without_provider) < MOST_KEPT:
+            self._without_provider.append(row)
         for name in values:
-            if name not in COLUMNS and name not in used and not _DOTTED.fullmatch(name):
-                unknown.setdefault(name, row)
-    allowed = ", ".join((*COLUMNS, "labels.<name>", "settings.<name>"))
-    for name, row in unknown.items():
-        what = f"unknown column; {column_hint(name)}" if name else "a cell under a column without a name"
-        problems.add(f"{what} (allowed: {allowed})", row=row, column=name)
+            if name not in COLUMNS and not _DOTTED.fullmatch(name):
+                self._unknown.setdefault(name, row)
+        prompt = values.get("prompt", "") if self._templates else ""
+        if "{" in str(prompt):
+            self._used |= names_in(str(prompt))
+
+    def check(self, problems: Problems) -> None:
+        """Note what is wrong with columns as a whole, and with rows that lack what others have."""
+        if not self._rows and not problems.found:
+            problems.add("there are no prompts")
+        self._check_provider(problems)
+        allowed = ", ".join((*COLUMNS, "labels.<name>", "settings.<name>"))
+        for name, row in self._unknown.items():
+            if name in self._used:
+                continue
+            what = f"unknown column; {column_hint(name)}" if name else "a cell under a column without a name"
+            problems.add(f"{what} (allowed: {allowed})", row=row, column=name)
+
+    def _check_provider(self, problems: Problems) -> None:
+        lacking = self._rows - self._providers
+        if self._defaults.provider or not lacking:
+            return
+        said = missing("provider", provider_names())
+        if not self._providers:
+            problems.add(said, column="provider")
+            return
+        for row in self._without_provider:
+            problems.add(said, row=row, column="provider")
+        problems.count += lacking - len(self._without_provider)
 
 
 def _ask_row(
@@ -192,9 +212,9 @@ def _ask_row(
     problems: Problems,
 ) -> Iterator[RequestedItem]:
     prompt = _prompt(row, values, variables, problems)
-    provider = choice(
-        row, "provider", values.get("provider") or defaults.provider, provider_names(), problems
-    )
+    named = values.get("provider") or defaults.provider
+    # Whether all rows lack it or this one does is known after the last.
+    provider = choice(row, "provider", named, provider_names(), problems) if named else None
     kinds = tuple(GenerationKind)
     kind = choice(row, "kind", values.get("kind") or defaults.kind or "image", kinds, problems)
     model = values.get("model") or defaults.model

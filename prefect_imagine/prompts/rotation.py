@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import Field
 
 from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.providers.models import Frozen
 
 _EPOCH = datetime(1970, 1, 1)
@@ -31,12 +31,14 @@ class Rotation(Frozen):
         return [(turn * self.take + step) % count for step in range(min(self.take, count))]
 
 
-def rotated(asked: Sequence[RequestedItem], rotation: Rotation | None, at: datetime) -> list[RequestedItem]:
+def rotated(asked: Asked, rotation: Rotation | None, at: datetime) -> Asked:
     """What the rows whose turn it is ask for; without a rotation, everything."""
     if rotation is None:
-        return list(asked)
-    by_row: dict[int, list[RequestedItem]] = {}
+        return asked
+    rows = list(dict.fromkeys(each.row for each in asked))
+    turn = [rows[place] for place in rotation.rows(len(rows), at)] if rows else []
+    taken: dict[int, list[RequestedItem]] = {row: [] for row in turn}
     for each in asked:
-        by_row.setdefault(each.row, []).append(each)
-    rows = list(by_row.values())
-    return [each for row in rotation.rows(len(rows), at) for each in rows[row]] if rows else []
+        if each.row in taken:
+            taken[each.row].append(each)
+    return [each for row in turn for each in taken[row]]

@@ -1,22 +1,30 @@
-"""Where prompts come from: a file, an S3 object, or standard input's bytes."""
+"""Where prompts come from: a file, an S3 object, or standard input."""
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.prompts.formats import Problems, format_of
-from prefect_imagine.prompts.requested import Defaults, RequestedItem, read_prompts
+from prefect_imagine.prompts.requested import Defaults, read_prompts
+from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.stores import open_store
 
-LARGEST = 256 * 1024**2
+LARGEST = 1024**3
+"""Bytes of a prompts file."""
+LARGEST_YAML = 64 * 1024**2
+"""The same in YAML, which is read whole."""
+_IN_MEMORY = 8 * 1024**2
+_BLOCK = 1024**2
 
 
-def read_source(source: str, largest: int = LARGEST) -> bytes:
-    """The bytes of a prompts file by path or s3:// address.
+def open_source(source: str, largest: int = LARGEST) -> BinaryIO:
+    """A prompts file by path or s3:// address, to be read more than once.
 
     Args:
         largest: bytes that are taken.
@@ -25,22 +33,45 @@ def read_source(source: str, largest: int = LARGEST) -> bytes:
         ConfigurationError: it cannot be read, or is larger.
     """
     if source.startswith("s3://"):
-        return _read_object(source, largest)
+        return io.BytesIO(_object(source, largest))
     try:
-        with Path(source).expanduser().open("rb") as file:
-            return read_stream(file, source, largest)
+        return _opened(Path(source).expanduser(), source, largest)
     except OSError as error:
         raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
-def read_stream(stream: BinaryIO, name: str, largest: int = LARGEST) -> bytes:
-    """All bytes of a stream that ends in time. Raises `ConfigurationError`, by this name."""
-    data = stream.read(largest + 1)
-    _check_size(len(data), name, largest)
-    return data
+def _opened(path: Path, source: str, largest: int) -> BinaryIO:
+    file = path.open("rb")
+    try:
+        if not path.is_file():  # a pipe or a device
+            with file:
+                return copy_of(file, source, largest)
+        _check_size(file.seek(0, 2), source, largest)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
 
 
-def _read_object(source: str, largest: int) -> bytes:
+def copy_of(stream: BinaryIO, name: str, largest: int = LARGEST) -> BinaryIO:
+    """A copy of a stream that ends in time, which can be read more than once. Raises `ConfigurationError`, by
+    this name."""
+    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 handed on
+    left = largest
+    try:
+        while data := stream.read(min(_BLOCK, left + 1)):
+            left -= len(data)
+            _check_size(largest - left, name, largest)
+            file.write(data)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _object(source: str, largest: int) -> bytes:
     folder, _, name = source.rpartition("/")
     with closing(open_store(folder)) as store:
         try:
@@ -66,9 +97,15 @@ def asked_in(
     file_format: str | None,
     defaults: Defaults,
     variables: Mapping[str, str],
-    problems: Problems | None = None,
-) -> list[RequestedItem]:
-    """The generations that a prompts file asks for. Raises `ConfigurationError`; what is wrong with single
-    prompts goes to `problems`, where given."""
+    problems: Problems,
+) -> Spool:
+    """The generations that a prompts file asks for; what is wrong with single prompts goes to `problems`.
+    Raises `ConfigurationError`."""
     known = file_format or format_of(source)
-    return read_prompts(read_source(source), known, defaults, variables, problems)
+    with open_source(source, largest_of(known)) as file:
+        return Spool(read_prompts(file, known, defaults, variables, problems))
+
+
+def largest_of(file_format: str) -> int:
+    """The bytes that a prompts file may have."""
+    return LARGEST_YAML if file_format == "yaml" else LARGEST

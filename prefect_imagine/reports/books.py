@@ -11,7 +11,7 @@ from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.billing.root import read_unsettled
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.failpoints import reach
-from prefect_imagine.reports.manifest import make_manifest, manifest_key, write_manifest
+from prefect_imagine.reports.manifest import ManifestFile, make_manifest, manifest_key
 from prefect_imagine.reports.report_writer import report_key, write_report
 from prefect_imagine.stores import Store
 
@@ -39,8 +39,8 @@ def write_books(store: Store, usage: Usage, held: Mapping[int, Shard] | None = N
     Args:
         held: shards that need not be read, by number.
     """
-    items = list(make_manifest(shards_of(store, usage.batch_id, held)))
-    write_manifest(store, usage.batch_id, items)
+    items = ManifestFile(make_manifest(shards_of(store, usage.batch_id, held)))
+    items.put(store, usage.batch_id)
     reach("mid_manifest")
     bill = usage.model_dump_json(indent=2).encode()
     store.put(usage_key(usage.batch_id), bill, "application/json")

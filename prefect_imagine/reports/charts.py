@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,8 +18,6 @@ MOST_BANDS = 5
 # The last step would have no width at the very edge.
 MARGIN = 0.03
 OTHERS = "other models"
-
-Cost = tuple[datetime, str, Credits]
 
 
 @dataclass(frozen=True)
@@ -73,44 +71,62 @@ class Chart:
         return names.index(model) if model in names else len(names) - 1
 
 
-def credit_chart(
-    items: Iterable[ManifestItem], provider: str, amount: str, begun: datetime, ended: datetime
-) -> Chart | None:
-    """The chart of a provider's charged or estimated credits; `None` where there are none, or no time."""
-    costs = list(_costs(items, provider, amount))
-    if not costs or begun >= ended:
-        return None
-    ended += (ended - begun) * MARGIN
-    sums = _sums(costs, begun, ended)
-    stacks = list(accumulate(sums.values(), _stacked))
-    ticks = _ticks(stacks[-1][-1])
-    bands = [
-        Band(name, sums[name], _area(stack, ticks[-1])) for name, stack in zip(sums, stacks, strict=True)
-    ]
-    return Chart(amount, begun, ended, [(tick, 100 * tick / ticks[-1]) for tick in ticks], bands)
+class CreditCharts:
+    """Adds items up to the charts of all providers, column by column.
 
+    Args:
+        begun, ended: when the first of them begins and the last one ends.
+    """
 
-def _costs(items: Iterable[ManifestItem], provider: str, amount: str) -> Iterable[Cost]:
-    for item in items:
+    def __init__(self, begun: datetime, ended: datetime) -> None:
+        self._begun = begun
+        self._ended = ended + (ended - begun) * MARGIN
+        self._columns: dict[tuple[str, str], dict[str, list[Decimal]]] = {}
+
+    def add(self, item: ManifestItem) -> None:
+        """Take an item in, at the time when it was paid for, as far as that is known."""
         at = item.stored_at or item.finished_at or item.created_at
-        credits = getattr(item.credits, amount)
-        if item.request.provider == provider and credits and at is not None:
-            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-            yield at, f"{item.request.kind}/{item.request.model or 'default'}", credits
+        if at is None or self._begun >= self._ended:
+            return
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        # A provider's clock may be ahead of this side's, or behind it.
+        column = min(max(round(WIDTH * ((at - self._begun) / (self._ended - self._begun))), 0), WIDTH)
+        name = f"{item.request.kind}/{item.request.model or 'default'}"
+        for amount in ("charged", "estimated"):
+            credits = getattr(item.credits, amount)
+            if credits:
+                models = self._columns.setdefault((item.request.provider, amount), {})
+                models.setdefault(name, _empty())[column] += Decimal(str(credits))
+
+    def chart(self, provider: str, amount: str) -> Chart | None:
+        """The chart of a provider's charged or estimated credits; `None` where there are none, or no time."""
+        models = self._columns.get((provider, amount))
+        if not models:
+            return None
+        sums = _sums(models)
+        stacks = list(accumulate(sums.values(), _stacked))
+        ticks = _ticks(stacks[-1][-1])
+        bands = [
+            Band(name, sums[name], _area(stack, ticks[-1])) for name, stack in zip(sums, stacks, strict=True)
+        ]
+        heights = [(tick, 100 * tick / ticks[-1]) for tick in ticks]
+        return Chart(amount, self._begun, self._ended, heights, bands)
 
 
-def _sums(costs: Sequence[Cost], begun: datetime, ended: datetime) -> Mapping[str, Sequence[Credits]]:
+def _empty() -> list[Decimal]:
+    return [Decimal(0)] * (WIDTH + 1)
+
+
+def _sums(models: Mapping[str, Sequence[Decimal]]) -> Mapping[str, Sequence[Credits]]:
     """The sums so far by model and column, the highest first and the lowest together."""
-    totals: dict[str, Credits] = {}
-    for _, name, credits in costs:
-        totals[name] = _plus(totals.get(name, 0), credits)
+    totals = {name: sum(columns, Decimal(0)) for name, columns in models.items()}
     ranked = sorted(totals, key=lambda name: -totals[name])
     alone = ranked if len(ranked) <= MOST_BANDS else ranked[: MOST_BANDS - 1]
-    added = {name if name in alone else OTHERS: [Decimal(0)] * (WIDTH + 1) for name in ranked}
-    for at, name, credits in costs:
-        # A provider's clock may be ahead of this side's, or behind it.
-        column = min(max(round(WIDTH * ((at - begun) / (ended - begun))), 0), WIDTH)
-        added[name if name in alone else OTHERS][column] += Decimal(str(credits))
+    added: dict[str, list[Decimal]] = {}
+    for name in ranked:
+        shown = added.setdefault(name if name in alone else OTHERS, _empty())
+        for column, amount in enumerate(models[name]):
+            shown[column] += amount
     return {name: [add_credits([each]) for each in accumulate(columns)] for name, columns in added.items()}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Protocol
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, item_cost
+from prefect_imagine.line_file import LineFile
 from prefect_imagine.providers.models import Frozen, GenerationRequest, Output
 from prefect_imagine.stores import Store
 
@@ -70,9 +71,26 @@ def _manifest_item(item: BatchItem, known: ItemState) -> ManifestItem:
     )
 
 
-def write_manifest(store: Store, batch_id: str, items: Iterable[ManifestItem]) -> None:
-    """Put the manifest, replacing an older one."""
-    data = io.BytesIO()
-    for item in items:
-        data.write(item.model_dump_json().encode() + b"\n")
-    store.put(manifest_key(batch_id), data.getvalue(), "application/jsonl")
+class ManifestFile:
+    """A manifest on disk, in the format in which it is stored."""
+
+    def __init__(self, items: Iterable[ManifestItem]) -> None:
+        self._lines = LineFile(item.model_dump_json().encode() for item in items)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[ManifestItem]:
+        return map(ManifestItem.model_validate_json, self._lines)
+
+    def put(self, store: Store, batch_id: str) -> None:
+        """Put the manifest, replacing an older one. Raises `StoreError`."""
+        store.put_file(manifest_key(batch_id), self._lines.file, "application/jsonl")
+
+
+class Items(Protocol):
+    """The items of a manifest, in order."""
+
+    def __iter__(self) -> Iterator[ManifestItem]: ...
+
+    def __len__(self) -> int: ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,11 +20,12 @@ from prefect_imagine.billing.costs import ItemCost, outcome
 from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import GenerationKind, Output
-from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, credit_chart
+from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, CreditCharts
 from prefect_imagine.reports.durations import duration_text
-from prefect_imagine.reports.manifest import ManifestItem
+from prefect_imagine.reports.manifest import Items, ManifestItem
 
 EXCERPT = 4000
+EXAMPLES = 3
 ONE_PAGE = 2000
 """Items that one page holds whole."""
 FIRST = 500
@@ -77,21 +79,74 @@ class _Panel:
 
 
 class _Cards:
-    """What the page shows of each item, made when it is written: there may be very many."""
+    """What the page shows of each of the first items, made when it is written."""
 
-    def __init__(self, items: Sequence[ManifestItem], media: _Media) -> None:
+    def __init__(self, items: Items, count: int, media: _Media) -> None:
         self._items = items
+        self._count = min(count, len(items))
         self._media = media
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (_card(item, self._media) for item in self._items)
+        return (_card(item, self._media) for item in islice(self._items, self._count))
+
+
+@dataclass
+class _Failure:
+    """The items that are not stored for one reason.
+
+    Attributes:
+        unknown: whether their fate is.
+        examples: the first ones of which different things were said.
+    """
+
+    reason: str
+    unknown: bool
+    count: int = 0
+    examples: dict[str | None, ManifestItem] = field(default_factory=dict)
+
+    def add(self, item: ManifestItem) -> None:
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.setdefault(item.error, item)
+
+
+class _Overall:
+    """What the page says of all items together."""
+
+    def __init__(self, items: Items) -> None:
+        self.span: tuple[datetime, datetime] | None = None
+        failures: dict[str, _Failure] = {}
+        for item in items:
+            for at in (item.created_at, item.stored_at):
+                self._stretch(at)
+            if item.reason is not None and item.status is not Phase.WITHDRAWN:
+                unknown = item.status is Phase.UNKNOWN
+                failures.setdefault(item.reason, _Failure(item.reason, unknown)).add(item)
+        self.failures = sorted(failures.values(), key=lambda failure: -failure.count)
+        self._charts = _charts(items, *self.span) if self.span is not None else None
+
+    def _stretch(self, at: datetime | None) -> None:
+        if at is not None:
+            first, last = self.span or (_utc(at), _utc(at))
+            self.span = min(first, _utc(at)), max(last, _utc(at))
+
+    def chart(self, provider: str, amount: str) -> Chart | None:
+        """The chart of a provider's charged or estimated credits, if there is one."""
+        return self._charts.chart(provider, amount) if self._charts is not None else None
+
+
+def _charts(items: Items, begun: datetime, ended: datetime) -> CreditCharts:
+    charts = CreditCharts(begun, ended)
+    for item in items:
+        charts.add(item)
+    return charts
 
 
 def render_report(
-    items: Sequence[ManifestItem],
+    items: Items,
     usage: Usage,
     *,
     links: Mapping[str, str] | None = None,
@@ -108,25 +163,25 @@ def render_report(
             `beyond` and `render_items`.
     """
     media = _Media(links or {}, texts or {})
-    times = [_utc(at) for item in items for at in (item.created_at, item.stored_at) if at]
-    span = (min(times), max(times)) if times else None
+    overall = _Overall(items)
     return _template().generate(
         usage=usage,
-        span=span,
-        panels=[_panel(line, usage, items, span) for line in usage.by_provider],
+        span=overall.span,
+        panels=[_panel(line, usage, overall) for line in usage.by_provider],
         chart_size=(WIDTH, HEIGHT),
-        failures=_failures(items),
-        cards=_Cards(items[:FIRST] if pages else items, media),
+        failures=overall.failures,
+        cards=_Cards(items, FIRST if pages else len(items), media),
         pages=list(pages),
         origins=sorted({match[0] for match in map(_ORIGIN.match, pages) if match}),
     )
 
 
-def beyond(items: Sequence[ManifestItem]) -> list[Sequence[ManifestItem]]:
+def beyond(items: Items) -> Iterator[list[ManifestItem]]:
     """The items that the page itself does not hold, by data pages."""
-    if len(items) <= ONE_PAGE:
-        return []
-    return [items[start : start + ONE_PAGE] for start in range(FIRST, len(items), ONE_PAGE)]
+    if len(items) > ONE_PAGE:
+        rest = islice(items, FIRST, None)
+        while page := list(islice(rest, ONE_PAGE)):
+            yield page
 
 
 def render_items(
@@ -160,13 +215,8 @@ def _moment(at: datetime) -> str:
     return f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _panel(
-    line: UsageLine, usage: Usage, items: Sequence[ManifestItem], span: tuple[datetime, datetime] | None
-) -> _Panel:
-    charts = {
-        amount: credit_chart(items, line.name, amount, *span) if span else None
-        for amount in ("charged", "estimated")
-    }
+def _panel(line: UsageLine, usage: Usage, overall: _Overall) -> _Panel:
+    charts = {amount: overall.chart(line.name, amount) for amount in ("charged", "estimated")}
     top = max(getattr(line, amount) for amount in _AMOUNTS)
 
     def bars(model: UsageLine, name: str) -> list[_Bar]:
@@ -184,15 +234,6 @@ def _panel(
     shown = [(name, bars(model, name)) for name, model in named]
     shown.sort(key=lambda model: -max((bar.value for bar in model[1]), default=0))
     return _Panel(line, [chart for chart in charts.values() if chart], [each for each in shown if each[1]])
-
-
-def _failures(items: Iterable[ManifestItem]) -> list[tuple[str, list[ManifestItem]]]:
-    """The items that are not stored, by reason, the commonest first."""
-    groups: dict[str, list[ManifestItem]] = {}
-    for item in items:
-        if item.reason is not None and item.status is not Phase.WITHDRAWN:
-            groups.setdefault(item.reason, []).append(item)
-    return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
 def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:

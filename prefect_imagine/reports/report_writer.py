@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from itertools import islice
 
 from prefect_imagine.billing.usage import Usage
-from prefect_imagine.reports.manifest import ManifestItem
+from prefect_imagine.reports.manifest import Items
 from prefect_imagine.reports.report_page import EXCERPT, beyond, render_items, render_report
 from prefect_imagine.stores import Store
 
@@ -18,9 +18,7 @@ def report_key(batch_id: str) -> str:
     return f"{batch_id}/report.html"
 
 
-def write_report(
-    store: Store, batch_id: str, items: Sequence[ManifestItem], usage: Usage, *, presign: bool = False
-) -> None:
+def write_report(store: Store, batch_id: str, items: Items, usage: Usage, *, presign: bool = False) -> None:
     """Put `report.html`, replacing an older one; and for a large batch data pages under `report/`.
 
     Args:
@@ -42,13 +40,13 @@ def write_report(
     store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
 
 
-def _texts(store: Store, batch_id: str, items: Sequence[ManifestItem]) -> dict[str, str]:
+def _texts(store: Store, batch_id: str, items: Items) -> dict[str, str]:
     """The beginnings of text outputs, as many as a page can show without becoming slow to write."""
-    keys = [
+    keys = (
         output.key
         for item in items
         for output in item.outputs
         if output.key is not None and (output.media_type or "").startswith("text/")
-    ]
-    read = {key: store.read(f"{batch_id}/{key}") for key in keys[:MOST_TEXTS]}
+    )
+    read = {key: store.read(f"{batch_id}/{key}") for key in islice(keys, MOST_TEXTS)}
     return {key: data[: EXCERPT * 4].decode(errors="replace") for key, data in read.items() if data}

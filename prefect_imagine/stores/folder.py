@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 import time
@@ -67,6 +68,14 @@ class FolderStore:
         path = self._path(key)
         with os_errors(path), self._temporary(key) as temporary:
             temporary.write(data)
+            flush(temporary)
+            replace(temporary, path)
+
+    def put_file(self, key: str, file: BinaryIO, media_type: str = "application/octet-stream") -> None:
+        path = self._path(key)
+        file.seek(0)
+        with os_errors(path), self._temporary(key) as temporary:
+            shutil.copyfileobj(file, temporary, COPY_BYTES)
             flush(temporary)
             replace(temporary, path)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from prefect_imagine.stores.source import MediaSource
 
@@ -72,6 +72,10 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Write, replacing what is there in one step. Durable when it returns."""
+        ...
+
+    def put_file(self, key: str, file: BinaryIO, media_type: str = "application/octet-stream") -> None:
+        """The same with all that a file holds, from its beginning, without holding it in memory."""
         ...
 
     def swap(self, key: str, data: bytes, version: str | None) -> bool:

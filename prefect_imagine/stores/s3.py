@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -18,7 +18,7 @@ from prefect_imagine.stores.s3_check import check_conditions
 from prefect_imagine.stores.s3_client import ServerClock, can_stream, check_reachable
 from prefect_imagine.stores.s3_errors import ABSENT, code_of, s3_errors
 from prefect_imagine.stores.s3_output import OutputUpload
-from prefect_imagine.stores.s3_write import checksum, unquoted, won
+from prefect_imagine.stores.s3_write import checksum, checksum_of, unquoted, won
 from prefect_imagine.stores.source import MediaSource
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINK_SECONDS = 7 * 24 * 3600
 _BYTES = "application/octet-stream"
+_PIECE = 1024**2
 
 
 class S3Store:
@@ -70,6 +71,13 @@ class S3Store:
     def put(self, key: str, data: bytes, media_type: str = _BYTES) -> None:
         with self._errors(key):
             self._send(key, data, media_type)
+
+    def put_file(self, key: str, file: BinaryIO, media_type: str = _BYTES) -> None:
+        file.seek(0)
+        crc = checksum_of(iter(lambda: file.read(_PIECE), b""))
+        file.seek(0)
+        with self._errors(key):
+            self._put(key, file, media_type, crc)
 
     def swap(self, key: str, data: bytes, version: str | None) -> bool:
         if version is None:
@@ -165,12 +173,15 @@ class S3Store:
         return s3_errors(f"{self.address}/{key}".rstrip("/"), condition)
 
     def _send(self, key: str, data: bytes, media_type: str, **condition: Any) -> None:
+        self._put(key, data, media_type, checksum(data), **condition)
+
+    def _put(self, key: str, body: bytes | BinaryIO, media_type: str, crc: str, **condition: Any) -> None:
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._key(key),
-            Body=data,
+            Body=body,
             ContentType=media_type,
-            ChecksumCRC32=checksum(data),
+            ChecksumCRC32=crc,
             **condition,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from zlib import crc32
 
 from botocore.exceptions import ClientError
@@ -17,7 +17,15 @@ CONTESTS = 5
 
 def checksum(data: bytes) -> str:
     """The CRC-32 as S3 wants it; the server refuses a body that does not match."""
-    return b64encode(crc32(data).to_bytes(4, "big")).decode()
+    return checksum_of([data])
+
+
+def checksum_of(pieces: Iterable[bytes]) -> str:
+    """The same of a body that comes in pieces."""
+    crc = 0
+    for piece in pieces:
+        crc = crc32(piece, crc)
+    return b64encode(crc.to_bytes(4, "big")).decode()
 
 
 def unquoted(version: str) -> str:

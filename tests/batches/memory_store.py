@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO
 
 from prefect_imagine.stores import MediaSource, StoredObject, StoredOutput
 from prefect_imagine.stores.checked import CheckedReader
@@ -34,6 +35,10 @@ class MemoryStore:
     def put(self, key: str, data: bytes, media_type: str = "") -> None:
         with self._lock:
             self._write(key, data)
+
+    def put_file(self, key: str, file: BinaryIO, media_type: str = "") -> None:
+        file.seek(0)
+        self.put(key, file.read(), media_type)
 
     def swap(self, key: str, data: bytes, version: str | None) -> bool:
         with self._lock:

@@ -13,10 +13,12 @@ from contextlib import closing
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.planning.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, FencedError
+from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import Defaults
 from prefect_imagine.prompts.source import asked_in
 from prefect_imagine.prompts.templates import variables
@@ -29,7 +31,9 @@ RATE = "8/1s"
 
 async def main(prompts: str, root: str, batch: str, *, force: bool) -> int:
     """Run a batch as far as it goes."""
-    asked = asked_in(prompts, None, Defaults(), variables(utc_now()))
+    problems = Problems()
+    asked = asked_in(prompts, None, Defaults(), variables(utc_now()), problems)
+    problems.check()
     providers = {each.request.provider for each in asked}
     options = BatchOptions(timing=TIMING, rates=dict.fromkeys(providers, RATE))
     with closing(open_store(root)) as store:

@@ -12,7 +12,7 @@ from prefect_imagine.sandbox import RunningSandbox
 from tests.cli.commands import Shell, assert_contract, assert_refused
 
 
-def write(shell: Shell, name: str, prompts: Sequence[str]) -> str:
+def write(shell: Shell, name: str, prompts: Sequence[str]) -> Path:
     return shell.write(name, "".join(f"{prompt}\n" for prompt in prompts))
 
 
@@ -26,7 +26,7 @@ def here(shell: Shell, tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def grown(here: Shell, providers: RunningSandbox) -> str:
+def grown(here: Shell, providers: RunningSandbox) -> Path:
     """A file of which two rows are made; a third one is gone from it, and another is new."""
     providers.reset()
     first = here.run(
@@ -38,7 +38,7 @@ def grown(here: Shell, providers: RunningSandbox) -> str:
 
 
 def test_the_same_command_on_a_changed_file_pays_for_what_is_new(
-    here: Shell, providers: RunningSandbox, grown: str
+    here: Shell, providers: RunningSandbox, grown: Path
 ) -> None:
     dry = here.run("generate", grown, *WORDS, "--dry-run")
     assert (dry.code, len(providers.report()["jobs"])) == (0, 2)
@@ -58,14 +58,14 @@ def test_the_same_command_on_a_changed_file_pays_for_what_is_new(
     assert "nothing left to do" in again.stderr
 
 
-def test_a_frozen_batch_is_not_amended(here: Shell, grown: str) -> None:
+def test_a_frozen_batch_is_not_amended(here: Shell, grown: Path) -> None:
     refused = assert_refused(here.run("generate", grown, *WORDS, "--frozen"), "exists with other prompts")
     assert refused["batch_id"] in ("", "grown")
     assert_refused(here.run("generate", grown, *WORDS, "--frozen", "--amend"), "--amend does not go with")
 
 
 def test_another_file_of_the_same_name_amends_only_when_told_to(
-    here: Shell, providers: RunningSandbox, grown: str
+    here: Shell, providers: RunningSandbox, grown: Path
 ) -> None:
     (here.folder / "elsewhere").mkdir(exist_ok=True)
     other = write(here, "elsewhere/grown.txt", ["five"])

@@ -25,7 +25,7 @@ def holdings(*items: tuple[str, Phase]) -> Holdings:
 
 
 def difference(held: Holdings, *prompts: str) -> Difference:
-    return held.difference(map(row, prompts))
+    return held.difference([row(prompt) for prompt in prompts])
 
 
 def test_rows_are_told_apart_by_what_they_ask_for_and_not_by_their_order() -> None:

@@ -15,7 +15,8 @@ from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
-from prefect_imagine.engine.planning.prepare import persist_plan, prepare_batch
+from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, FencedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from prefect_imagine.errors import InvalidPromptsError
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import Defaults, read_prompts
+from tests.prompts.reading import read_whole
 
 DEFAULTS = Defaults(provider="aivisualstudio")
 
@@ -19,7 +21,7 @@ def problems(
 ) -> list[tuple[int | None, str | None, str]]:
     data = text.encode() if isinstance(text, str) else text
     with pytest.raises(InvalidPromptsError) as raised:
-        read_prompts(data, file_format, defaults, {"date": "2025-03-01"})
+        read_whole(data, file_format, defaults, {"date": "2025-03-01"})
     return [(each.row, each.column, str(each)) for each in raised.value.problems]
 
 
@@ -237,7 +239,7 @@ fine,imaginelab,image,1,,,,
 
 def test_a_long_list_is_cut_and_counted() -> None:
     with pytest.raises(InvalidPromptsError) as raised:
-        read_prompts(b"prompt,count\n" + b"a,0\n" * 80, "csv", DEFAULTS, {})
+        read_whole(b"prompt,count\n" + b"a,0\n" * 80, "csv", DEFAULTS, {})
     lines = str(raised.value).splitlines()
     assert lines[0] == "80 problems in the prompts:"
     assert lines[-1] == "  … and 30 more"
@@ -247,6 +249,6 @@ def test_a_long_list_is_cut_and_counted() -> None:
 def test_what_could_be_read_is_handed_to_a_caller_that_takes_the_problems() -> None:
     taken = Problems()
     text = b"prompt,count,provider\na,0,\nb,1,nobody\nc,1,\n"
-    asked = read_prompts(text, "csv", DEFAULTS, {}, taken)
+    asked = list(read_prompts(io.BytesIO(text), "csv", DEFAULTS, {}, taken))
     assert [each.request.prompt for each in asked] == ["a", "c"]
     assert [(each.row, each.column) for each in taken.found] == [(1, "count"), (2, "provider")]

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from prefect_imagine.errors import ConfigurationError, PromptFileError
-from prefect_imagine.prompts.formats import format_of
+from prefect_imagine.prompts.formats import Problems, format_of
 from prefect_imagine.prompts.requested import (
     Defaults,
     Prompt,
     RequestedItem,
     ask,
     prompts_to_rows,
-    read_prompts,
 )
-from prefect_imagine.prompts.source import asked_in, read_source, read_stream
+from prefect_imagine.prompts.source import asked_in, copy_of, open_source
 from prefect_imagine.prompts.templates import variables
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores.s3 import S3Store
+from tests.prompts.reading import read_whole
 
 AT = datetime(2025, 3, 1, 23, 59, tzinfo=UTC)
 DEFAULTS = Defaults(provider="aivisualstudio")
@@ -32,7 +32,7 @@ DEFAULTS = Defaults(provider="aivisualstudio")
 
 def read(text: str | bytes, file_format: str, defaults: Defaults = DEFAULTS) -> list[RequestedItem]:
     data = text.encode() if isinstance(text, str) else text
-    return read_prompts(data, file_format, defaults, variables(AT))
+    return read_whole(data, file_format, defaults, variables(AT))
 
 
 def prompts(text: str | bytes, file_format: str) -> list[str]:
@@ -312,22 +312,23 @@ def test_a_template_means_the_same_all_day() -> None:
 def test_a_source_is_a_file_or_an_object(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a fox\n")
-    (asked,) = asked_in(str(file), None, DEFAULTS, variables(AT))
+    [asked] = asked_in(str(file), None, DEFAULTS, variables(AT), Problems())
     assert asked.request.prompt == "a fox"
     with pytest.raises(ConfigurationError, match="No such file"):
-        read_source(str(tmp_path / "none.csv"))
+        open_source(str(tmp_path / "none.csv"))
     with pytest.raises(ConfigurationError, match="Is a directory"):
-        read_source(str(tmp_path))
+        open_source(str(tmp_path))
 
 
-TOO_LARGE = "is larger than 256 MiB: split it"
+TOO_LARGE = "is larger than 8 MiB: split it"
+EIGHT = 8 * 1024**2
 
 
 def test_a_source_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ConfigurationError, match=f"/dev/zero {TOO_LARGE}"):
-        read_source("/dev/zero")
+        open_source("/dev/zero", EIGHT)
     with open("/dev/zero", "rb") as endless, pytest.raises(ConfigurationError, match=f"a pipe {TOO_LARGE}"):
-        read_stream(endless, "a pipe")
+        copy_of(endless, "a pipe", EIGHT)
 
 
 def test_an_object_that_is_too_large_is_refused_unread(
@@ -338,15 +339,16 @@ def test_an_object_that_is_too_large_is_refused_unread(
         client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
     monkeypatch.setattr(S3Store, "read", lambda store, key: pytest.fail("it was read"))
     with pytest.raises(ConfigurationError, match=rf"s3://{bucket}/in/a\.txt is larger than"):
-        read_source(f"s3://{bucket}/in/a.txt", largest=4)
+        open_source(f"s3://{bucket}/in/a.txt", largest=4)
 
 
 def test_an_s3_source_is_read_from_its_bucket(aws: S3Server) -> None:
     bucket = aws.make_bucket()
     with closing(aws.client()) as client:
         client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
-    assert read_source(f"s3://{bucket}/in/a.txt") == b"a fox"
+    with open_source(f"s3://{bucket}/in/a.txt") as file:
+        assert file.read() == b"a fox"
     with pytest.raises(ConfigurationError, match=rf"there is no s3://{bucket}/in/b\.txt"):
-        read_source(f"s3://{bucket}/in/b.txt")
+        open_source(f"s3://{bucket}/in/b.txt")
     with pytest.raises(ConfigurationError, match="create the bucket"):
-        read_source("s3://prompts-nowhere/in/b.txt")
+        open_source("s3://prompts-nowhere/in/b.txt")

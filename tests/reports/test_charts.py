@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import pytest
 
 from prefect_imagine.billing.costs import ItemCost
-from prefect_imagine.reports.charts import HEIGHT, MOST_BANDS, OTHERS, WIDTH, Chart, credit_chart
+from prefect_imagine.reports.charts import HEIGHT, MOST_BANDS, OTHERS, WIDTH, Chart, CreditCharts
 from prefect_imagine.reports.manifest import ManifestItem
 from tests.reports.report_items import BEGUN, make_item
 
 ENDED = BEGUN + timedelta(seconds=100)
 
 
+def chart_of(items: Iterable[ManifestItem], amount: str, ended: datetime = ENDED) -> Chart | None:
+    charts = CreditCharts(BEGUN, ended)
+    for item in items:
+        charts.add(item)
+    return charts.chart("imaginelab", amount)
+
+
 def charted(*items: ManifestItem, amount: str = "charged") -> Chart:
-    chart = credit_chart(items, "imaginelab", amount, BEGUN, ENDED)
+    chart = chart_of(items, amount)
     assert chart is not None
     return chart
 
@@ -56,8 +64,8 @@ def test_amounts_of_other_providers_and_kinds_are_left_out() -> None:
 
 
 def test_there_is_no_chart_of_nothing() -> None:
-    assert credit_chart([make_item()], "imaginelab", "charged", BEGUN, ENDED) is None
-    assert credit_chart([spent(5)], "imaginelab", "charged", BEGUN, BEGUN) is None
+    assert chart_of([make_item()], "charged") is None
+    assert chart_of([spent(5)], "charged", BEGUN) is None
 
 
 def test_times_of_another_clock_stay_in_the_chart() -> None:

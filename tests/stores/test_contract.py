@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +172,16 @@ def test_an_output_stored_again_is_the_same(store: Store) -> None:
     picture = media_files.png()
     first = store.put_output("b/outputs/0", MediaSource.from_bytes(picture), {})
     assert store.put_output("b/outputs/0", MediaSource.from_bytes(picture), {}) == first
+
+
+@pytest.mark.parametrize("size", [0, 5, 3 * 1024**2 + 1])
+def test_a_file_is_put_whole_from_its_beginning(store: Store, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        for _ in range(2):  # wherever it stands, and whatever is there
+            store.put_file("b/manifest.jsonl", file, "application/jsonl")
+    assert store.read("b/manifest.jsonl") == data
 
 
 def test_another_output_under_the_same_key_replaces_it(store: Store) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from prefect_imagine.billing.estimates import estimate_lines, estimate_text
+from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.cli import output
-from prefect_imagine.engine.planning.prepare import (
-    PreparedBatch,
-)
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.reports.summary import (
     PlanCounts,
@@ -49,10 +47,9 @@ def _amends(prepared: PreparedBatch) -> bool:
 def _changes_text(prepared: PreparedBatch) -> str:
     """Such as `batch art: +3 items: imaginelab 15 credits; 412 kept, 2 withdrawn`."""
     difference = prepared.difference
-    new = estimate_lines(item for plan in prepared.plans for item in plan.items)
     back = f"{len(difference.restored)} back, " if difference.restored else ""
     return (
-        f"batch {prepared.batch_id}: +{estimate_text(new)}; {back}{difference.kept} kept, "
+        f"batch {prepared.batch_id}: +{estimate_text(prepared.new)}; {back}{difference.kept} kept, "
         f"{len(difference.withdrawn)} withdrawn"
     )
 

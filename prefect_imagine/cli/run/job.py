@@ -21,13 +21,10 @@ from prefect_imagine.cli.run.changes import announce, dry_run, plan_counts
 from prefect_imagine.cli.run.which_batch import default_batch
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.planning.prepare import (
-    PreparedBatch,
-    persist_plan,
-    prepare_batch,
-)
+from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
-from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.prompts.templates import Variables
 from prefect_imagine.reports.books import settle_books
 from prefect_imagine.reports.position import position_of
@@ -52,7 +49,7 @@ class Job:
 
     root: str
     batch_id: str | None
-    asked: list[RequestedItem] | None
+    asked: Asked | None
     credentials: Mapping[str, str]
     options: BatchOptions
     json: bool

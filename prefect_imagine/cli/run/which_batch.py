@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from prefect_imagine.batches.naming import batch_id_of_file, default_batch_id, is_hashed_id_of
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.errors import ConfigurationError, StoreError
-from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.prompts.templates import Variables
 from prefect_imagine.stores import Store
 
@@ -18,7 +17,7 @@ from prefect_imagine.stores import Store
 def default_batch(
     store: Store,
     source: str | None,
-    asked: Sequence[RequestedItem],
+    asked: Asked,
     used: Variables,
     at: datetime,
     *,
@@ -50,7 +49,7 @@ def _exists(store: Store, batch_id: str) -> bool:
         raise ConfigurationError(f"nothing was created: {error}") from error
 
 
-def _check_relatives(store: Store, source: str, asked: Sequence[RequestedItem], named: str) -> None:
+def _check_relatives(store: Store, source: str, asked: Asked, named: str) -> None:
     wanted = Counter(each.fingerprint for each in asked)
     for name in store.folders(""):
         both = _held(store, name, wanted) if is_hashed_id_of(source, name) else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.state import WITHDRAWABLE, Phase
 from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 
 _KEPT_FIRST = (
     Phase.STORED,
@@ -26,7 +28,7 @@ class Difference:
     """What is asked for, beside what a batch holds.
 
     Attributes:
-        new: what no item of the batch was made for.
+        new: what no item of the batch was made for, in order.
         kept: how many items of the batch are asked for, those that are restored left out.
         withdrawn: the items that are not asked for any more, and of which nothing has become.
         gone: all items that are not asked for any more and may yet be created, those withdrawn among them:
@@ -36,7 +38,7 @@ class Difference:
             withdrawn before.
     """
 
-    new: tuple[RequestedItem, ...] = ()
+    new: Asked = ()
     kept: int = 0
     withdrawn: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
@@ -46,15 +48,40 @@ class Difference:
     @property
     def unchanged(self) -> bool:
         """Whether there is nothing to be made of it."""
-        return not (self.new or self.withdrawn or self.restored)
+        return not (len(self.new) or self.withdrawn or self.restored)
 
     @property
     def same(self) -> bool:
         """Whether the batch holds just what is asked for."""
-        return not (self.new or self.restored or self.surplus)
+        return not (len(self.new) or self.restored or self.surplus)
 
 
 UNCHANGED = Difference()
+
+
+class _New:
+    """What is asked for beyond what a batch holds: found again each time it is looked through.
+
+    Args:
+        held: by fingerprint, how many of what is asked for the batch has items of.
+    """
+
+    def __init__(self, asked: Asked, held: Mapping[str, int], count: int) -> None:
+        self._asked = asked
+        self._held = held
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[RequestedItem]:
+        left = dict(self._held)
+        for each in self._asked:
+            fingerprint = each.fingerprint
+            if left.get(fingerprint, 0) > 0:
+                left[fingerprint] -= 1
+            else:
+                yield each
 
 
 @dataclass
@@ -67,28 +94,29 @@ class Holdings:
         """Take an item in."""
         self._items.setdefault(asked, []).append((index, phase))
 
-    def difference(self, asked: Iterable[RequestedItem]) -> Difference:
+    def difference(self, asked: Asked) -> Difference:
         """What is asked for, beside these items. The order of rows does not matter; the same row three times
         is three items."""
         left = {
             fingerprint: sorted(items, key=lambda item: (_KEPT_FIRST.index(item[1]), item[0]), reverse=True)
             for fingerprint, items in self._items.items()
         }
-        new: list[RequestedItem] = []
-        kept = 0
+        held: Counter[str] = Counter()
+        kept = new = 0
         restored: set[int] = set()
-        for each in asked:
-            items = left.get(each.fingerprint)
+        for fingerprint in (each.fingerprint for each in asked) if left else ():
+            items = left.get(fingerprint)
             if not items:
-                new.append(each)
+                new += 1
                 continue
+            held[fingerprint] += 1
             index, phase = items.pop()
             if phase is Phase.WITHDRAWN:
                 restored.add(index)
             else:
                 kept += 1
         return Difference(
-            new=tuple(new),
+            new=_New(asked, held, new if left else len(asked)),
             kept=kept,
             withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
             gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN))),

@@ -2,77 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.outlook import Candidate, Outlook
-from prefect_imagine.engine.planning.preflight import Inspection, check_requests, price
+from prefect_imagine.engine.planning.preflight import Inspection, price
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
 
 
-def make_plans(
-    outlook: Outlook,
-    new: Sequence[RequestedItem],
-    clients: Mapping[str, ProviderClient],
-    inspection: Inspection,
-    options: BatchOptions,
-    prices: Mapping[str, PriceList],
-) -> list[Plan]:
-    """The plans of the shards that a batch gains for what is new. Raises `InvalidPromptsError` with
-    everything that the providers would refuse."""
-    problems = Problems()
-    check_requests(new, clients, inspection, problems)
-    problems.check()
-    planned_at = utc_now()
-    plans: list[Plan] = []
-    for begin in range(0, len(new), options.shard_size):
-        part = new[begin : begin + options.shard_size]
-        first = outlook.items + begin + 1
-        items = _planned(outlook.batch_id, first, part, clients, inspection, prices)
-        number = len(outlook.shards) + len(plans) + 1
-        plans.append(Plan(outlook.batch_id, planned_at, tuple(items), number))
-    return plans
+class NewPlans:
+    """The plans of the shards that a batch gains for what is new, made each time they are looked through: no
+    more than one is held at once. What is left to chance, such as a seed, differs from time to time."""
 
+    def __init__(
+        self,
+        outlook: Outlook,
+        new: Asked,
+        clients: Mapping[str, ProviderClient],
+        inspection: Inspection,
+        prices: Mapping[str, PriceList],
+        shard_size: int,
+    ) -> None:
+        self._batch_id = outlook.batch_id
+        self._first = outlook.items + 1
+        self._first_shard = len(outlook.shards) + 1
+        self._new = new
+        self._clients = clients
+        self._inspection = inspection
+        self._prices = prices
+        self._size = shard_size
+        self._planned_at = utc_now()
 
-def _planned(
-    batch_id: str,
-    first: int,
-    asked: Sequence[RequestedItem],
-    clients: Mapping[str, ProviderClient],
-    inspection: Inspection,
-    prices: Mapping[str, PriceList],
-) -> Iterator[BatchItem]:
-    for index, each in enumerate(asked, start=first):
-        catalog = inspection.catalogs[each.request.provider]
-        request = clients[each.request.provider].completed(each.request, catalog.models)
-        yield BatchItem(
+    def __len__(self) -> int:
+        return -(-len(self._new) // self._size)
+
+    def __iter__(self) -> Iterator[Plan]:
+        items = (self._planned(index, each) for index, each in enumerate(self._new, start=self._first))
+        for shard in range(self._first_shard, self._first_shard + len(self)):
+            yield Plan(self._batch_id, self._planned_at, tuple(islice(items, self._size)), shard)
+
+    def _planned(self, index: int, asked: RequestedItem) -> BatchItem:
+        catalog = self._inspection.catalogs[asked.request.provider]
+        request = self._clients[asked.request.provider].completed(asked.request, catalog.models)
+        return BatchItem(
             index=index,
-            item_id=make_item_id(batch_id, index, each.fingerprint),
-            name=each.name,
-            asked=each.fingerprint,
+            item_id=make_item_id(self._batch_id, index, asked.fingerprint),
+            name=asked.name,
+            asked=asked.fingerprint,
             request=request,
-            estimate=price(request, catalog, prices),
+            estimate=price(request, catalog, self._prices),
         )
 
 
 def check_priced(
-    outlook: Outlook, creatable: Iterable[Candidate], plans: Iterable[Plan], options: BatchOptions
+    outlook: Outlook, creatable: Iterable[Candidate], unpriced: Iterable[str], options: BatchOptions
 ) -> None:
-    """A budget needs a price for everything that is paid for, or will be. Raises `ConfigurationError`."""
+    """A budget needs a price for everything that is paid for, or will be. Raises `ConfigurationError`.
+
+    Args:
+        unpriced: the providers of new items without a price.
+    """
     paid = (line.name for line in outlook.usage.by_provider if line.unpriced)
     planned = (each.key[0] for each in creatable if each.credits is None)
-    items = chain.from_iterable(plan.items for plan in plans)
-    new = (item.request.provider for item in items if item.estimate.credits is None)
-    unpriced = sorted({name for name in chain(paid, planned, new) if options.limits(name)})
-    if unpriced:
+    lacking = sorted({name for name in chain(paid, planned, unpriced) if options.limits(name)})
+    if lacking:
         raise ConfigurationError(
-            f"max_credits cannot be kept: {', '.join(unpriced)} tells no prices; "
-            f"set a price when the batch is made, such as --price {unpriced[0]}=1"
+            f"max_credits cannot be kept: {', '.join(lacking)} tells no prices; "
+            f"set a price when the batch is made, such as --price {lacking[0]}=1"
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydantic import SecretStr
 
@@ -39,7 +40,7 @@ class Catalog:
     models: tuple[ModelInfo, ...] = ()
     balance: Balance | None = None
 
-    @property
+    @cached_property
     def credits(self) -> dict[str, int | float]:
         """Credits of one generation, by model, as listed."""
         return {model.id: model.credits for model in self.models if model.credits is not None}
@@ -141,33 +142,31 @@ def _refuses_key(error: ProviderError) -> bool:
 
 
 def check_requests(
-    asked: Sequence[RequestedItem],
+    asked: Iterable[RequestedItem],
     clients: Mapping[str, ProviderClient],
     inspection: Inspection,
     problems: Problems,
 ) -> None:
     """Note everything that the providers would refuse."""
-    seen: set[tuple[int, str]] = set()
+    last = None
     for each in asked:
-        mark = (each.row, each.request.fingerprint)
-        if mark in seen:  # a row with a count is checked once
+        mark = (each.row, each.fingerprint)
+        if mark == last:  # a row with a count is checked once
             continue
-        seen.add(mark)
+        last = mark
         provider = each.request.provider
         models = inspection.catalogs[provider].models
         for column, message in clients[provider].problems(each.request, models):
             problems.add(message, row=each.row, column=column)
 
 
-def check_unasked(provider: str, asked: Sequence[RequestedItem], problems: Problems) -> None:
+def check_unasked(provider: str, asked: Iterable[RequestedItem], problems: Problems) -> None:
     """Note what a provider is known to refuse without being asked, which takes no key. What models it has is
     not known where it lists them."""
     client = open_client(_unused_account(provider), pacer=Pacer())
     found = Problems()
     check_requests(asked, {provider: client}, Inspection({provider: Catalog()}), found)
-    problems.found += [
-        each for each in found.found if each.column != "model" or not client.capabilities.models
-    ]
+    problems.include(each for each in found.found if each.column != "model" or not client.capabilities.models)
 
 
 def _unused_account(provider: str) -> Account:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.engine.planning.prepare import Accounts, raise_problems
+from prefect_imagine.engine.planning.accounts import Accounts
+from prefect_imagine.engine.planning.refusals import raise_problems
 from prefect_imagine.prompts.formats import Problems
-from prefect_imagine.prompts.requested import Defaults, Prompt, RequestedItem, ask, prompts_to_rows
+from prefect_imagine.prompts.requested import Defaults, Prompt, asked_by, prompts_to_rows
 from prefect_imagine.prompts.rotation import Rotation, rotated
 from prefect_imagine.prompts.source import asked_in
+from prefect_imagine.prompts.spool import Asked, Spool
 from prefect_imagine.prompts.templates import variables
 
 
@@ -21,7 +23,7 @@ async def resolve(
     at: datetime,
     accounts: Accounts,
     options: BatchOptions,
-) -> list[RequestedItem] | None:
+) -> Asked | None:
     """The generations that a list of prompts, or a file of them, asks for at a local time; `None` where
     there are no prompts: a batch is to be resumed.
 
@@ -35,7 +37,7 @@ async def resolve(
     if isinstance(prompts, str):
         asked = asked_in(prompts, None, defaults, variables(at), problems)
     else:
-        asked = ask(prompts_to_rows(prompts), defaults, variables(at), problems)
+        asked = Spool(asked_by(prompts_to_rows(prompts), defaults, variables(at), problems))
     if problems.found:
         await raise_problems(asked, accounts, options, problems)
     return rotated(asked, rotation, at)

@@ -1,0 +1,72 @@
+"""Writing the plans of new shards, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.origin import Origin, write_origin
+from prefect_imagine.batches.plan import Plan, read_plan, write_plan
+from prefect_imagine.batches.process_identity import ProcessIdentity
+from prefect_imagine.batches.shards import FIRST, shard_path
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.planning.prepare import STORE_SECONDS, PreparedBatch
+from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.stores import Store
+
+
+async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
+    """Write the plans of new shards, after making sure that the store takes what is going to be paid for.
+
+    Raises:
+        BatchBusyError: another process runs the batch that is to be amended.
+        ConfigurationError: the store cannot be written, or another process plans something else.
+    """
+    if prepared.settled:
+        return prepared
+    blocking = Blocking(patience=STORE_SECONDS)
+    try:
+        await blocking(store.check_writable)
+        if prepared.plans is not None:
+            async with _amending(store, blocking, prepared):
+                await blocking(write_origin, store, _origin(prepared))
+                for plan in prepared.plans:
+                    await _persist(store, blocking, plan)
+        return prepared
+    except StoreError as error:
+        raise ConfigurationError(f"nothing was created: {error}") from error
+    finally:
+        await blocking.aclose()
+
+
+@asynccontextmanager
+async def _amending(store: Store, blocking: Blocking, prepared: PreparedBatch) -> AsyncIterator[None]:
+    """Nobody else runs the batch for as long as the context lasts."""
+    running = next((shard for shard in prepared.shards if shard.settled is None), None)
+    if prepared.fresh or running is None:
+        yield
+        return
+    lease = Lease(store, blocking, shard_path(prepared.batch_id, running.number), ProcessIdentity.me())
+    await lease.take(wait=prepared.wait)
+    try:
+        yield
+    finally:
+        await lease.release()
+
+
+def _origin(prepared: PreparedBatch) -> Origin:
+    return Origin(batch_id=prepared.batch_id, source=prepared.source, created=utc_now())
+
+
+async def _persist(store: Store, blocking: Blocking, plan: Plan) -> None:
+    if await blocking(write_plan, store, plan):
+        return
+    # Somebody planned the same shard in this moment: theirs stands, with the seeds that they drew.
+    known = await blocking(read_plan, store, plan.batch_id, plan.shard)
+    if known is None or known.asked != plan.asked:
+        what = "made" if plan.shard == FIRST else "amended"
+        raise ConfigurationError(
+            f"batch {plan.batch_id!r} has just been {what} with other prompts: run this again"
+        )
