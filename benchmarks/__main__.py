@@ -20,6 +20,7 @@ CASES = (
     "pending",
     "overhead",
     "memory",
+    "growth",
     "resume",
     "events",
 )

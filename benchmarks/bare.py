@@ -21,7 +21,7 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     wire = wire_of(job.provider)
     script = _Script(wire, Path(job.output))
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32)) as client:
-        await script.run(client, job.prompts)
+        await script.run(client, list(job.prompts))
     return script.stored, {}
 
 

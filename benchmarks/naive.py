@@ -34,7 +34,7 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Run the flow."""
     wire = wire_of(job.provider)
     async with httpx.AsyncClient(timeout=30) as client:
-        stored = await generate_pictures(_Calls(wire, client), job.prompts, Path(job.output))
+        stored = await generate_pictures(_Calls(wire, client), list(job.prompts), Path(job.output))
     return stored, {}
 
 

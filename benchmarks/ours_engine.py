@@ -12,6 +12,7 @@ from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import open_session
 from prefect_imagine.prompts.requested import RequestedItem
+from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account
@@ -21,9 +22,9 @@ from prefect_imagine.stores import open_store
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Make or resume the batch."""
-    asked = [
+    asked = Spool(
         RequestedItem(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)
-    ]
+    )
     options = BatchOptions(batch_id=job.batch_id, rates=job.rates)
     store = open_store(job.output)
     async with prepare_batch(store, job.batch_id, asked, _accounts, options) as prepared:

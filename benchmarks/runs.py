@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,9 +36,9 @@ class Job:
     machine: str = "one"
 
     @property
-    def prompts(self) -> list[str]:
+    def prompts(self) -> Iterator[str]:
         """What is to be generated."""
-        return [f"{self.provider} {self.batch_id} picture {number}" for number in self._numbers]
+        return (f"{self.provider} {self.batch_id} picture {number}" for number in self._numbers)
 
     @property
     def _numbers(self) -> range:
@@ -53,6 +53,7 @@ class Result:
         stored: outputs' items that were stored.
         memory: the most that was resident.
         base_memory: what was resident before it began, imports included.
+        blocked: the longest that its event loop let something wait that was due.
     """
 
     stored: int
@@ -61,6 +62,7 @@ class Result:
     base_memory: float
     cpu_seconds: float
     said: dict[str, Any] = field(default_factory=dict)
+    blocked: float = 0.0
 
 
 class Run:

@@ -10,8 +10,10 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Awaitable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.runs import Job, Result
 
@@ -22,6 +24,8 @@ RUNNERS = {
     "bare": "benchmarks.bare",
 }
 """Each module has `async def generate(job) -> tuple[int, dict]`: items stored, and what else it says."""
+TICK = 0.01
+"""Seconds between looks at whether the event loop keeps up."""
 
 
 def peak_memory() -> float:
@@ -38,14 +42,33 @@ def _status() -> str:
         return ""
 
 
+async def watched(run: Awaitable[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any], float]:
+    """What a run says, and the longest that its event loop was late, in seconds."""
+    latest = 0.0
+
+    async def watch() -> None:
+        nonlocal latest
+        while True:
+            due = time.monotonic() + TICK
+            await asyncio.sleep(TICK)
+            latest = max(latest, time.monotonic() - due)
+
+    watching = asyncio.create_task(watch())
+    try:
+        stored, said = await run
+    finally:
+        watching.cancel()
+    return stored, said, latest
+
+
 def main() -> None:
     """Run, and print the result as the last line."""
     job = Job(**json.loads(sys.argv[1]))
     runner = importlib.import_module(RUNNERS[job.runner])
     base, cpu, began = peak_memory(), sum(os.times()[:2]), time.monotonic()
-    stored, said = asyncio.run(runner.generate(job))
+    stored, said, blocked = asyncio.run(watched(runner.generate(job)))
     seconds = time.monotonic() - began
-    result = Result(stored, seconds, peak_memory(), base, sum(os.times()[:2]) - cpu, said)
+    result = Result(stored, seconds, peak_memory(), base, sum(os.times()[:2]) - cpu, said, blocked)
     print(json.dumps(asdict(result)))
 
 

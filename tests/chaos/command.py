@@ -24,15 +24,29 @@ TIMING = "deadline=2,create=3,settle=1"
 
 @dataclass(frozen=True)
 class Prompts:
-    """A prompts file, and how often it asks for each (provider, prompt)."""
+    """A prompts file, and all that it asks for in the end: provider and prompt."""
 
     path: Path
-    asked: Mapping[tuple[str, str], int]
+    rows: Sequence[tuple[str, str]]
+
+    @property
+    def asked(self) -> Mapping[tuple[str, str], int]:
+        """How often it asks for each."""
+        return Counter(self.rows)
 
     @property
     def total(self) -> int:
         """How many generations it asks for."""
-        return sum(self.asked.values())
+        return len(self.rows)
+
+    def write(self, rows: Sequence[tuple[str, str]] | None = None) -> None:
+        """Let the file hold some of its rows, or all, from one moment to the next."""
+        new = self.path.with_suffix(".new")
+        with new.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("provider", "prompt"))
+            writer.writerows(self.rows if rows is None else rows)
+        new.replace(self.path)
 
 
 def write_prompts(path: Path, each: int, providers: Sequence[str] = PROVIDERS) -> Prompts:
@@ -42,11 +56,9 @@ def write_prompts(path: Path, each: int, providers: Sequence[str] = PROVIDERS) -
         for number in range(each)
         for provider in providers
     ]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("provider", "prompt"))
-        writer.writerows(rows)
-    return Prompts(path, Counter(rows))
+    prompts = Prompts(path, rows)
+    prompts.write()
+    return prompts
 
 
 class Run:

@@ -1,4 +1,5 @@
-"""Kills the command line at random moments until its batch is done, and holds that against the books."""
+"""Kills the command line at random moments, while its prompts file changes, until its batch is done, and
+holds that against the books."""
 
 from __future__ import annotations
 
@@ -21,6 +22,11 @@ logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 KINDS = ("image", "video", "voice", "music", "infographic", "text")
 BATCH = "chaos"
 MOST_RUNS_TO_THE_END = 8
+SHARD_SIZE = 10
+"""So that several shards are open at once."""
+AHEAD = 12
+"""Rows that a file has beyond those that are made before a kill."""
+LEFT_OUT = 3
 KILLS_A_BATCH = 10
 
 
@@ -112,11 +118,18 @@ def torture(plan: Plan, prefect: Mapping[str, str], say: Callable[[str], None]) 
 
 @dataclass(frozen=True)
 class Aim:
-    """When to kill: at so many accepted jobs, or at so many stored outputs; and a moment later."""
+    """When to kill: at so many accepted jobs, or at so many stored outputs; and a moment later.
+
+    Attributes:
+        left_out: places of rows that the file does not hold in this run, though it does in later ones.
+        rows: how many rows it has at all by then.
+    """
 
     jobs: int | None
     outputs: int | None
     delay: float
+    left_out: frozenset[int]
+    rows: int
 
 
 def aims(plan: Plan, prompts: Prompts) -> Iterator[Aim]:
@@ -126,7 +139,10 @@ def aims(plan: Plan, prompts: Prompts) -> Iterator[Aim]:
     for number in range(1, plan.kills + 1):
         target = max(1, round(stride * number - dice.random() * stride))
         by_jobs = number <= plan.kills * 0.8
-        yield Aim(target if by_jobs else None, None if by_jobs else target, dice.choice((0, 0, 0.05, 0.3)))
+        rows = min(prompts.total, target + AHEAD) if by_jobs else prompts.total
+        left_out = frozenset(dice.sample(range(rows), LEFT_OUT)) if by_jobs else frozenset[int]()
+        delay = dice.choice((0, 0, 0.05, 0.3))
+        yield Aim(target if by_jobs else None, None if by_jobs else target, delay, left_out, rows)
 
 
 class Victim:
@@ -136,6 +152,7 @@ class Victim:
         self, plan: Plan, folder: Path, prompts: Prompts, sandbox: RunningSandbox, prefect: Mapping[str, str]
     ) -> None:
         self.root = folder / "outputs"
+        self._prompts = prompts
         self._log = folder / "run"
         self._sandbox = sandbox
         self._module = plan.module
@@ -147,12 +164,15 @@ class Victim:
         rates = [f"--rate={provider}=4/1s" for provider in plan.providers]
         self._arguments = [
             *("generate", str(prompts.path), "--output", str(self.root), "--batch-id", BATCH),
-            *("--timing", TIMING, "--json", *rates),
+            *("--timing", TIMING, "--json", "--shard-size", str(SHARD_SIZE), *rates),
         ]
         self._last: Run | None = None
 
-    def start(self) -> Run:
-        """The same command again."""
+    def start(self, aim: Aim | None = None) -> Run:
+        """The same command again, on a file that holds all its rows, or those that it has by then."""
+        rows = self._prompts.rows
+        there = range(len(rows)) if aim is None else range(aim.rows)
+        self._prompts.write([rows[place] for place in there if aim is None or place not in aim.left_out])
         self._last = Run(self._arguments, self._environment, self._log, module=self._module)
         return self._last
 
@@ -162,7 +182,7 @@ class Victim:
 
     def kill_at(self, aim: Aim) -> str:
         """Start it and kill it; says where, or nothing if it ended by itself before."""
-        run = self.start()
+        run = self.start(aim)
         if not run.until(lambda: self._reached(aim)):
             return ""
         threading.Event().wait(aim.delay)

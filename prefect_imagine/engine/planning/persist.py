@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,7 +33,8 @@ async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
         if prepared.plans is not None:
             async with _amending(store, blocking, prepared):
                 await blocking(write_origin, store, _origin(prepared))
-                for plan in prepared.plans:
+                plans = iter(prepared.plans)
+                while (plan := await asyncio.to_thread(next, plans, None)) is not None:
                     await _persist(store, blocking, plan)
         return prepared
     except StoreError as error:

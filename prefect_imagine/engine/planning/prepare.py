@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,7 @@ async def prepare_batch(
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     difference = UNCHANGED
     if asked is not None and (named or not outlook.exists):
-        difference = outlook.holdings.difference(asked)
+        difference = await asyncio.to_thread(outlook.holdings.difference, asked)
     if outlook.exists and compared:
         difference = _allowed(difference, outlook, origin, options, source, amend=amend)
     creatable = list(outlook.creatable(options, difference))
@@ -126,11 +127,11 @@ async def prepare_batch(
     clients_of = reached(list(providers), found_by, options, shared, models=bool(len(difference.new)))
     async with clients_of as (found, clients, inspection):
         problems = Problems()
-        check_requests(difference.new, clients, inspection, problems)
+        await asyncio.to_thread(check_requests, difference.new, clients, inspection, problems)
         problems.check()
         prices = prices_of(found, options)
         plans = NewPlans(outlook, difference.new, clients, inspection, prices, options.shard_size)
-        added = _add(outlook, plans)
+        added = await asyncio.to_thread(_add, outlook, plans)
         check_priced(outlook, creatable, added.unpriced, options)
         yield PreparedBatch(
             batch_id=batch_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -35,7 +36,7 @@ async def resolve(
         return None
     problems = Problems()
     if isinstance(prompts, str):
-        asked = asked_in(prompts, None, defaults, variables(at), problems)
+        asked = await asyncio.to_thread(asked_in, prompts, None, defaults, variables(at), problems)
     else:
         asked = Spool(asked_by(prompts_to_rows(prompts), defaults, variables(at), problems))
     if problems.found:
