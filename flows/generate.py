@@ -59,9 +59,11 @@ async def generate_batch(
 ) -> Any:
     """Generate a batch of prompts, store the outputs, and report what they cost.
 
-    Running it again with the same batch id goes on where it stopped and creates nothing twice. Without one, a
-    run of a deployment is a batch of its own, and any other run the batch of what it asks for. Returns the
-    batch's summary: batch id, items, credits, manifest, report.
+    The prompts say what the batch shall hold. Running it again with the same batch id goes on where it
+    stopped and creates nothing twice; with other prompts it creates what is new, keeps what is there, and
+    withdraws what is gone before it was created. Without a batch id a run of a deployment is a batch of its
+    own, and any other run the batch of what it asks for. Returns the batch's summary: batch id, items,
+    credits, manifest, report.
 
     Args:
         prompts: A list of prompts, or the path or s3:// address of a .csv, .jsonl, .yaml or .txt file. None:
@@ -74,7 +76,8 @@ async def generate_batch(
         credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
             blocks themselves; for others the keys in the worker's environment are taken.
         bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
-        rotation: Take only some rows of a long list, others each time.
+        rotation: Take only some rows of a long list, others each time. A batch keeps those that it began
+            with.
         time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
         validate_only: A dry run: report the estimate and every problem; create and write nothing.
         approve_above: Pause until a person approves, when the run may cost more credits than this at all
@@ -94,8 +97,10 @@ async def generate_batch(
                 asked = await resolve(prompts, Defaults(provider, kind, model), rotation, at, find, options)
                 source = prompts if isinstance(prompts, str) else None
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
+                # The rows whose turn it is are others once the list has another length.
+                keep = rotation is not None
                 prepared_of = prepare_batch(
-                    store, batch_id, asked, find, options, shared_limit, source=source
+                    store, batch_id, asked, find, options, shared_limit, source=source, keep=keep
                 )
                 async with prepared_of as prepared:
                     announce_low_credits(prepared.balances, low_credits)

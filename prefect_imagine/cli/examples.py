@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXIT_CODES = """exit codes:
-  0 all stored                        4 busy, or taken over
+  0 all stored (or withdrawn)         4 busy, or taken over
   1 some failed or unknown            5 infrastructure lost
   2 bad input, nothing was spent      130, 143 stopped, terminated
   3 stopped by budget or credits      from 3 on, the same command goes on"""
@@ -11,8 +11,8 @@ EXIT_CODES = """exit codes:
 _EXAMPLES = {
     "": (
         "generate prompts.csv --provider imaginelab --max-credits 500",
-        "status prompts-3f2a91c04d5e --watch",
-        "resume prompts-3f2a91c04d5e",
+        "status prompts --watch",
+        "resume prompts",
         "balance imaginelab",
         "demo",
     ),
@@ -22,27 +22,27 @@ _EXAMPLES = {
         "generate ideas.txt --provider imaginelab --kind video --again",
     ),
     "resume": (
-        "resume prompts-3f2a91c04d5e",
-        "resume s3://bucket/art/prompts-3f2a91c04d5e --retry-failed",
-        "resume outputs/prompts-3f2a91c04d5e --max-credits 800",
+        "resume prompts",
+        "resume s3://bucket/art/prompts --retry-failed",
+        "resume outputs/prompts --max-credits 800",
     ),
     "status": (
         "status --output s3://bucket/art",
-        "status prompts-3f2a91c04d5e",
-        "status prompts-3f2a91c04d5e --watch 5",
+        "status prompts",
+        "status prompts --watch 5",
     ),
     "report": (
-        "report prompts-3f2a91c04d5e",
-        "report s3://bucket/art/prompts-3f2a91c04d5e --presign",
+        "report prompts",
+        "report s3://bucket/art/prompts --presign",
     ),
     "cancel": (
-        "cancel prompts-3f2a91c04d5e",
-        "cancel prompts-3f2a91c04d5e --in-flight",
+        "cancel prompts",
+        "cancel prompts --in-flight",
         "cancel --all --output s3://bucket/art",
     ),
     "reconcile": (
-        "reconcile prompts-3f2a91c04d5e",
-        "reconcile s3://bucket/art/prompts-3f2a91c04d5e --json",
+        "reconcile prompts",
+        "reconcile s3://bucket/art/prompts --json",
     ),
     "models": (
         "models aivisualstudio",

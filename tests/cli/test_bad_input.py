@@ -109,8 +109,8 @@ def test_a_command_that_cannot_be_meant(
 def test_standard_input_without_an_end_is_refused(bare_shell: Shell) -> None:
     endless = 'exec "$0" -m prefect_imagine "$@" < /dev/zero'
     shell = Shell(bare_shell.folder, bare_shell.environment, ("sh", "-c", endless, sys.executable))
-    ended = shell.run("generate", "-", "--format", "txt", "--json")
-    assert_refused(ended, "standard input is larger than 256 MiB: split it")
+    ended = shell.run("generate", "-", "--format", "yaml", "--json")
+    assert_refused(ended, "standard input is larger than 64 MiB: split it")
 
 
 def test_without_json_stdout_stays_empty(bare_shell: Shell) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self, cast
 
 from prefect_imagine.backoff import Pauses
@@ -19,6 +19,7 @@ from prefect_imagine.engine.books import RunBooks, ShardStanding
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
+from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
 from prefect_imagine.engine.stages.create import CreateStage
@@ -65,32 +66,39 @@ class Process:
         *,
         correlates: bool = False,
         options: BatchOptions | None = None,
+        further: Sequence[Plan] = (),
+        difference: Difference = UNCHANGED,
     ) -> Self:
-        """Take the batch over."""
+        """Take the batch over: its first shard, and further ones."""
         options = options or BatchOptions(timing=TIMING)
-        write_plan(store, plan)
         owner = ProcessIdentity.me()
         claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
-        journal = await Journal.open(store, blocking, plan.batch_id, claim)
-        shard = OpenShard(plan, journal)
-        await record_wishes(shard, Wishes(options, seen=dict(journal.state.items)))
+        opened = []
+        for each in (plan, *further):
+            write_plan(store, each)
+            journal = await Journal.open(store, blocking, each.path, claim)
+            opened.append(OpenShard(each, journal))
+            seen = dict(journal.state.items)
+            await record_wishes(opened[-1], Wishes(options, difference, seen=seen))
         client = FakeClient(server, correlates=correlates)
 
         def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:
             return OtherBatches(store, plan.batch_id, identity, lambda: shards.numbers)
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
-        shards = OpenShards()
-        shards.add(shard)
+        shards = OpenShards(difference.gone)
         books = RunBooks(plan.batch_id, {}, Budget(None, {}), {}, {})
-        books.open(shard, ShardStanding.of(shard.view))
+        for shard in opened:
+            shards.add(shard)
+            books.open(shard, ShardStanding.of(shard.view))
         run = ProviderRun(
             client.provider, known, plan.batch_id, shards, books, options, other_batches, pauses=AT_ONCE
         )
-        for item in plan.of(client.provider):
+        items = [item for shard in opened for item in shard.plan.of(client.provider)]
+        for item in items:
             run.load(item)
         storer = StoreStage(run, store, downloader, blocking)
-        return cls(journal, plan.of(client.provider), run, client, storer, blocking)
+        return cls(opened[0].journal, items, run, client, storer, blocking)
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""
@@ -127,4 +135,4 @@ class Process:
     @property
     def phases(self) -> list[Phase]:
         """Where each item stands."""
-        return [self.journal.state[item.index].phase for item in self.items]
+        return [self.run.state(item.index).phase for item in self.items]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import Phase
+from prefect_imagine.billing.settlement import is_final
 from prefect_imagine.clock import Deadline
+from prefect_imagine.engine.planning.difference import Difference, Holdings
 from prefect_imagine.errors import FencedError
+from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import GenerationRequest
 from prefect_imagine.stores import Downloader
 from tests.batches.memory_store import MemoryStore
@@ -53,6 +58,11 @@ class Frozen:
     deadline: Deadline
 
 
+def row(prompt: str) -> RequestedItem:
+    """A row that asks for what `plan_of` plans."""
+    return RequestedItem(1, plan_of(prompt).items[0].request, None)
+
+
 class NeverTwice(RuleBasedStateMachine):
     """One batch and all the processes that ever ran it."""
 
@@ -68,7 +78,8 @@ class NeverTwice(RuleBasedStateMachine):
         self.open.callback(self.downloader.close)
         self.store = MemoryStore()
         self.server = FakeProvider(page=page)
-        self.plan = plan_of(*PROMPTS)
+        self.plans = [plan_of(*PROMPTS[:4])]
+        self.wanted: Sequence[str] = PROMPTS[:4]
         self.correlates = correlates
         self.frozen: list[Frozen] = []
         self.older: list[Process] = []
@@ -102,15 +113,45 @@ class NeverTwice(RuleBasedStateMachine):
             self.older.append(self.process)
         self.do(self._start())
 
+    @rule(wanted=st.permutations(PROMPTS), count=st.integers(1, len(PROMPTS)))
+    def change_what_is_asked_for(self, wanted: Sequence[str], count: int) -> None:
+        """Rows come, go, and come back, in another order; whoever ran the batch is taken over."""
+        self.wanted = wanted[:count]
+        self.take_over()
+
     async def _start(self) -> None:
+        difference = self._difference()
+        new = [each.request.prompt for each in difference.new]
+        if new:
+            last = self.plans[-1]
+            self.plans.append(plan_of(*new, shard=last.shard + 1, first=last.indices.stop))
         self.process = await Process.start(
             self.store,
             self.blocking,
-            self.plan,
+            self.plans[0],
             self.server,
             self.downloader,
             correlates=self.correlates,
+            further=self._left(difference),
+            difference=difference,
         )
+
+    def _difference(self) -> Difference:
+        holdings = Holdings()
+        for plan in self.plans:
+            state = read_journal(self.store, plan.path).state
+            for item in plan.items:
+                holdings.add(item.index, item.asked, state[item.index].phase)
+        return holdings.difference([row(prompt) for prompt in self.wanted])
+
+    def _left(self, difference: Difference) -> list[Plan]:
+        """The further shards that a run visits: of the others nothing is left to do."""
+        return [plan for plan in self.plans[1:] if not self._is_done(plan, difference)]
+
+    def _is_done(self, plan: Plan, difference: Difference) -> bool:
+        state = read_journal(self.store, plan.path).state
+        final = all(is_final(state[index]) for index in plan.indices)
+        return final and (difference.withdrawn | difference.restored).isdisjoint(plan.indices)
 
     def _creatable(self) -> list[int]:
         return self.process.creatable() if self.process is not None else []
@@ -141,7 +182,7 @@ class NeverTwice(RuleBasedStateMachine):
     @rule()
     def freeze_before_sending(self) -> None:
         assert self.process is not None
-        client, request = self.process.client, self.plan.item(self._creatable()[0]).request
+        client, request = self.process.client, self.process.run.shards.item(self._creatable()[0]).request
 
         def stop(mark: str, deadline: Deadline | None) -> None:
             assert deadline is not None
@@ -211,6 +252,7 @@ class NeverTwice(RuleBasedStateMachine):
 
     def _resume_to_the_end(self) -> None:
         self.frozen.clear()
+        self.wanted = PROMPTS
         self.take_over()
         process = self.process
         assert process is not None
@@ -221,11 +263,16 @@ class NeverTwice(RuleBasedStateMachine):
             self.time.now += 10
             self.do(process.look())
         self.nothing_is_paid_twice()
-        accepted, refused = self.server.accepted(), process.phases.count(Phase.FAILED)
-        assert process.phases.count(Phase.STORED) + refused == len(PROMPTS), process.phases
+        states = [
+            read_journal(self.store, plan.path).state[item.index]
+            for plan in self.plans
+            for item in plan.items
+        ]
+        phases = Counter(state.phase for state in states)
+        accepted, refused = self.server.accepted(), phases[Phase.FAILED]
+        assert phases[Phase.STORED] + refused == phases.total() == len(PROMPTS), phases
         assert accepted.total() + refused == len(PROMPTS)
-        state = process.journal.state
-        jobs = [state[item.index].id for item in self.plan.items if state[item.index].phase is Phase.STORED]
+        jobs = [state.id for state in states if state.phase is Phase.STORED]
         assert len(set(jobs)) == len(jobs), "two items have one job"
         assert set(jobs) == {job.id for job in self.server.jobs}, "a job belongs to no item"
 

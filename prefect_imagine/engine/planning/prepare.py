@@ -93,6 +93,7 @@ async def prepare_batch(
     *,
     source: str | None = None,
     amend: bool = True,
+    keep: bool = False,
 ) -> AsyncIterator[PreparedBatch]:
     """Compare a batch with what is asked for, plan what is new of it, and open the clients that it needs.
 
@@ -103,6 +104,7 @@ async def prepare_batch(
         shared: finds the limit that an account's key shares with other machines, if any.
         source: path or address of what is asked for.
         amend: whether a batch that was made from another source is amended too.
+        keep: whether a batch that exists stays as it was planned, whatever is asked for by now.
 
     Raises:
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
@@ -110,12 +112,12 @@ async def prepare_batch(
     """
     # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
     named = options.batch_id is not None
-    compared = asked is not None and named
+    compared = asked is not None and named and not keep
     outlook, origin = await _read(store, batch_id, options, compare=compared)
     if not outlook.exists and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     difference = UNCHANGED
-    if asked is not None and (named or not outlook.exists):
+    if asked is not None and (compared or not outlook.exists):
         difference = await asyncio.to_thread(outlook.holdings.difference, asked)
     if outlook.exists and compared:
         difference = _allowed(difference, outlook, origin, options, source, amend=amend)
