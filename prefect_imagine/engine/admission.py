@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.clock import boot_seconds
@@ -50,6 +50,7 @@ class Admission:
         self._identity = identity
         self._admitted: Counter[tuple[RequestIdentity, str]] = Counter()
         self._last_sent: dict[RequestIdentity, float] = {}
+        self._left: set[RequestIdentity] = set()
         self._accepted_before: dict[int, list[int]] = {}
 
     def hold(self, held: bool) -> None:
@@ -110,6 +111,15 @@ class Admission:
         """Whether no create of this identity has been under way at any time from then on (boot clock)."""
         sending = any(self._identity(self._shards.item(index)) == identity for index in self.sending)
         return not sending and self._last_sent.get(identity, 0.0) < moment
+
+    def forget(self, identities: Iterable[RequestIdentity]) -> None:
+        """Items of these identities are left. When they were sent matters as long as anything is looked
+        for."""
+        self._left.update(identities)
+        if not self._queues.open:
+            for identity in self._left:
+                self._last_sent.pop(identity, None)
+            self._left.clear()
 
     def count_loss(self, index: int) -> None:
         """A create of this item was sent, and its outcome is not known."""

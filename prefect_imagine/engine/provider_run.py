@@ -107,8 +107,10 @@ class ProviderRun:
 
     def forget(self, shard: OpenShard) -> None:
         """A shard is not open any longer; nothing of it is under way but what is overdue."""
-        for item in shard.plan.of(self.provider):
+        items = shard.plan.of(self.provider)
+        for item in items:
             self.jobs.forget(item, shard.state[item.index])
+        self.admission.forget(map(self.identity, items))
         indices = shard.plan.indices
         for job in [job for job, each in self.queues.overdue.items() if each.item in indices]:
             del self.queues.overdue[job]

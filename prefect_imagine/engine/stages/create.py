@@ -186,6 +186,7 @@ class CreateStage:
                     credits=generation.credits,
                 )
             )
+            self._answered.discard(generation.id)  # the index of jobs has it from here on
             reach("after_created")
             if generation.status.terminal:
                 await self._ended(item, generation)
