@@ -16,11 +16,13 @@ class Origin(Frozen):
 
     Attributes:
         source: path or address of the prompts that it was made of; `None` where they came without one.
+        items: how many it was to hold at first: with fewer, whoever planned it was interrupted.
     """
 
     format: Literal[2] = 2
     batch_id: str
     source: str | None
+    items: int = 0
     created: datetime
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -155,16 +155,21 @@ def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:
     return plan
 
 
-def read_asked(store: Store, batch_id: str, shard: int) -> Iterator[tuple[int, str, str]]:
-    """Index, fingerprint and provider of each item of a shard that has been read before, and is known to be
-    whole. Raises `StoreError`."""
-    place = shard_path(batch_id, shard)
-    data = store.read(plan_key(place))
+def read_asked(store: Store, batch_id: str, shard: int, indices: range) -> list[tuple[int, str]]:
+    """Index and fingerprint of each item of a shard that is known to have these. Raises `StoreError`."""
+    path = shard_path(batch_id, shard)
+    place = f"{store.address}/{path}"
+    data = store.read(plan_key(path))
+    if data is None:
+        raise StoreError(f"the plan of {place} is gone")
     try:
-        for line in (json.loads(each) for each in (data or b"").splitlines() if each):
-            yield line["index"], line["asked"], line["request"]["provider"]
+        lines = (json.loads(each) for each in data.splitlines() if each)
+        asked = [(line["index"], line["asked"]) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the plan of {store.address}/{place} cannot be read: {error}") from error
+        raise StoreError(f"the plan of {place} cannot be read: {error}") from error
+    if [index for index, _ in asked] != list(indices):
+        raise StoreError(f"the plan of {place} is not whole")
+    return asked
 
 
 def _current(line: dict[str, object]) -> dict[str, object]:

@@ -151,6 +151,7 @@ def _(record: Intent, item: ItemState) -> ItemState:
         outputs=(),
         reason=None,
         error=None,
+        withdrawn_from=None,
     )
 
 

@@ -112,9 +112,12 @@ class Admission:
         sending = any(self._identity(self._shards.item(index)) == identity for index in self.sending)
         return not sending and self._last_sent.get(identity, 0.0) < moment
 
-    def forget(self, identities: Iterable[RequestIdentity]) -> None:
-        """Items of these identities are left. When they were sent matters as long as anything is looked
-        for."""
+    def forget(self, indices: range, identities: Iterable[RequestIdentity]) -> None:
+        """These items are left. When requests of their identities were sent matters as long as anything is
+        looked for."""
+        if self.probe in indices:
+            self.probe = None
+        self.unread.difference_update(indices)
         self._left.update(identities)
         if not self._queues.open:
             for identity in self._left:

@@ -33,6 +33,7 @@ class JobIndex:
         self._shards = shards
         self._identity = identity
         self._present: dict[int, tuple[str, datetime]] = {}
+        self._witness: tuple[str, BatchItem, datetime] | None = None
         self._known_since: dict[str, float] = {}
 
     def update(self, item: BatchItem, state: ItemState) -> None:
@@ -65,21 +66,42 @@ class JobIndex:
         self._known_since[job] = boot_seconds()
 
     def forget(self, item: BatchItem, state: ItemState) -> None:
-        """An item is followed no longer, nor looked for."""
+        """An item is followed no longer, nor looked for. One job of all those that are forgotten stays known:
+        a history that does not show it shows no job of ours."""
+        present = self._present.pop(item.index, None)
+        if present is not None and self._is_witness(present[0]):
+            self._drop(self._witness[0] if self._witness is not None else None)
+            self._witness = (present[0], item, present[1])
         for charge in state.charges:
-            for known in (self.owned, self.order, self._known_since, self.asked_at):
-                known.pop(charge.id, None)
-        self._present.pop(item.index, None)
+            if self._witness is None or charge.id != self._witness[0]:
+                self._drop(charge.id)
         self.may_be_unknown.pop(item.index, None)
+
+    def _is_witness(self, job: str) -> bool:
+        """Whether a job has been known for longer than the one that stays known."""
+        if self._witness is None:
+            return True
+        return self._known_since.get(job, 0.0) > self._known_since.get(self._witness[0], 0.0)
+
+    def _drop(self, job: str | None) -> None:
+        for known in (self.owned, self.order, self._known_since, self.asked_at):
+            known.pop(job or "", None)
 
     def asked_at_of(self, rows: Iterable[Generation]) -> dict[str, datetime]:
         """The provider's time at which each present job among these was asked for, by id."""
         return {row.id: self.asked_at[row.id] for row in rows if row.id in self.asked_at}
 
+    @property
+    def any_known(self) -> bool:
+        """Whether any job of ours is known."""
+        return bool(self._present) or self._witness is not None
+
     def known_for(self, seconds: float) -> Iterator[tuple[str, BatchItem, datetime]]:
         """The present jobs that have been known for so long, with their items and the provider's time at
         which each was asked for."""
         moment = boot_seconds() - seconds
+        if self._witness is not None and self._known_since.get(self._witness[0], 0.0) < moment:
+            yield self._witness
         for index, (job, asked_at) in self._present.items():
             if self._known_since.get(job, 0.0) < moment:
                 yield job, self._shards.item(index), asked_at

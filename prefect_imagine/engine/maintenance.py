@@ -9,13 +9,13 @@ from dataclasses import replace
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import CANCEL, write_command
 from prefect_imagine.batches.index import read_index
-from prefect_imagine.batches.lease import is_held
+from prefect_imagine.batches.lease import is_held, who_runs
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.planning.accounts import Accounts
-from prefect_imagine.engine.planning.outlook import read_outlook
+from prefect_imagine.engine.planning.outlook import Outlook, read_outlook
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import Stages, run_session
 from prefect_imagine.engine.session import Session, open_session
@@ -23,6 +23,8 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 
+MOST_LOOKS = 10
+"""How often whoever runs a batch is fenced off, if it goes on to other shards meanwhile."""
 STOP_SECONDS = 30.0
 """How long the store may fail while a batch is stopped."""
 
@@ -38,9 +40,9 @@ async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
         ConfigurationError: there is no such batch.
         StoreError: the store is gone.
     """
+    options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
     blocking = Blocking(patience=STOP_SECONDS)
     try:
-        options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
         outlook = await blocking(read_outlook, store, batch_id, options, compare=False)
         if not outlook.exists:
             raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
@@ -48,16 +50,32 @@ async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
         if not (position.bill.counts.unfinished or outlook.followed):
             return position.summary(store.address)
         await blocking(write_command, store, batch_id, CANCEL)
+        for _ in range(MOST_LOOKS):
+            ended = await _fenced(store, outlook, options)
+            # Whoever ran it may have gone on to another shard meanwhile.
+            if not await blocking(_is_run, store, batch_id):
+                break
+            outlook = await blocking(read_outlook, store, batch_id, options, compare=False)
+        return ended
     finally:
         await blocking.aclose()
+
+
+async def _fenced(store: Store, outlook: Outlook, options: BatchOptions) -> tuple[Summary, Usage]:
+    """Fence off whoever runs the shards that are open, and close the books of the batch as it stands."""
     # Of the others nothing is under way, nor does anybody create anything of them before these.
     begun = (each for each in outlook.shards if each.settled is None and each.begun)
     fenced = tuple(begun) or tuple(outlook.shards[:1])
     others = (replace(each, visit=False) for each in outlook.shards if each not in fenced)
-    prepared = PreparedBatch(batch_id, (*fenced, *others), position)
+    prepared = PreparedBatch(outlook.batch_id, (*fenced, *others), outlook.positions.result)
     async with open_session(prepared, store, options, force=True, create=False) as session:
         await session.feed.feed(session.runs)
         return await session.close_books()
+
+
+def _is_run(store: Store, batch_id: str) -> bool:
+    paths = (shard_path(batch_id, shard) for shard in shard_numbers(store, batch_id))
+    return any(who_runs(store, path) is not None for path in paths)
 
 
 async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage]:

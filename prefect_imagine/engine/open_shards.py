@@ -18,6 +18,7 @@ class OpenShard:
 
     Attributes:
         waves: waves of creates and stores under way that hold items of it.
+        gone: items of it that are looked for, and are not to be created.
     """
 
     def __init__(self, plan: Plan, journal: Journal, lease: Lease | None = None) -> None:
@@ -25,6 +26,7 @@ class OpenShard:
         self.journal = journal
         self.lease = lease
         self.waves = 0
+        self.gone: frozenset[int] = frozenset()
 
     @property
     def number(self) -> int:
@@ -77,6 +79,7 @@ class OpenShards:
     def add(self, shard: OpenShard) -> None:
         """One more is open."""
         self._open[shard.number] = shard
+        self.gone |= shard.gone
 
     def remove(self, number: int) -> None:
         """One is open no longer."""

@@ -50,6 +50,7 @@ class ProviderRun:
         pending_waves: waves of creates that have not ended.
         history_usable: whether the provider's history can be read, as far as is known.
         sends: creates that go on to their end although their wave is cancelled.
+        reconciling: whether the history is being read, and held against what is known.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ProviderRun:
         self.pending_waves = 0
         self.history_usable = True
         self.sends: set[asyncio.Task[None]] = set()
+        self.reconciling = False
         self._creates = create
 
     def load(self, item: BatchItem) -> None:
@@ -110,19 +112,19 @@ class ProviderRun:
         items = shard.plan.of(self.provider)
         for item in items:
             self.jobs.forget(item, shard.state[item.index])
-        self.admission.forget(map(self.identity, items))
-        indices = shard.plan.indices
-        for job in [job for job, each in self.queues.overdue.items() if each.item in indices]:
-            del self.queues.overdue[job]
+        self.queues.forget(shard.plan.indices)
+        self.admission.forget(shard.plan.indices, map(self.identity, items))
 
     def busy_with(self, shard: OpenShard) -> bool:
         """Whether it has, or may yet have, something to do with items of a shard."""
         indices = shard.plan.indices
-        sent = (*self.admission.sending, *self.queues.open)
-        if shard.waves or any(index in indices for index in sent):
+        # What the history shows is held against all jobs that are known when it was asked for.
+        if shard.waves or self.reconciling or any(index in indices for index in self.admission.sending):
             return True
         planned, under_way = self.books.unfinished(shard.number, self.provider)
-        return bool((planned and self.creates) or (under_way and not self.gone))
+        if (planned and self.creates) or (under_way and not self.gone):
+            return True
+        return self.queues.follow(indices, jobs=not self.gone, outputs=not self.stopped)
 
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""

@@ -30,3 +30,22 @@ class Queues:
     overdue: dict[str, RunningJob] = field(default_factory=dict)
     to_store: deque[int] = field(default_factory=deque)
     inline: dict[int, tuple[Output, ...]] = field(default_factory=dict)
+
+    def follow(self, indices: range, *, jobs: bool, outputs: bool) -> bool:
+        """Whether any of these items is in a queue whose turn may come: with its job, or its outputs."""
+        under_way = (*self.open, *(each.item for each in self.running.values())) if jobs else ()
+        to_store = (*self.to_store, *self.inline) if outputs else ()
+        return any(index in indices for index in (*under_way, *to_store))
+
+    def forget(self, indices: range) -> None:
+        """Leave these items out of all queues."""
+        for queue in (self.to_create, self.to_store):
+            kept = [index for index in queue if index not in indices]
+            queue.clear()
+            queue.extend(kept)
+        for by_job in (self.running, self.overdue):
+            for job in [job for job, each in by_job.items() if each.item in indices]:
+                del by_job[job]
+        for index in indices:
+            self.open.pop(index, None)
+            self.inline.pop(index, None)

@@ -262,12 +262,13 @@ async def open_session(
     """
     blocking = Blocking(patience=options.timing.patience, pauses=pauses)
     wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
-    opener = ShardOpener(store, blocking, prepared.batch_id, options, wishes, force=force)
     try:
-        commands_seen = await blocking(last_command, store, prepared.batch_id)
+        seen = await blocking(last_command, store, prepared.batch_id)
+        opener = ShardOpener(store, blocking, prepared.batch_id, options, seen, wishes, force=force)
         session = Session(prepared, store, blocking, options, opener, create=create, observer=observer)
-        session.commands_seen = commands_seen
+        session.commands_seen = seen
         try:
+            await session.feed.record_changes()
             await session.feed.open_next(session.runs)
             if observer is not None:
                 observer.opened(session)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, read_asked
+from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.shard import Shard
-from prefect_imagine.batches.shards import shard_numbers
+from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.estimates import EstimateKey, estimate_key
@@ -17,6 +18,7 @@ from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.difference import Difference, Holdings
+from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.reports.position import Positions
 from prefect_imagine.stores import Store
@@ -128,15 +130,19 @@ def read_outlook(store: Store, batch_id: str, options: BatchOptions, *, compare:
         compare: whether it is going to be compared with what is asked for.
     """
     outlook = Outlook(batch_id)
-    for number in shard_numbers(store, batch_id):
+    numbers = shard_numbers(store, batch_id)
+    for number in numbers:
         books = shard_books(store, batch_id, number)
         if books is None:
-            break  # no batch, or a shard that somebody is about to plan
+            _check_unplanned(store, batch_id, number, last=number == numbers[-1])
+            break
         if isinstance(books, Settlement):
             shard = _settled(store, books, outlook, compare=compare)
         else:
             shard = books
             outlook.shards.append(_unsettled(number, books, books.bill, begun=books.seq > 0))
+            if books.damaged:
+                _follow_withdrawn(outlook, number, books)
         outlook.positions.take(shard, outlook.shards[-1].bill)
         if shard is not None:
             _take(outlook, number, shard, options, compare=compare)
@@ -160,11 +166,30 @@ def _settled(store: Store, books: Settlement, outlook: Outlook, *, compare: bool
         )
     )
     if books.failed or books.withdrawn:
-        return read_unsettled(store, batch_id, number)
+        shard = read_unsettled(store, batch_id, number)
+        if shard is None:
+            raise StoreError(f"the plan of {store.address}/{books.path} is gone")
+        return shard
     if compare:
-        for index, asked, _ in read_asked(store, batch_id, number):
+        for index, asked in read_asked(store, batch_id, number, outlook.shards[-1].indices):
             outlook.holdings.add(index, asked, Phase.STORED)
     return None
+
+
+def _check_unplanned(store: Store, batch_id: str, number: int, *, last: bool) -> None:
+    """Raise `StoreError` where a plan is gone. There may be none yet: of a batch that is new, or of a last
+    shard that somebody is about to plan."""
+    path = shard_path(batch_id, number)
+    begun = number > FIRST and read_journal(store, path).seq > 0
+    if begun or not last:
+        raise StoreError(f"the plan of {store.address}/{path} is gone")
+
+
+def _follow_withdrawn(outlook: Outlook, number: int, shard: Shard) -> None:
+    """What a damaged journal says to be withdrawn may have come back, and been created, in what is lost."""
+    for item, known in shard.standings():
+        if known.withdrawn_from is Phase.PLANNED:
+            outlook.followed.setdefault(number, set()).add(item.request.provider)
 
 
 def _take(outlook: Outlook, number: int, shard: Shard, options: BatchOptions, *, compare: bool) -> None:

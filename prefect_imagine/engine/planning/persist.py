@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.lease import Lease, who_runs
 from prefect_imagine.batches.origin import Origin, write_origin
 from prefect_imagine.batches.plan import Plan, read_plan, write_plan
 from prefect_imagine.batches.process_identity import ProcessIdentity
@@ -45,21 +45,33 @@ async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
 
 @asynccontextmanager
 async def _amending(store: Store, blocking: Blocking, prepared: PreparedBatch) -> AsyncIterator[None]:
-    """Nobody else runs the batch for as long as the context lasts."""
-    running = next((shard for shard in prepared.shards if shard.settled is None), None)
-    if prepared.fresh or running is None:
+    """Nobody else runs the batch when the context begins, nor begins to for as long as it lasts: whoever runs
+    it has one of its shards that are not settled, and begins with the first."""
+    unsettled = [shard.number for shard in prepared.shards if shard.settled is None]
+    if prepared.fresh or not unsettled:
         yield
         return
-    lease = Lease(store, blocking, shard_path(prepared.batch_id, running.number), ProcessIdentity.me())
-    await lease.take(wait=prepared.wait)
+    while (held := await blocking(_held, store, prepared.batch_id, unsettled)) is not None:
+        lease = Lease(store, blocking, held, ProcessIdentity.me())
+        await lease.take(wait=prepared.wait)
+        await lease.release()
+    first = Lease(store, blocking, shard_path(prepared.batch_id, unsettled[0]), ProcessIdentity.me())
+    await first.take(wait=prepared.wait)
     try:
         yield
     finally:
-        await lease.release()
+        await first.release()
+
+
+def _held(store: Store, batch_id: str, shards: Iterable[int]) -> str | None:
+    """The folder of a shard that some process runs."""
+    paths = (shard_path(batch_id, shard) for shard in shards)
+    return next((path for path in paths if who_runs(store, path) is not None), None)
 
 
 def _origin(prepared: PreparedBatch) -> Origin:
-    return Origin(batch_id=prepared.batch_id, source=prepared.source, created=utc_now())
+    items = prepared.position.bill.counts.total if prepared.fresh else 0
+    return Origin(batch_id=prepared.batch_id, source=prepared.source, items=items, created=utc_now())
 
 
 async def _persist(store: Store, blocking: Blocking, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from prefect_imagine.providers.models import Balance
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.reports.position import Position
 from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
 
 STORE_SECONDS = 10.0
 """How long the store may fail before anything is spent."""
@@ -110,16 +113,22 @@ async def prepare_batch(
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
             read.
     """
-    # Only a batch that was named can be meant for something else: a flow run's own is what it planned first.
-    named = options.batch_id is not None
-    compared = asked is not None and named and not keep
-    outlook, origin = await _read(store, batch_id, options, compare=compared)
+    outlook, origin = await _read(store, batch_id, options, compare=asked is not None)
+    interrupted = origin is not None and outlook.items < origin.items
+    compared = asked is not None and (interrupted or not keep)
+    if interrupted and asked is None:
+        logger.warning(
+            "batch %s holds %d of %d items: its planning was interrupted; run it with its prompts again",
+            batch_id,
+            outlook.items,
+            origin.items if origin is not None else 0,
+        )
     if not outlook.exists and asked is None:
         raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
     difference = UNCHANGED
     if asked is not None and (compared or not outlook.exists):
         difference = await asyncio.to_thread(outlook.holdings.difference, asked)
-    if outlook.exists and compared:
+    if outlook.exists and compared and not interrupted:
         difference = _allowed(difference, outlook, origin, options, source, amend=amend)
     creatable = list(outlook.creatable(options, difference))
     followed = chain.from_iterable(outlook.followed.values())
@@ -137,7 +146,7 @@ async def prepare_batch(
         check_priced(outlook, creatable, added.unpriced, options)
         yield PreparedBatch(
             batch_id=batch_id,
-            shards=(*_visited(outlook, creatable, difference), *added.shards),
+            shards=(*_visited(outlook, creatable, difference, options), *added.shards),
             position=outlook.positions.result,
             difference=difference,
             plans=plans if len(plans) else None,
@@ -159,7 +168,7 @@ async def _read(
     blocking = Blocking(patience=STORE_SECONDS)
     try:
         outlook = await blocking(read_outlook, store, batch_id, options, compare=compare)
-        origin = await blocking(read_origin, store, batch_id) if outlook.exists and compare else None
+        origin = await blocking(read_origin, store, batch_id) if outlook.exists else None
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
@@ -185,20 +194,22 @@ def _allowed(
     foreign = origin is not None and origin.source is not None and source not in (None, origin.source)
     if amend or not foreign or origin is None:
         return difference
-    if len(difference.new):
+    if len(difference.new) or difference.restored:
+        lacking = len(difference.new) + len(difference.restored)
         raise ConfigurationError(
-            f"batch {outlook.batch_id!r} was made from {origin.source} and lacks {len(difference.new)} of "
+            f"batch {outlook.batch_id!r} was made from {origin.source} and lacks {lacking} of "
             "these prompts: choose another one with --batch-id, or make it hold these instead with --amend"
         )
     return Difference(kept=difference.kept)
 
 
 def _visited(
-    outlook: Outlook, creatable: Sequence[Candidate], difference: Difference
+    outlook: Outlook, creatable: Sequence[Candidate], difference: Difference, options: BatchOptions
 ) -> Iterator[KnownShard]:
     """The shards with what a run has to do with each."""
     wanted = {each.index for each in creatable}
-    changed = difference.withdrawn | difference.restored
+    again = {each.index for each in creatable if options.creates_again(each.phase)}
+    changed = difference.withdrawn | difference.restored | again
     for shard in outlook.shards:
         changes = not changed.isdisjoint(shard.indices)
         visit = changes or shard.number in outlook.followed or not wanted.isdisjoint(shard.indices)

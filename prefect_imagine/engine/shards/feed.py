@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.index import settle_batch
-from prefect_imagine.batches.shards import shard_numbers
+from prefect_imagine.batches.plan import plan_key
+from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.root import NEVER, Settled, shard_books
 from prefect_imagine.billing.settlement import Settlement, settle, write_settlement
 from prefect_imagine.clock import utc_now
@@ -101,10 +103,30 @@ class ShardFeed:
         for run in runs.values():
             run.more_to_come = bool(self._upcoming)
 
+    async def record_changes(self) -> None:
+        """Write down what is withdrawn, restored, or to be created again in all shards but the first, which
+        is opened next: whatever ends this run, nothing is created later that is not asked for any more."""
+        for shard in list(self._upcoming)[1:]:
+            if not shard.changes:
+                continue
+            found = await self._opener.open(shard.number, settled_too=True)
+            assert isinstance(found, OpenShard), "a settled one is opened too"
+            self._shards.gone |= found.gone
+            try:
+                self._books.carry(shard.number, await self._blocking.once(Bill.of, found.plan, found.state))
+                if await self.settle(found):
+                    self._upcoming.remove(shard)
+            finally:
+                await found.release()
+
     async def _load(self, shard: OpenShard, runs: Mapping[str, ProviderRun]) -> None:
-        self._shards.add(shard)
-        standing = await self._blocking.once(ShardStanding.of, shard.view)
+        try:
+            standing = await self._blocking.once(ShardStanding.of, shard.view)
+        except BaseException:
+            await shard.release()
+            raise
         self._books.open(shard, standing)
+        self._shards.add(shard)
         items = shard.plan.items
         for start in range(0, len(items), LOADED_AT_ONCE):
             for item in items[start : start + LOADED_AT_ONCE]:
@@ -135,13 +157,15 @@ class ShardFeed:
             run.forget(shard)
         self._books.close(shard)
         self._shards.remove(shard.number)
-        await self.settle(shard)
-        await shard.release()
+        try:
+            await self.settle(shard)
+        finally:
+            await shard.release()
 
-    async def settle(self, shard: OpenShard) -> None:
-        """Write down how a shard has settled, if it has."""
+    async def settle(self, shard: OpenShard) -> bool:
+        """Write down how a shard has settled, if it has; and say whether."""
         if shard.journal.damaged or self._opener.fenced.is_set():
-            return
+            return False
         bill = self._books.bill_of(shard.number)
         settled = await self._blocking.once(
             settle, shard.plan, shard.state, shard.journal.seq, bill, utc_now()
@@ -149,9 +173,15 @@ class ShardFeed:
         if settled is not None:
             await self._blocking(write_settlement, self._store, settled)
             self._note(settled)
+        return settled is not None
 
     def _note(self, settled: Settlement) -> None:
         self.settled[settled.shard] = Settled(settled.seq, settled.last_create)
+
+    async def _is_planned(self, number: int) -> bool:
+        """Whether there is such a shard, and not only the lease of somebody who was about to plan it."""
+        key = plan_key(shard_path(self._batch_id, number))
+        return await self._blocking(self._store.head, key) is not None
 
     async def meet_others(self) -> None:
         """Take in the bills of shards that somebody else has planned since this run began."""
@@ -164,7 +194,8 @@ class ShardFeed:
     async def settle_batch(self) -> None:
         """Say in the root's index that nothing is left of the batch to look at, if so."""
         numbers = await self._blocking(shard_numbers, self._store, self._batch_id)
-        if any(number not in self.settled for number in numbers) or self._opener.fenced.is_set():
+        left = [number for number in numbers if number not in self.settled]
+        if self._opener.fenced.is_set() or any([await self._is_planned(number) for number in left]):
             return
         last_create = max(each.last_create or NEVER for each in self.settled.values())
         segments = {number: each.seq for number, each in self.settled.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.control import cancelled_since
 from prefect_imagine.batches.index import put_mark
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
@@ -17,7 +18,7 @@ from prefect_imagine.billing.settlement import Settlement, read_settlement
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
 from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
-from prefect_imagine.errors import StoreError
+from prefect_imagine.errors import FencedError, StoreError
 from prefect_imagine.stores import Store
 
 
@@ -28,6 +29,7 @@ class ShardOpener:
         fenced: set when another process is seen to hold one of them.
 
     Args:
+        commands_seen: the last command that was given before this run began.
         wishes: what a person wants of the items; `None` where nothing is to be created.
         force: take them from a living process, which ends as fenced.
     """
@@ -38,11 +40,13 @@ class ShardOpener:
         blocking: Blocking,
         batch_id: str,
         options: BatchOptions,
+        commands_seen: int,
         wishes: Wishes | None,
         *,
         force: bool = False,
     ) -> None:
         self.fenced = asyncio.Event()
+        self.commands_seen = commands_seen
         self._store = store
         self._blocking = blocking
         self._batch_id = batch_id
@@ -60,6 +64,7 @@ class ShardOpener:
             StoreError: the store is gone.
         """
         path = shard_path(self._batch_id, number)
+        await self._check_cancelled()
         lease = Lease(self._store, self._blocking, path, self._owner, lost=self.fenced)
         await lease.take(wait=self._options.wait, force=self._force)
         try:
@@ -71,6 +76,14 @@ class ShardOpener:
             raise
         await lease.release()
         return settlement
+
+    async def _check_cancelled(self) -> None:
+        """Whoever cancels the batch fences those shards that are open: of the others one has to know it."""
+        if self._force:
+            return
+        seen = self.commands_seen
+        if await self._blocking(cancelled_since, self._store, self._batch_id, seen) is not None:
+            raise FencedError(f"batch {self._batch_id!r} has been cancelled")
 
     async def _taken_over(self, number: int, path: str, lease: Lease) -> OpenShard:
         plan = await self._blocking(read_plan, self._store, self._batch_id, number)
@@ -87,5 +100,5 @@ class ShardOpener:
         await self._blocking(put_mark, self._store, self._batch_id, number, journal.seq)
         shard = OpenShard(plan, journal, lease)
         if self._wishes is not None:
-            await record_wishes(shard, self._wishes)
+            shard.gone = await record_wishes(shard, self._wishes)
         return shard

@@ -47,14 +47,21 @@ class Wishes:
         return bool(self.asked_by) and state.retried_by == self.asked_by
 
 
-async def record_wishes(shard: OpenShard, wishes: Wishes) -> None:
+async def record_wishes(shard: OpenShard, wishes: Wishes) -> frozenset[int]:
     """Write down what has to be known before anything is created: what is wanted, and what a damaged journal
-    may have lost."""
+    may have lost. Gives the items that had been withdrawn before they were created, as far as one can see:
+    they are looked for, and are not to be created."""
     journal = shard.journal
     entries: list[AnyItemRecord] = []
+    gone: set[int] = set()
     for item in shard.plan.items:
         state = journal.state[item.index]
         wanted = wishes.records(item, state)
+        if journal.damaged and not wanted and state.withdrawn_from is Phase.PLANNED:
+            gone.add(item.index)
+            wanted.append(_possible_intent(shard.plan, item, state.attempt + 1))
+            entries += wanted
+            continue
         if journal.damaged and _is_planned_after(wanted, state):
             # One that is gone is withdrawn once it turns out not to have been created.
             wanted = [entry for entry in wanted if not isinstance(entry, Withdrawn)]
@@ -64,6 +71,7 @@ async def record_wishes(shard: OpenShard, wishes: Wishes) -> None:
         await journal.append(*entries)
     if journal.damaged:
         await journal.snapshot(force=True)
+    return frozenset(gone)
 
 
 def _is_planned_after(wanted: list[AnyItemRecord], state: ItemState) -> bool:

@@ -65,6 +65,14 @@ class Reconciler:
     async def reconcile(self) -> None:
         """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
         run = self._run
+        run.reconciling = True
+        try:
+            await self._reconcile()
+        finally:
+            run.reconciling = False
+
+    async def _reconcile(self) -> None:
+        run = self._run
         self._last_read = boot_seconds()
         attempts = [
             each for each in run.queues.open.values() if run.admission.quiet_since(each.identity, math.inf)
@@ -144,6 +152,11 @@ class Reconciler:
         """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
         one item at a time is created again upon that: its new job is what the history then has to show."""
         run = self._run
+        if not reading.witnessed and attempt.item in run.shards.gone:
+            # It is not created again, so that another one has to show what this history shows.
+            if not self._witness_may_come():
+                run.leave_open(attempt.item)
+            return
         if not reading.witnessed and not self._may_probe(attempt.item):
             if not run.creates:
                 run.leave_open(attempt.item)
@@ -151,6 +164,13 @@ class Reconciler:
         if not reading.witnessed:
             run.admission.probe = attempt.item
         await self._absent(attempt)
+
+    def _witness_may_come(self) -> bool:
+        """Whether a job of ours is known, or may yet be created."""
+        run = self._run
+        others = run.queues.open.keys() - run.shards.gone
+        to_come = others or run.queues.to_create or run.pending_waves or run.admission.sending
+        return run.jobs.any_known or bool(run.creates and to_come)
 
     def _may_probe(self, item: int) -> bool:
         run = self._run
