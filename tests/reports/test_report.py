@@ -333,3 +333,19 @@ def test_two_thousand_items() -> None:
 def test_the_same_batch_gives_the_same_page() -> None:
     items = [make_item(labels={"b": "2", "a": "1"})]
     assert rendered(items, make_usage()) == rendered(items, make_usage())
+
+
+def test_withdrawn_items_are_shown_and_are_no_failures() -> None:
+    """One had failed before nobody asked for it any more."""
+    withdrawn = [
+        make_item(index, status=Phase.WITHDRAWN, reason=reason, stored_at=None)
+        for index, reason in ((2, None), (3, "moderation"))
+    ]
+    page = Page(
+        rendered([make_item(1, outputs=(stored("a.png"),)), *withdrawn], make_usage(3, stored=1, withdrawn=2))
+    )
+    assert "1 of 1 item stored" in page.words
+    assert "withdrawn 2" in page.words
+    assert "Not stored, by reason" not in page.words
+    assert [card["status"] for card in page.cards] == ["stored", "withdrawn", "withdrawn"]
+    assert "withdrawn" not in Page(rendered([make_item(1)], make_usage(1))).words
