@@ -128,8 +128,9 @@ async def prepare_batch(
     difference = UNCHANGED
     if asked is not None and (compared or not outlook.exists):
         difference = await asyncio.to_thread(outlook.holdings.difference, asked)
-    if outlook.exists and compared and not interrupted:
-        difference = _allowed(difference, outlook, origin, options, source, amend=amend)
+    if outlook.exists and compared:
+        frozen = options.frozen and not interrupted
+        difference = _allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
     creatable = list(outlook.creatable(options, difference))
     followed = chain.from_iterable(outlook.followed.values())
     providers = dict.fromkeys([*(each.key[0] for each in creatable), *followed])
@@ -180,13 +181,13 @@ def _allowed(
     difference: Difference,
     outlook: Outlook,
     origin: Origin | None,
-    options: BatchOptions,
     source: str | None,
     *,
     amend: bool,
+    frozen: bool,
 ) -> Difference:
     """What is to be made of a difference. Raises `ConfigurationError` where the batch must not be amended."""
-    if options.frozen and not difference.same:
+    if frozen and not difference.same:
         raise ConfigurationError(
             f"batch {outlook.batch_id!r} exists with other prompts ({outlook.items} items): choose another "
             "batch id, start a new batch, or let it be amended"
