@@ -24,6 +24,10 @@ class PendingLimit:
         """How many may be pending; `None` where nothing has shown a limit."""
         return None if self._limit is None else int(self._limit)
 
+    def begin_at(self, limit: int) -> None:
+        """Begin with a limit that was found before."""
+        self._limit = float(limit)
+
     def reached(self, pending: int) -> bool:
         """Whether so many jobs are all that the provider takes."""
         return self.limit is not None and pending >= self.limit

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from prefect_imagine.backoff import PAUSES, Pauses
+from prefect_imagine.batches.learned import LearnedLimits
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import ASKED, Stop, StopReason
-from prefect_imagine.clock import boot_seconds
+from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.admission import Admission
 from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.cadence import Cadence, RunningJob
@@ -106,6 +107,21 @@ class ProviderRun:
             self.queues.running[state.id] = self.running_job(item)
         elif state.phase is Phase.FINISHED:
             self.queues.to_store.append(item.index)
+
+    def begin_with(self, learned: LearnedLimits) -> None:
+        """Begin with what earlier runs have learned of this key."""
+        if learned.interval is not None:
+            self.client.pacer.begin_at(learned.interval)
+        if learned.max_pending:
+            self.admission.max_pending.begin_at(learned.max_pending)
+
+    @property
+    def learned(self) -> LearnedLimits | None:
+        """What is known of this key's limits, if anything is."""
+        interval, pending = self.client.pacer.measured_interval, self.admission.max_pending.limit
+        if interval is None and pending is None:
+            return None
+        return LearnedLimits(at=utc_now(), interval=interval, max_pending=pending)
 
     def forget(self, shard: OpenShard) -> None:
         """A shard is not open any longer; nothing of it is under way but what is overdue."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import cancelled_since, last_command
+from prefect_imagine.batches.learned import read_learned, write_learned
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
@@ -58,6 +59,7 @@ class Session:
     ) -> None:
         self.batch_id = prepared.batch_id
         self.clients = prepared.clients
+        self._identities = prepared.identities
         self.store = store
         self.blocking = blocking
         self.options = options
@@ -159,7 +161,21 @@ class Session:
         for shard in self.shards:
             await self.feed.settle(shard)
         await self.feed.settle_batch()
+        await self._keep_learned()
         return self._ended(usage)
+
+    async def recall_learned(self) -> None:
+        """Begin with what earlier runs under this root have learned of the keys."""
+        for provider, identity in self._identities.items():
+            learned = await self.blocking(read_learned, self.store, identity)
+            if learned is not None and provider in self.runs:
+                self.runs[provider].begin_with(learned)
+
+    async def _keep_learned(self) -> None:
+        for provider, run in self.runs.items():
+            learned, identity = run.learned, self._identities.get(provider)
+            if learned is not None and identity is not None:
+                await self.blocking(write_learned, self.store, identity, learned)
 
     def _update_books(self) -> None:
         for shard in self.shards:
@@ -268,6 +284,8 @@ async def open_session(
         session = Session(prepared, store, blocking, options, opener, create=create, observer=observer)
         session.commands_seen = seen
         try:
+            if create:
+                await session.recall_learned()
             await session.feed.record_changes()
             await session.feed.open_next(session.runs)
             if observer is not None:

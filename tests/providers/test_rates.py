@@ -235,10 +235,20 @@ def test_a_configured_rate_holds_in_every_window(limit: int, seconds: float, tic
 
 
 def test_a_429_without_headers_slows_down_and_success_speeds_up_again() -> None:
-    pace, _ = granted(rates.answered(Pace(), NOW, SILENT), [NOW + tick / 10 for tick in range(100)])
-    slowed = rates.refused(pace, NOW + 10, SILENT, granted_at=NOW + 10)
-    assert slowed.interval >= 0.1
-    later, pace = slowed.frozen_until + rates.RATE_WINDOW + 1, slowed
+    pace = Pace()
+    for tick in range(100):
+        pace, _ = rates.reserve(pace, NOW + tick / 10)
+        pace = rates.answered(pace, NOW + tick / 10, SILENT, granted_at=NOW + tick / 10)
+    refused = rates.refused(pace, NOW + 10, SILENT, granted_at=NOW + 10)
+    # One that was sent before the limit was met says nothing of when it is over.
+    late = rates.answered(refused, NOW + 11, SILENT, granted_at=NOW + 9)
+    assert (late.interval, late.freezes, late.passed) == (0.0, 1, 101)
+    again, wait = rates.reserve(late, NOW + 60)
+    assert wait == 0.0
+    pace = rates.answered(again, NOW + 60, SILENT, granted_at=NOW + 60)
+    assert pace.interval == pytest.approx(60 / 101, rel=0.01)
+    assert rates.reserve(pace, NOW + 60)[1] == pytest.approx(pace.interval, rel=0.01)
+    later = NOW + 60
     for number in range(2000):
         pace, _ = rates.reserve(pace, later + number)
         pace = rates.answered(pace, later + number, SILENT)
@@ -256,7 +266,7 @@ def test_a_429_that_was_not_about_the_rate_is_forgiven() -> None:
     """Reads that pass in between do not make its slowness the usual pace."""
     usual = replace(rates.answered(Pace(), NOW, SILENT), interval=0.5)
     slowed = rates.refused(usual, NOW, SILENT, NOW)
-    slowed = rates.answered(slowed, NOW + 2, SILENT)
+    slowed = rates.answered(replace(slowed, passed=1, began_at=NOW - 9), NOW + 2, SILENT)
     slowed = rates.refused(slowed, NOW + 3, SILENT, NOW + 3)
     assert slowed.interval > 0.5
     forgiven = rates.without_backoff(slowed, NOW + 3)

@@ -55,6 +55,7 @@ class PreparedBatch:
         again: what of it has been created before.
         seen: where those items stand.
         clients: of the providers that still have something to do.
+        identities: of their accounts.
         source: of what is asked for, path or address.
         wait: whether another process that runs the batch is waited for.
     """
@@ -70,6 +71,7 @@ class PreparedBatch:
     again: tuple[EstimateLine, ...] = ()
     seen: Mapping[int, ItemState] = field(default_factory=dict)
     clients: Mapping[str, ProviderClient] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Balance] = field(default_factory=dict)
     source: str | None = None
     wait: bool = False
@@ -157,6 +159,7 @@ async def prepare_batch(
             again=tuple(_estimated(each for each in creatable if options.creates_again(each.phase)).lines),
             seen=outlook.seen,
             clients=clients,
+            identities={name: account.identity for name, account in found.items()},
             balances=inspection.balances,
             source=source,
             wait=options.wait,

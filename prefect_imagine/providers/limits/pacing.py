@@ -232,6 +232,20 @@ class Pacer:
 
         return self._cell.update(read)
 
+    def begin_at(self, interval: float) -> None:
+        """Begin with an interval that was measured before (seconds), unless more is known by now."""
+        self._change(lambda pace: rates.begun_at(pace, interval))
+
+    @property
+    def measured_interval(self) -> float | None:
+        """Seconds a request, as 429s have measured it; `None` where no limit was met, or headers tell it."""
+
+        def read(pace: Pace) -> tuple[Pace, float | None]:
+            known = pace.met and pace.interval and not pace.by_headers
+            return pace, pace.interval if known else None
+
+        return self._cell.update(read)
+
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Learn from the answer that came for a permit."""
         reported = RateHeaders.of(headers, time.time())
@@ -241,7 +255,11 @@ class Pacer:
             self._change(lambda pace: rates.refused(pace, now, reported, permit.granted_at))
         else:
             created = status < 300 and permit.priority is Priority.CREATE
-            self._change(lambda pace: rates.answered(pace, now, reported, created=created))
+            self._change(
+                lambda pace: rates.answered(
+                    pace, now, reported, created=created, granted_at=permit.granted_at
+                )
+            )
 
     def undo_backoff(self) -> None:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""

@@ -2,7 +2,8 @@
 
 With rate headers the state follows them: after a window's reset one probe reads `Remaining`, and what is
 left is spread over the window. Without, a configured rate is kept by GCRA with a burst of one, and 429s
-slow it down multiplicatively. Times are seconds on the boot clock.
+measure the limit: so many requests passed until it was met, and so long it took until one passed again.
+Times are seconds on the boot clock.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ ROUNDING = 1.5
 PROBE_SECONDS = 20.0
 LONGEST_BACKOFF = 30.0
 LONGEST_FREEZE = 300.0
-RATE_WINDOW = 10.0
+IDLE = 5.0
+"""Seconds without a request that are no part of what measures a limit."""
+FASTER = 1.003
+"""By how much a pace quickens with each answer while nothing exact is known."""
+FASTER_STILL = 1.0002
+"""The same after it was measured."""
+MANY_PASSED = 200
+"""Answers after which a measured pace is worth trying a quicker one."""
+FEW_PASSED = 20
+FAR_OFF = 1.5
+CAUTION = 1.02
 CLOCKS_AGREE = 120.0
 ROOM = 5
 """Requests that reads may need of a window before it ends."""
@@ -62,6 +73,9 @@ class Pace:
 
     Attributes:
         unslowed: the interval before the 429s since the last create that passed, if there were any.
+        began_at, passed: since when requests have been sent without a pause or a 429 between them, and how
+            many of them passed.
+        met: how often the limit was met. The first time a burst meets it, which measures little.
         reset_named: the moment of the window's reset as the provider names it (epoch seconds), if it does.
     """
 
@@ -80,9 +94,10 @@ class Pace:
     frozen_at: float = 0.0
     frozen_until: float = 0.0
     freezes: int = 0
-    bucket_at: float = 0.0
-    bucket: int = 0
-    bucket_before: int = 0
+    began_at: float = 0.0
+    granted_at: float = 0.0
+    passed: int = 0
+    met: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,22 +167,56 @@ def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
 
 
 def _granted(pace: Pace, now: float) -> Pace:
-    if now - pace.bucket_at >= RATE_WINDOW:
-        recent = pace.bucket if now - pace.bucket_at < 2 * RATE_WINDOW else 0
-        pace = replace(pace, bucket_at=now, bucket_before=recent, bucket=0)
-    return replace(pace, in_flight=pace.in_flight + 1, bucket=pace.bucket + 1)
+    if not pace.freezes and now - pace.granted_at > max(IDLE, 3 * pace.interval):
+        pace = replace(pace, began_at=now, passed=0)  # what was not asked for measures no limit
+    return replace(pace, in_flight=pace.in_flight + 1, granted_at=now)
 
 
-def answered(pace: Pace, now: float, headers: RateHeaders, *, created: bool = False) -> Pace:
-    """Learn from any answer that was not a 429. `created`: it was a create's."""
+def answered(
+    pace: Pace, now: float, headers: RateHeaders, *, created: bool = False, granted_at: float = math.inf
+) -> Pace:
+    """Learn from any answer that was not a 429.
+
+    Args:
+        created: whether it was a create's.
+        granted_at: when its request was sent.
+    """
+    silent = headers.remaining is None and not pace.by_headers
+    if pace.freezes and silent and granted_at <= pace.frozen_at:
+        return replace(_landed(pace), passed=pace.passed + 1)  # it was sent before the limit was met
     unslowed = None if created else pace.unslowed
-    pace = replace(_landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed)
+    if pace.freezes and not pace.by_headers:
+        pace = _measured(pace, now)
+    pace = replace(
+        _landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed, passed=pace.passed + 1
+    )
     if headers.remaining is not None and headers.reset_in is not None:
         return _follow(pace, now, headers)
-    if pace.interval and not pace.by_headers and now - pace.frozen_until > RATE_WINDOW:
-        faster = pace.interval / 1.005
+    if pace.interval and not pace.by_headers:
+        measured = pace.met > 1 and pace.passed < MANY_PASSED
+        faster = pace.interval / (FASTER_STILL if measured else FASTER)
         pace = replace(pace, interval=faster if faster > _FREE_BELOW else 0.0)
     return pace
+
+
+def begun_at(pace: Pace, interval: float) -> Pace:
+    """The same, beginning with an interval that was measured before, unless more is known by now."""
+    if pace.by_headers or pace.interval or pace.met:
+        return pace
+    return replace(pace, interval=interval * CAUTION, met=2)
+
+
+def _measured(pace: Pace, now: float) -> Pace:
+    """The first request has passed after a limit was met: so many passed in so long, its wait included."""
+    paced = pace.interval > 0
+    measured = (now - pace.began_at) / max(1, pace.passed)
+    if paced and measured < FAR_OFF * pace.interval:
+        # A few requests measure little: the pace before counts as some more of them.
+        known = pace.passed / (pace.passed + FEW_PASSED)
+        measured = known * measured + (1 - known) * pace.interval
+    measured *= CAUTION if paced else 1.0
+    interval = min(LONGEST_BACKOFF, max(_FREE_BELOW, measured))
+    return replace(pace, interval=interval, next_at=now + interval, began_at=now, passed=0, met=pace.met + 1)
 
 
 def _follow(pace: Pace, now: float, headers: RateHeaders) -> Pace:
@@ -218,8 +267,7 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     if headers.remaining is not None and headers.reset_in is not None:
         return replace(_follow(pace, now, replace(headers, remaining=0)), left=0)
     if first and (not given or freezes > 1) and not pace.by_headers:
-        unslowed = pace.interval if pace.unslowed is None else pace.unslowed
-        pace = replace(pace, interval=_slower(pace, now), unslowed=unslowed)
+        pace = replace(pace, unslowed=pace.interval if pace.unslowed is None else pace.unslowed)
     return pace
 
 
@@ -235,13 +283,6 @@ def without_backoff(pace: Pace, now: float) -> Pace:
         answered=True,
         probe_until=0.0,
     )
-
-
-def _slower(pace: Pace, now: float) -> float:
-    elapsed = max(1.0, min(RATE_WINDOW, now - pace.bucket_at))
-    recent = max(pace.bucket / max(elapsed, RATE_WINDOW / 2), pace.bucket_before / RATE_WINDOW)
-    measured = 1.0 / recent if recent else 1.0
-    return min(LONGEST_BACKOFF, max(pace.interval * 1.5, measured * 1.25))
 
 
 def lost(pace: Pace) -> Pace:
