@@ -93,7 +93,7 @@ def test_cancel_stops_a_running_batch_which_can_be_resumed(shell: Shell, provide
     words = ("generate", shell.write("long.jsonl", "\n".join(map(json.dumps, LINES))), "--json")
     running = shell.start(*words)
     until(lambda: len(providers.books.jobs) == len(LINES))
-    found = json.loads((next(shell.folder.glob("outputs/long-*")) / "plan.jsonl").read_text().splitlines()[0])
+    found = json.loads((shell.folder / "outputs/long/plan.jsonl").read_text().splitlines()[0])
 
     busy = shell.run(*words)
     assert busy.code == 4, busy.stderr

@@ -42,17 +42,12 @@ def file_of(shell: Shell, name: str) -> Path:
     return shell.write(f"{name}.jsonl", "\n".join(map(json.dumps, LINES)))
 
 
-def batch_of(shell: Shell, name: str) -> str:
-    (found,) = shell.folder.glob(f"outputs/{name}-*")
-    return found.name
-
-
 @pytest.mark.long
 def test_a_batch_is_followed_until_it_has_ended(shell: Shell, providers: RunningSandbox) -> None:
     providers.configure(latency=NEVER)
     running = shell.start("generate", file_of(shell, "followed"), "--json")
     until(lambda: len(providers.books.jobs) == len(LINES))
-    batch = batch_of(shell, "followed")
+    batch = "followed"
 
     def all_under_way() -> bool:
         return "4 under way; " in shell.run("status", batch).stdout
@@ -90,7 +85,7 @@ def test_lines_are_told_once_a_change_and_end_with_the_process(
     providers.configure(latency=NEVER)
     running = shell.start("generate", file_of(shell, "killed"), "--json")
     until(lambda: len(providers.books.jobs) == len(LINES))
-    batch = batch_of(shell, "killed")
+    batch = "killed"
     watching = shell.start("status", batch, "--watch", "0.1")
     assert watching.stdout is not None
     told = [watching.stdout.readline().decode()]
