@@ -286,8 +286,8 @@ async def open_session(
         try:
             if create:
                 await session.recall_learned()
-            await session.feed.record_changes()
             await session.feed.open_next(session.runs)
+            await session.feed.record_changes()
             if observer is not None:
                 observer.opened(session)
             yield session

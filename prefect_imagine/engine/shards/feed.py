@@ -104,11 +104,9 @@ class ShardFeed:
             run.more_to_come = bool(self._upcoming)
 
     async def record_changes(self) -> None:
-        """Write down what is withdrawn, restored, or to be created again in all shards but the first, which
-        is opened next: whatever ends this run, nothing is created later that is not asked for any more."""
-        for shard in list(self._upcoming)[1:]:
-            if not shard.changes:
-                continue
+        """Write down what is withdrawn, restored, or to be created again in all shards that are to come:
+        whatever ends this run, nothing is created later that is not asked for any more."""
+        for shard in [shard for shard in self._upcoming if shard.changes]:
             found = await self._opener.open(shard.number, settled_too=True)
             assert isinstance(found, OpenShard), "a settled one is opened too"
             self._shards.gone |= found.gone
