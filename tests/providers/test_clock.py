@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from prefect_imagine.clock import ProviderClock
-from prefect_imagine.providers.limits.rates import RateHeaders
+from prefect_imagine.providers.limits.headers import RateHeaders
 
 DATE = "Sat, 01 Mar 2025 12:00:00 GMT"
 AT = datetime(2025, 3, 1, 12, tzinfo=UTC)

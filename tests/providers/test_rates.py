@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits import rates
-from prefect_imagine.providers.limits.rates import Pace, Rate, RateHeaders
+from prefect_imagine.providers.limits.headers import RateHeaders
+from prefect_imagine.providers.limits.rates import Pace, Rate
 
 from .properties import relaxed
 

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefect_imagine.providers.limits import rates
-from prefect_imagine.providers.limits.rates import Pace, RateHeaders
+from prefect_imagine.providers.limits.headers import RateHeaders
+from prefect_imagine.providers.limits.rates import Pace
 from prefect_imagine.sandbox.core.clock import Clock
 from prefect_imagine.sandbox.core.ratelimit import limit_headers, make_limiter
 from prefect_imagine.sandbox.core.settings import LimitKind, RateLimit

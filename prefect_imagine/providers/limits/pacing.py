@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits import rates
-from prefect_imagine.providers.limits.rates import Pace, Rate, RateHeaders
+from prefect_imagine.providers.limits.headers import RateHeaders
+from prefect_imagine.providers.limits.rates import Pace, Rate
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

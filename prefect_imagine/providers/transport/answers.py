@@ -13,7 +13,7 @@ import httpx
 
 from prefect_imagine.errors import ProviderError, RateLimitedError
 from prefect_imagine.providers import wire
-from prefect_imagine.providers.limits.rates import RateHeaders
+from prefect_imagine.providers.limits.headers import RateHeaders
 from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.failures import (
     OF_ITSELF,
