@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from prefect_imagine.stores import MediaSource, StoredObject, StoredOutput
 from prefect_imagine.stores.checked import CheckedReader
+from prefect_imagine.stores.keys import folder_prefix
 
 
 class MemoryStore:
@@ -66,7 +67,8 @@ class MemoryStore:
                 yield found
 
     def folders(self, prefix: str) -> Iterator[str]:
-        below = [key.removeprefix(prefix) for key in self.files if key.startswith(prefix)]
+        folder = folder_prefix(prefix)
+        below = [key.removeprefix(folder) for key in self.files if key.startswith(folder)]
         yield from sorted({name.partition("/")[0] for name in below if "/" in name})
 
     def delete(self, key: str) -> None:

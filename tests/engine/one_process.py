@@ -102,12 +102,13 @@ class Process:
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""
-        held = {attempt.identity for attempt in self.run.queues.open.values()}
-        return [
-            index
-            for index in self.run.queues.to_create
-            if self.run.identity(self.run.shards.item(index)) not in held
-        ]
+        return [index for index in self.run.queues.to_create if self._admits(self.run.shards.item(index))]
+
+    def _admits(self, item: BatchItem) -> bool:
+        admitted = self.run.admission.acquire(item)
+        if admitted:
+            self.run.admission.release(item)
+        return admitted
 
     async def create(self, *items: int) -> None:
         """A wave."""

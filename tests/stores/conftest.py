@@ -10,6 +10,7 @@ import pytest
 
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Downloader, Store, open_store
+from tests.batches.memory_store import MemoryStore
 from tests.stores.origin import Origin, start_origin
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def s3_store(bucket: str) -> Iterator[Store]:
 @pytest.fixture
 def folder_store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def memory_store() -> Store:
+    return MemoryStore()
 
 
 @pytest.fixture(params=["folder", "s3"])

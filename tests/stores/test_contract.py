@@ -113,6 +113,7 @@ def test_a_long_listing_is_complete(store: Store) -> None:
     assert keys(store, "b/journal/") == names
 
 
+@pytest.mark.parametrize("store", ["memory", "folder", "s3"], indirect=True)
 def test_folders_are_the_batches(store: Store) -> None:
     for name in ("two/plan.jsonl", "one/outputs/a.png", "one/plan.jsonl", "loose"):
         store.put(name, b"-")
