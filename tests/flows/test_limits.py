@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,9 @@ from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Patience, PrefectShare
 
 pytestmark = pytest.mark.long
 
+BUSY = Patience(answer=300.0)
+"""For a Prefect server beside which other tests run: one that is given up would be no fault of the limit."""
+
 
 @pytest.fixture
 def no_server() -> Iterator[None]:
@@ -29,7 +33,7 @@ def no_server() -> Iterator[None]:
 async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) -> None:
     rate = Rate(24, 6.0)
     name = f"test-{uuid4().hex[:8]}"
-    machines = [PrefectSharedLimit(name, rate) for _ in range(2)]
+    machines = [PrefectSharedLimit(name, rate, BUSY) for _ in range(2)]
     taken: list[float] = []
 
     async def use(limit: PrefectSharedLimit) -> None:
@@ -49,9 +53,9 @@ async def test_two_processes_together_stay_inside_the_rate(prefect_server: str) 
 
 async def test_a_limit_that_somebody_has_made_is_kept_by_runs_without_a_rate(prefect_server: str) -> None:
     name = f"test-{uuid4().hex[:8]}"
-    made = PrefectSharedLimit(name, Rate(100, 3600.0))  # it is long until a slot is free again
+    made = PrefectSharedLimit(name, Rate(100, 360000.0), BUSY)  # no slot becomes free
     await made.acquire(Priority.READ)
-    other = PrefectSharedLimit(name, None)
+    other = PrefectSharedLimit(name, None, BUSY)
     await other.acquire(Priority.CREATE)
     async with get_client() as client:
         found = await client.read_global_concurrency_limit_by_name(f"imagine-{name}")
@@ -61,7 +65,7 @@ async def test_a_limit_that_somebody_has_made_is_kept_by_runs_without_a_rate(pre
 async def test_where_nobody_has_made_one_nothing_is_shared_and_nothing_said(
     prefect_server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None)
+    alone = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None, BUSY)
     for _ in range(100):
         await alone.acquire(Priority.CREATE)
     assert not caplog.text
@@ -89,7 +93,7 @@ async def test_a_server_that_does_not_answer_keeps_nobody(caplog: pytest.LogCapt
 
 async def test_a_server_that_comes_back_is_shared_with_again(prefect_server: str) -> None:
     name = f"test-{uuid4().hex[:8]}"
-    shared = PrefectSharedLimit(name, Rate(10, 2.0), Patience(alone=0.0))
+    shared = PrefectSharedLimit(name, Rate(10, 2.0), replace(BUSY, alone=0.0))
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         await shared.acquire(Priority.READ)
     await shared.acquire(Priority.READ)
@@ -110,11 +114,11 @@ def test_a_limit_that_one_request_just_fits_into_is_used() -> None:
 async def test_a_limit_made_by_hand_that_is_too_small_is_told_and_keeps_nobody(
     prefect_server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shared = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None)
+    shared = PrefectSharedLimit(f"test-{uuid4().hex[:8]}", None, BUSY)
     made = GlobalConcurrencyLimitCreate(name=shared.name, limit=60, slot_decay_per_second=0.001)
     async with get_client() as client:
         await client.create_global_concurrency_limit(made)
-    async with asyncio.timeout(30):  # nothing becomes free in that time
+    async with asyncio.timeout(900):  # nothing becomes free in that time
         for _ in range(3):
             await shared.acquire(Priority.CREATE)
     assert caplog.text.count("not shared with other machines: a limit of 60 slots") == 1
