@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.reading import Entry, Reading, read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.reading import Entry, Reading, read_journal, read_on, segment_key, snapshot_key
 from prefect_imagine.batches.records import Claim, Header, to_line
 from prefect_imagine.batches.shards import batch_of
 from prefect_imagine.batches.snapshot import encode_snapshot
@@ -22,7 +22,7 @@ SNAPSHOT_FROM = 64 * 1024
 """Bytes of segments that are worth a snapshot."""
 SNAPSHOTS_KEPT = 2
 MOST_RECORDS = 1000
-CLAIMS = 20
+CLAIMS = 50
 LINES = "application/jsonl"
 
 
@@ -75,8 +75,8 @@ class Journal:
 
         Raises `FencedError` if other processes keep taking that place.
         """
+        reading = await blocking(read_journal, store, path)
         for attempt in range(1, CLAIMS + 1):
-            reading = await blocking(read_journal, store, path)
             journal = cls(store, blocking, path, claim.owner, reading, snapshot_from=snapshot_from)
             try:
                 await journal.append(claim)
@@ -84,6 +84,7 @@ class Journal:
                 # Whoever is being taken over has written on: what it wrote has to be known first.
                 if attempt == CLAIMS:
                     raise
+                await blocking(read_on, store, path, reading)
             else:
                 return journal
         raise AssertionError("the last attempt returns or raises")

@@ -9,6 +9,7 @@ import pytest
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import read_journal, segment_key
+from prefect_imagine.batches.records import Header, to_line
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import FencedError, StoreError
 from tests.batches.journals import blocking, created, intent, memory, opened, segments
@@ -52,6 +53,37 @@ async def test_whoever_is_taken_over_writes_nothing_more(memory: MemoryStore, bl
     with pytest.raises(FencedError):
         await first.append(intent(2))
     assert read_journal(memory, "b").state[2].phase is Phase.PLANNED
+
+
+class BusyStore(MemoryStore):
+    """Somebody writes a segment to a journal whenever so many have been read."""
+
+    reads = 0
+    busy = False
+
+    def read(self, key: str) -> bytes | None:
+        found = super().read(key)
+        self.reads += 1
+        if self.busy and self.reads % 4 == 0:
+            seq = len(segments(self)) + 1
+            lines = [to_line(Header(seq=seq, writer="busy", lines=1)), to_line(intent(seq))]
+            self.put(segment_key("b", seq), b"".join(lines))
+        return found
+
+
+async def test_one_that_writes_quickly_is_taken_over_without_reading_all_again(blocking: Blocking) -> None:
+    store = BusyStore()
+    first = await opened(store, blocking, "first")
+    for item in range(100):
+        await first.append(intent(item))
+    store.reads, store.busy = 0, True
+    second = await opened(store, blocking, "second")
+    assert store.reads < 200
+    store.busy = False
+    await second.append(intent(1))
+    reading = read_journal(store, "b")
+    assert reading.damaged == []
+    assert second.state.items == reading.state.items
 
 
 async def test_a_write_that_met_itself_is_a_success(memory: InterferedStore, blocking: Blocking) -> None:
