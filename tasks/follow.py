@@ -58,11 +58,10 @@ async def _follow(
         if deadline.passed:
             raise GenerationTimeoutError(f"{len(jobs)} generations of {provider} have not ended in time")
         await asyncio.sleep(cadence.wait(jobs.values(), creating=False, scarce=client.pacer.limited))
-        for job, seen in (await client.poll(list(jobs))).items():
-            if job in jobs:
-                known[provider, job] = seen
-                if seen.status.terminal:
-                    cadence.learn(jobs.pop(job))
+        shown = {job: seen for job, seen in (await client.poll(list(jobs))).items() if job in jobs}
+        known |= {(provider, job): seen for job, seen in shown.items()}
+        ended = {jobs.pop(job): None for job, seen in shown.items() if seen.status.terminal}
+        cadence.learn(ended, [jobs[job] for job in shown if job in jobs])
 
 
 @task(name="fetch-outputs", **READS)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.clock import boot_seconds
+from prefect_imagine.engine.latencies import Latencies
 from prefect_imagine.providers.models import GenerationKind
 
 WHILE_CREATING = 30.0
 MAX_POLL_SECONDS = 30.0
 OVERDUE = 0.15
+_Sort = tuple[GenerationKind, str | None]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class RunningJob:
     since: float
     kind: GenerationKind
     model: str | None
+
+    @property
+    def sort(self) -> _Sort:
+        """What its latency goes by."""
+        return self.kind, self.model
 
     def overdue(self, longest: float) -> bool:
         """Whether it has taken longer than so many seconds."""
@@ -48,26 +54,36 @@ class Cadence:
         self.look_at_once = False
         self._closest = closest
         self._clock = clock
-        self._seen: dict[tuple[GenerationKind, str | None], deque[float]] = {}
+        self._latencies: defaultdict[_Sort, Latencies] = defaultdict(Latencies)
 
-    def learn(self, job: RunningJob, lasted: float | None = None) -> None:
-        """A job has been seen to have ended by now.
+    def learn(self, ended: Mapping[RunningJob, float | None], running: Iterable[RunningJob]) -> None:
+        """Learn from a look.
 
         Args:
-            lasted: seconds from its creation to its end, where the record has both.
+            ended: those that have ended since the look before, with the seconds from their creation to their
+                end where the record has both.
+            running: others that it has shown.
         """
-        latencies = self._seen.setdefault((job.kind, job.model), deque(maxlen=50))
-        by_now = self._clock() - job.since
-        latencies.append(by_now if lasted is None or lasted <= 0 else min(by_now, lasted))
+        now = self._clock()
+        ages: defaultdict[_Sort, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+        for job, lasted in ended.items():
+            ages[job.sort][0].append(now - job.since)
+            if lasted is not None and lasted > 0:
+                self._latencies[job.sort].tell(min(now - job.since, lasted))
+        for job in running:
+            ages[job.sort][1].append(now - job.since)
+        for sort, (landed, flying) in ages.items():
+            self._latencies[sort].see(landed, flying)
 
-    def _left(self, job: RunningJob, now: float) -> float:
-        """Seconds until a job like those that were seen is expected to end."""
-        return job.since + median(self._seen[job.kind, job.model]) - now
+    @property
+    def latencies(self) -> dict[tuple[GenerationKind, str | None], float]:
+        """Seconds that jobs of a kind and model take, where it is known."""
+        known = {sort: latencies.typical for sort, latencies in self._latencies.items()}
+        return {sort: seconds for sort, seconds in known.items() if seconds is not None}
 
-    def _next_landing(self, jobs: Iterable[RunningJob], now: float) -> float:
-        """Seconds until the first of these may have ended; for one that is overdue, the longer the older."""
-        left = ((self._left(job, now), now - job.since) for job in jobs)
-        return min(wait if wait > 0 else OVERDUE * age for wait, age in left)
+    def begin_with(self, kind: GenerationKind, model: str | None, seconds: float) -> None:
+        """Begin with how long jobs of a sort took before."""
+        self._latencies[kind, model].see([seconds], [])
 
     def wait(
         self, jobs: Iterable[RunningJob], *, creating: bool, scarce: bool, full_in: float | None = None
@@ -97,9 +113,12 @@ class Cadence:
         now = self._clock()
         age = min(now - job.since for job in jobs)
         # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
-        if any((job.kind, job.model) not in self._seen for job in jobs):
+        typical = self.latencies
+        if any(job.sort not in typical for job in jobs):
             return 0.4 * age
+        left = [(job.since + typical[job.sort] - now, now - job.since) for job in jobs]
         if full_in is not None:
-            return max(full_in, self._next_landing(jobs, now))
-        landing = sorted(left for job in jobs if (left := self._left(job, now)) > 0)
+            # One that is overdue may land any moment, but the longer it has hung the less likely.
+            return max(full_in, min(wait if wait > 0 else OVERDUE * since for wait, since in left))
+        landing = sorted(wait for wait, _ in left if wait > 0)
         return landing[len(landing) * 3 // 4] if landing else OVERDUE * age

@@ -34,7 +34,7 @@ def lasting(*seconds: float) -> Cadence:
     """One that has seen jobs last so long."""
     learned = Cadence(clock=lambda: NOW)
     for each in seconds:
-        learned.learn(job(1000.0), each)
+        learned.learn({job(1000.0): each}, [])
     return learned
 
 
@@ -135,3 +135,33 @@ async def test_while_nothing_is_under_way_the_watcher_waits(process: Process, ti
         time.now += MAX_POLL_SECONDS + 5
         process.run.wake_up.wake()
         await waiting
+
+
+def test_a_look_tells_how_long_jobs_take_where_no_record_does() -> None:
+    """While creates go on looks are rare: most jobs have ended long before they are seen."""
+    learned = Cadence(clock=lambda: NOW)
+    learned.learn({job(age): None for age in (4.2, 9.0, 14.0, 28.0)}, [job(age) for age in (0.5, 3.0, 4.0)])
+    assert learned.latencies == {(GenerationKind.IMAGE, "m"): pytest.approx(4.2)}
+
+
+def test_a_few_that_hang_do_not_hide_how_long_the_others_take() -> None:
+    learned = Cadence(clock=lambda: NOW)
+    ended = {job(age): None for age in (4.2, 4.4, 9.0, 14.0, 28.0)}
+    learned.learn(ended, [job(age) for age in (0.5, 4.0, 300.0)])
+    assert learned.latencies == {(GenerationKind.IMAGE, "m"): pytest.approx(4.2)}
+
+
+def test_looks_that_show_no_end_tell_nothing() -> None:
+    learned = Cadence(clock=lambda: NOW)
+    learned.learn({}, [job(3.0)])
+    assert learned.latencies == {}
+    assert learned.wait([job(10.0)], creating=False, scarce=True) == about(4.0)
+
+
+def test_what_earlier_runs_have_seen_is_believed_until_this_one_sees_more() -> None:
+    learned = Cadence(clock=lambda: NOW)
+    learned.begin_with(GenerationKind.IMAGE, "m", 30.0)
+    assert learned.wait([job(10.0)], creating=False, scarce=True) == about(20.0)
+    for _ in range(5):
+        learned.learn({job(12.0): None}, [job(11.0)])
+    assert learned.latencies == {(GenerationKind.IMAGE, "m"): pytest.approx(12.0)}

@@ -47,6 +47,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "open_shards",
         "queues",
         "cadence",
+        "latencies",
         "pending_limit",
         "failure_timer",
         "wake_up",

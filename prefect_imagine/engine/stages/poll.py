@@ -125,8 +125,8 @@ class PollStage:
         followed = {**run.queues.overdue, **run.queues.running}
         landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
         entries: list[AnyItemRecord] = [await self._ended(followed[row.id].item, row) for row in landed]
-        for row in landed:
-            run.cadence.learn(followed[row.id], row.lasted)
+        flying = [followed[job] for job, row in seen.items() if job in followed and not row.status.terminal]
+        run.cadence.learn({followed[row.id]: row.lasted for row in landed}, flying)
         entries += self._given_up(seen)
         if not entries:
             return
