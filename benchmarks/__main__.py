@@ -14,6 +14,7 @@ from benchmarks.tables import Table
 
 CASES = (
     "makespan",
+    "learning",
     "requests",
     "processes",
     "machines",

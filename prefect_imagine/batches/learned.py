@@ -10,10 +10,19 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from prefect_imagine.clock import utc_now
-from prefect_imagine.providers.models import Frozen
+from prefect_imagine.providers.limits.measuring import Measured
+from prefect_imagine.providers.models import Frozen, GenerationKind
 from prefect_imagine.stores import Store
 
 OUTDATED = timedelta(days=30)
+
+
+class Latency(Frozen):
+    """How long jobs of a kind and model take, in seconds."""
+
+    kind: GenerationKind
+    model: str | None = None
+    seconds: float
 
 
 class LearnedLimits(Frozen):
@@ -21,13 +30,15 @@ class LearnedLimits(Frozen):
 
     Attributes:
         at: when.
-        interval: seconds a request, where no headers tell it; `None` where no limit was met.
+        rate: the limit, where no headers tell it; `None` where none was met.
         max_pending: jobs that may be pending at once; `None` where no such limit was met.
+        latencies: how long its jobs take.
     """
 
     at: datetime
-    interval: float | None = None
+    rate: Measured | None = None
     max_pending: int | None = None
+    latencies: tuple[Latency, ...] = ()
 
 
 def _key(identity: str) -> str:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from prefect_imagine.backoff import PAUSES, Pauses
-from prefect_imagine.batches.learned import LearnedLimits
+from prefect_imagine.batches.learned import Latency, LearnedLimits
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
@@ -110,18 +110,24 @@ class ProviderRun:
 
     def begin_with(self, learned: LearnedLimits) -> None:
         """Begin with what earlier runs have learned of this key."""
-        if learned.interval is not None:
-            self.client.pacer.begin_at(learned.interval)
+        if learned.rate is not None:
+            self.client.pacer.begin_with(learned.rate)
         if learned.max_pending:
             self.admission.max_pending.begin_at(learned.max_pending)
+        for latency in learned.latencies:
+            self.cadence.begin_with(latency.kind, latency.model, latency.seconds)
 
     @property
     def learned(self) -> LearnedLimits | None:
         """What is known of this key's limits, if anything is."""
-        interval, pending = self.client.pacer.measured_interval, self.admission.max_pending.limit
-        if interval is None and pending is None:
+        rate, pending = self.client.pacer.measured, self.admission.max_pending.limit
+        latencies = tuple(
+            Latency(kind=kind, model=model, seconds=seconds)
+            for (kind, model), seconds in self.cadence.latencies.items()
+        )
+        if rate is None and pending is None and not latencies:
             return None
-        return LearnedLimits(at=utc_now(), interval=interval, max_pending=pending)
+        return LearnedLimits(at=utc_now(), rate=rate, max_pending=pending, latencies=latencies)
 
     def forget(self, shard: OpenShard) -> None:
         """A shard is not open any longer; nothing of it is under way but what is overdue."""

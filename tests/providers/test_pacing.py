@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits.pace import Pace
 from prefect_imagine.providers.limits.pacing import (
     FilePaceStore,
     MemoryPaceStore,
@@ -20,7 +21,7 @@ from prefect_imagine.providers.limits.pacing import (
     Priority,
     machine_pace_store,
 )
-from prefect_imagine.providers.limits.rates import Pace, Rate
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
 
 from .clients import OpenClient, asked

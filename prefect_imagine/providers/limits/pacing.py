@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits import rates
+from prefect_imagine.providers.limits import measuring, rates
 from prefect_imagine.providers.limits.headers import RateHeaders
-from prefect_imagine.providers.limits.rates import Pace, Rate
+from prefect_imagine.providers.limits.measuring import Measured
+from prefect_imagine.providers.limits.pace import Pace
+from prefect_imagine.providers.limits.rates import Rate
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -172,6 +174,7 @@ class Pacer:
         self._shared = shared
         self._queues = {priority: asyncio.Lock() for priority in Priority}
         self._reads_waiting = 0
+        self._flying = 0
         self._news = asyncio.Event()
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
@@ -233,22 +236,18 @@ class Pacer:
 
         return self._cell.update(read)
 
-    def begin_at(self, interval: float) -> None:
-        """Begin with an interval that was measured before (seconds), unless more is known by now."""
-        self._change(lambda pace: rates.begun_at(pace, interval))
+    def begin_with(self, known: Measured) -> None:
+        """Go on from what was measured before, unless more is known by now."""
+        self._change(lambda pace: measuring.begun_with(pace, known))
 
     @property
-    def measured_interval(self) -> float | None:
-        """Seconds a request, as 429s have measured it; `None` where no limit was met, or headers tell it."""
-
-        def read(pace: Pace) -> tuple[Pace, float | None]:
-            known = pace.met and pace.interval and not pace.by_headers
-            return pace, pace.interval if known else None
-
-        return self._cell.update(read)
+    def measured(self) -> Measured | None:
+        """The limit as 429s have measured it; `None` where none was met, or headers tell it."""
+        return self._cell.update(lambda pace: (pace, measuring.measured(pace)))
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Learn from the answer that came for a permit."""
+        self._flying = max(0, self._flying - 1)
         reported = RateHeaders.of(headers, time.time())
         now = boot_seconds()
         # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
@@ -281,12 +280,19 @@ class Pacer:
 
     def release(self, permit: Permit) -> None:
         """Nothing came back for a permit, or it was not used."""
+        self._flying = max(0, self._flying - 1)
         self._change(rates.lost)
 
     def _reserve(self, priority: Priority, demand: int) -> float:
         if priority is Priority.CREATE and self._reads_waiting:
             return 0.05
-        return self._cell.update(lambda pace: rates.reserve(self._rated(pace), boot_seconds(), demand=demand))
+        # A read that waited for creates to land could wait for one that waits for it.
+        flying = self._flying if priority is Priority.CREATE else 0
+        wait = self._cell.update(
+            lambda pace: rates.reserve(self._rated(pace), boot_seconds(), demand=demand, flying=flying)
+        )
+        self._flying += wait <= 0
+        return wait
 
     def _rated(self, pace: Pace) -> Pace:
         if self._rate is not None and not pace.by_headers and pace.interval < self._rate.interval:

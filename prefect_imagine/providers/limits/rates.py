@@ -2,40 +2,31 @@
 
 With rate headers the state follows them: after a window's reset one probe reads `Remaining`, and what is
 left is spread over the window. Without, a configured rate is kept by GCRA with a burst of one, and 429s
-measure the limit: so many requests passed until it was met, and so long it took until one passed again.
-Times are seconds on the boot clock.
+measure the limit. Times are seconds on the boot clock.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import re
 from dataclasses import dataclass, replace
 
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.limits import measuring
 from prefect_imagine.providers.limits.headers import RateHeaders
+from prefect_imagine.providers.limits.pace import Pace
 
 SETTLE_AFTER_RESET = 0.25
 DRAIN_BEFORE_RESET = 1.5
 ROUNDING = 1.5
 PROBE_SECONDS = 20.0
-LONGEST_BACKOFF = 30.0
+FOR_AN_ANSWER = 0.5
+"""Seconds until it is seen whether one has landed of which nobody told."""
 LONGEST_FREEZE = 300.0
 IDLE = 5.0
 """Seconds without a request that are no part of what measures a limit."""
-FASTER = 1.003
-"""By how much a pace quickens with each answer while nothing exact is known."""
-FASTER_STILL = 1.0002
-"""The same after it was measured."""
-MANY_PASSED = 200
-"""Answers after which a measured pace is worth trying a quicker one."""
-FEW_PASSED = 20
-FAR_OFF = 1.5
-CAUTION = 1.02
 ROOM = 5
 """Requests that reads may need of a window before it ends."""
-_FREE_BELOW = 0.02
 
 
 @dataclass(frozen=True)
@@ -60,44 +51,13 @@ class Rate:
         return self.seconds / max(1, self.limit - 1)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """What is known of one key's limit, shared by all who use the key on this machine.
-
-    Attributes:
-        unslowed: the interval before the 429s since the last create that passed, if there were any.
-        began_at, passed: since when requests have been sent without a pause or a 429 between them, and how
-            many of them passed.
-        met: how often the limit was met. The first time a burst meets it, which measures little.
-        reset_named: the moment of the window's reset as the provider names it (epoch seconds), if it does.
-    """
-
-    by_headers: bool = False
-    limit: int = 0
-    left: int = 0
-    window_reset: float = 0.0
-    reset_named: float | None = None
-    reset_at: float = 0.0
-    in_flight: int = 0
-    probe_until: float = 0.0
-    answered: bool = False
-    next_at: float = 0.0
-    interval: float = 0.0
-    unslowed: float | None = None
-    frozen_at: float = 0.0
-    frozen_until: float = 0.0
-    freezes: int = 0
-    began_at: float = 0.0
-    granted_at: float = 0.0
-    passed: int = 0
-    met: int = 0
-
-
-def reserve(pace: Pace, now: float, *, demand: int = 0) -> tuple[Pace, float]:
+def reserve(pace: Pace, now: float, *, demand: int = 0, flying: int = 0) -> tuple[Pace, float]:
     """Take the next permit, or learn how many seconds to wait before asking again.
 
-    `demand` is how many more permits the caller will want: what fits into the rest of the window with
-    room to spare need not be spread over it.
+    Args:
+        demand: how many more permits the caller will want: what fits into the rest of the window with room
+            to spare need not be spread over it.
+        flying: how many requests the caller has under way.
     """
     if now < pace.frozen_until:
         return pace, pace.frozen_until - now
@@ -109,6 +69,8 @@ def reserve(pace: Pace, now: float, *, demand: int = 0) -> tuple[Pace, float]:
         return _drain(pace, now, demand)
     if now < pace.next_at:
         return pace, pace.next_at - now
+    if not pace.interval and flying >= measuring.at_once(pace, now):
+        return pace, FOR_AN_ANSWER
     return _granted(replace(pace, next_at=max(now, pace.next_at) + pace.interval), now), 0.0
 
 
@@ -146,37 +108,19 @@ def answered(
         return replace(_landed(pace), passed=pace.passed + 1)  # it was sent before the limit was met
     unslowed = None if created else pace.unslowed
     if pace.freezes and not pace.by_headers:
-        pace = _measured(pace, now)
+        pace = measuring.passed_again(pace, now)
     pace = replace(
-        _landed(pace), answered=True, probe_until=0.0, freezes=0, unslowed=unslowed, passed=pace.passed + 1
+        _landed(pace),
+        answered=True,
+        probe_until=0.0,
+        freezes=0,
+        unslowed=unslowed,
+        passed=pace.passed + 1,
+        unrefused=pace.unrefused + 1,
     )
     if headers.remaining is not None and headers.reset_in is not None:
         return _follow(pace, now, headers)
-    if pace.interval and not pace.by_headers:
-        measured = pace.met > 1 and pace.passed < MANY_PASSED
-        faster = pace.interval / (FASTER_STILL if measured else FASTER)
-        pace = replace(pace, interval=faster if faster > _FREE_BELOW else 0.0)
-    return pace
-
-
-def begun_at(pace: Pace, interval: float) -> Pace:
-    """The same, beginning with an interval that was measured before, unless more is known by now."""
-    if pace.by_headers or pace.interval or pace.met:
-        return pace
-    return replace(pace, interval=interval * CAUTION, met=2)
-
-
-def _measured(pace: Pace, now: float) -> Pace:
-    """The first request has passed after a limit was met: so many passed in so long, its wait included."""
-    paced = pace.interval > 0
-    measured = (now - pace.began_at) / max(1, pace.passed)
-    if paced and measured < FAR_OFF * pace.interval:
-        # A few requests measure little: the pace before counts as some more of them.
-        known = pace.passed / (pace.passed + FEW_PASSED)
-        measured = known * measured + (1 - known) * pace.interval
-    measured *= CAUTION if paced else 1.0
-    interval = min(LONGEST_BACKOFF, max(_FREE_BELOW, measured))
-    return replace(pace, interval=interval, next_at=now + interval, began_at=now, passed=0, met=pace.met + 1)
+    return pace if pace.by_headers else measuring.quickened(pace)
 
 
 def _follow(pace: Pace, now: float, headers: RateHeaders) -> Pace:
@@ -209,24 +153,28 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     """Learn from a 429: everybody on the key is quiet until it is over. The 429s of requests that were
     under way when the first came are the same refusal and slow nothing further."""
     first = granted_at >= pace.frozen_at
-    freezes = pace.freezes + 1 if first else pace.freezes
-    backoff = min(LONGEST_BACKOFF, 2.0 ** min(freezes - 1, 10)) * random.uniform(0.8, 1.2)
     given = [wait for wait in (headers.retry_after, headers.reset_in) if wait is not None]
-    own = backoff if first else 0.0
+    if first:
+        pace = replace(
+            pace,
+            refused_at=pace.refused_at if pace.freezes else now,
+            frozen_at=now,
+            freezes=pace.freezes + 1,
+            wait_told=bool(given),
+        )
+    own = measuring.backoff(pace, now) if first else 0.0
     wait = min(LONGEST_FREEZE, max(given) + SETTLE_AFTER_RESET) if given else own
-    if freezes > 1:
+    if pace.freezes > 1:
         wait = max(wait, own)  # what was given was too short
     pace = replace(
         _landed(pace),
-        frozen_at=now if first else pace.frozen_at,
         frozen_until=max(pace.frozen_until, now + wait),
-        freezes=freezes,
         answered=False,
         probe_until=0.0,
     )
     if headers.remaining is not None and headers.reset_in is not None:
         return replace(_follow(pace, now, replace(headers, remaining=0)), left=0)
-    if first and (not given or freezes > 1) and not pace.by_headers:
+    if first and (not given or pace.freezes > 1) and not pace.by_headers:
         pace = replace(pace, unslowed=pace.interval if pace.unslowed is None else pace.unslowed)
     return pace
 

@@ -1,0 +1,45 @@
+"""What is known of one key's limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What is known of one key's limit, shared by all who use the key on this machine.
+
+    Attributes:
+        reset_named: the moment of the window's reset as the provider names it (epoch seconds), if it does.
+        unslowed: the interval before the 429s since the last create that passed, if there were any.
+        frozen_at, frozen_until, freezes: when the last request was refused that is to count, until when all
+            are quiet, and how many were refused since one passed.
+        refused_at, wait_told: when the first of these was refused, and whether the provider told the wait.
+        began_at, passed: since when requests have been sent without a pause or a 429 between them, and how
+            many of them passed.
+        met, unrefused: how often a limit that no header tells was met, and how many requests have passed
+            since then.
+    """
+
+    by_headers: bool = False
+    limit: int = 0
+    left: int = 0
+    window_reset: float = 0.0
+    reset_named: float | None = None
+    reset_at: float = 0.0
+    in_flight: int = 0
+    probe_until: float = 0.0
+    answered: bool = False
+    next_at: float = 0.0
+    interval: float = 0.0
+    unslowed: float | None = None
+    frozen_at: float = 0.0
+    frozen_until: float = 0.0
+    freezes: int = 0
+    began_at: float = 0.0
+    granted_at: float = 0.0
+    passed: int = 0
+    refused_at: float = 0.0
+    wait_told: bool = False
+    met: int = 0
+    unrefused: int = 0
