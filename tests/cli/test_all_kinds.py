@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox import PROVIDERS, RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.cli.commands import Ended, Shell, assert_contract, requests
 
@@ -130,8 +130,11 @@ def test_nothing_but_a_batch_is_left(run: Run) -> None:
     }
     assert set(kinds) == {*files, "journal", "outputs"}
     assert sorted(run.store.folders("")) == [".imagine", run.batch_id]
-    index = [each.key for each in run.store.list(".imagine/")]
-    assert [key.rpartition("/")[2].rpartition("~")[2] for key in index] == ["index.json", run.batch_id]
+    index = [each.key.removeprefix(".imagine/") for each in run.store.list(".imagine/")]
+    rates = {key for key in index if key.startswith("rates/")}
+    assert {key.partition("/")[2].rpartition("-")[0] for key in rates} == set(PROVIDERS)
+    others = [key.rpartition("/")[2].rpartition("~")[2] for key in index if key not in rates]
+    assert others == ["index.json", run.batch_id]
 
 
 @pytest.fixture
