@@ -22,6 +22,8 @@ CASES = (
     "overhead",
     "memory",
     "growth",
+    "settled",
+    "pipeline",
     "resume",
     "events",
 )
@@ -35,8 +37,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plot")
     arguments = parser.parse_args()
-    header = described(["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"])
-    print(header, flush=True)
+    measured = described(
+        ["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"]
+    )
+    print(measured, flush=True)
     tables: list[Table] = []
     broken: list[str] = []
     with open_rig(quick=arguments.quick) as rig:
@@ -49,7 +53,7 @@ def main() -> None:
             else:
                 print(tables[-1].markdown(), flush=True)
     if arguments.write:
-        write(header, tables)
+        write(measured, tables)
     if broken:
         sys.exit(f"not measured: {', '.join(broken)}")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+from boto3.session import Session
+from botocore.config import Config
 
 from benchmarks.runs import Job
 from benchmarks.wire import Wire, wire_of
@@ -14,27 +17,47 @@ from benchmarks.wire import Wire, wire_of
 AT_ONCE = 16
 PAGE = 100
 LOOK_SECONDS = 2.0
+_Put = Callable[[str, bytes], Awaitable[None]]
 
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Create everything, look at lists of a hundred, download what has landed."""
     wire = wire_of(job.provider)
-    script = _Script(wire, Path(job.output))
+    put = _put_into_bucket(job.output) if job.output.startswith("s3://") else _put_into(Path(job.output))
+    script = _Script(wire, put)
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32)) as client:
         await script.run(client, list(job.prompts))
     return script.stored, {}
 
 
+def _put_into(folder: Path) -> _Put:
+    folder.mkdir(parents=True, exist_ok=True)
+
+    async def put(name: str, data: bytes) -> None:
+        (folder / name).write_bytes(data)
+
+    return put
+
+
+def _put_into_bucket(address: str) -> _Put:
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    client = Session().client("s3", config=Config(max_pool_connections=AT_ONCE))
+
+    async def put(name: str, data: bytes) -> None:
+        await asyncio.to_thread(client.put_object, Bucket=bucket, Key=f"{prefix}/{name}", Body=data)
+
+    return put
+
+
 class _Script:
-    def __init__(self, wire: Wire, folder: Path) -> None:
-        self._wire, self._folder = wire, folder
+    def __init__(self, wire: Wire, put: _Put) -> None:
+        self._wire, self._put = wire, put
         self._flying: set[str] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._downloads = asyncio.Semaphore(AT_ONCE)
         self.stored = 0
 
     async def run(self, client: httpx.AsyncClient, prompts: list[str]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         async with asyncio.TaskGroup() as group:
             creating = group.create_task(self._create_all(client, prompts))
             while not creating.done() or self._flying:
@@ -72,6 +95,6 @@ class _Script:
     async def _store(self, client: httpx.AsyncClient, record: dict[str, Any]) -> None:
         async with self._downloads:
             answer = await client.get(self._wire.urls(record)[0])
-        answer.raise_for_status()
-        (self._folder / f"{record['id']}.webp").write_bytes(answer.content)
+            answer.raise_for_status()
+            await self._put(f"{record['id']}.webp", answer.content)
         self.stored += 1

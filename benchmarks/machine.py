@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +14,20 @@ PACKAGES = ("prefect", "httpx", "pydantic", "boto3", "aiohttp")
 
 
 def described(command: Sequence[str]) -> str:
-    """The command, the machine and the versions, in a line each."""
+    """The command, the commit, the machine and the versions, in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return "\n".join(
-        [
-            f"Command: `{' '.join(command)}`",
-            f"Machine: {os.cpu_count()} cores, {_memory()} GB, {platform.system()} {platform.machine()}; "
-            f"load average at the start {os.getloadavg()[0]:.1f}",
-            f"Versions: Python {platform.python_version()}, {versions}",
-            "",
-        ]
+    return (
+        f"Measured with `{' '.join(command)}` at {_commit()} on {date.today()}: {os.cpu_count()} cores, "
+        f"{_memory()} GB, {platform.system()} {platform.machine()}, load average at the start "
+        f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {versions}."
     )
+
+
+def _commit() -> str:
+    """The commit that is checked out, with a plus where files have been changed since."""
+    command = ["git", "describe", "--always", "--dirty=+"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "an unknown commit"
 
 
 def _memory() -> str:

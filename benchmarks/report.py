@@ -1,7 +1,8 @@
-"""Writing the results down: docs/benchmarks.md and its plot."""
+"""Writing the results down: docs/benchmarks.md and its plots."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,39 +10,45 @@ from benchmarks.plot import Bar, Chart, svg
 from benchmarks.tables import Table
 
 DOCS = Path(__file__).parent.parent / "docs"
-PLOT = "benchmarks.svg"
-INTRODUCTION = (
-    "Ours beside a naive Prefect flow (`benchmarks/naive.py`) and beside what the rate limit itself allows, "
-    "against the sandbox on loopback. Ratios of one run hold; absolute seconds are this machine's."
-)
-PLOTTED = ("requests/generation", "429s", "over bound")
+PAGE = "benchmarks.md"
+INTRODUCTION = """# Benchmarks
+
+Ours beside a naive Prefect flow (`benchmarks/naive.py`) and beside what the rate limit itself allows,
+against the sandbox on loopback. Ratios of one run hold; absolute seconds are this machine's. Each table says
+what it was measured with, and when.
+"""
+_SECTION = re.compile(r"^(?=## )", re.MULTILINE)
 
 
-def write(header: str, tables: Sequence[Table]) -> None:
-    """Write all tables, and plot the one that holds ours against the naive flow."""
-    parts = ["# Benchmarks", INTRODUCTION, header.strip().replace("\n", "  \n")]
-    charts = [chart for table in tables for chart in charts_of(table)]
-    if charts:
-        (DOCS / PLOT).write_text(svg(charts))
-        parts.append(f"![Ours against the naive flow and the bound]({PLOT})")
-    parts += [table.markdown().strip() for table in tables]
-    (DOCS / "benchmarks.md").write_text("\n\n".join(parts) + "\n")
+def write(measured: str, tables: Sequence[Table]) -> None:
+    """Write tables and their plots in place of those that the page has; others stay as they are."""
+    page = DOCS / PAGE
+    sections = _sections(page.read_text() if page.exists() else "")
+    for table in tables:
+        sections[table.title] = table.markdown(measured)
+        if table.plot:
+            (DOCS / table.plot).write_text(svg(charts_of(table)))
+    page.write_text("\n".join([INTRODUCTION, *sections.values()]))
+
+
+def _sections(page: str) -> dict[str, str]:
+    """The sections of a page by their titles, in order."""
+    _, *found = _SECTION.split(page)
+    return {each.partition("\n")[0].removeprefix("## "): each.rstrip() + "\n" for each in found}
 
 
 def charts_of(table: Table) -> list[Chart]:
-    """A chart for each column that is worth one, of a table that says who and how the rate was known."""
-    if table.columns[:2] != ("who", "rate known by"):
-        return []
-    return [_chart(table, column) for column in PLOTTED if column in table.columns]
+    """A chart for each column of a table that is worth one."""
+    return [_chart(table, column) for column in table.plotted]
 
 
 def _chart(table: Table, column: str) -> Chart:
     place = table.columns.index(column)
-    bars = [
-        Bar(f"{row[0]}, {row[1]}", _number(row[place]), "naive" if "naive" in str(row[0]) else "ours")
-        for row in table.rows
-    ]
-    if column != "429s":
+    bars = []
+    for row in table.rows:
+        name = ", ".join(map(str, row[: table.named]))
+        bars.append(Bar(name, _number(row[place]), "naive" if "naive" in name else "ours"))
+    if "over bound" in table.columns and column != "429s":
         bars.append(Bar("bound", 1.0, "bound"))
     return Chart(f"{column} — {table.title.lower()}", bars)
 

@@ -18,7 +18,7 @@ class Job:
     """What a run is to do.
 
     Attributes:
-        runner: `engine`, `flow`, `naive` or `bare`; see `benchmarks.worker`.
+        runner: `engine`, `flow`, `naive` and others; see `benchmarks.worker`.
         output: the folder or s3:// address to store under.
         rates: rates to keep, by provider, as `--rate` takes them.
         first: the number of the first prompt: other numbers are other prompts.

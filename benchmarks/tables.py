@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, what was done, columns and rows of cells."""
+    """A heading, what was done, columns and rows of cells.
+
+    Attributes:
+        plot: the file below docs/ that shows it as bars; none where it is not worth one.
+        plotted: the columns that it shows.
+        named: by how many columns, the first ones, its bars are named.
+    """
 
     title: str
     note: str
     columns: tuple[str, ...]
     rows: list[tuple[object, ...]] = field(default_factory=list)
+    plot: str = ""
+    plotted: tuple[str, ...] = ()
+    named: int = 1
 
     def add(self, *cells: object) -> None:
         """Add a row. Raises `ValueError` if it does not fit the columns."""
@@ -21,11 +30,13 @@ class Table:
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
         self.rows.append(cells)
 
-    def markdown(self) -> str:
-        """The table as Markdown."""
+    def markdown(self, measured: str = "") -> str:
+        """The table as Markdown, with how it was measured."""
         lines = [_line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([shown(cell) for cell in row]) for row in self.rows]
-        return "\n".join([f"## {self.title}", "", self.note, "", *lines, ""])
+        parts = [f"## {self.title}", measured, self.note]
+        parts += [f"![{self.title}]({self.plot})"] if self.plot else []
+        return "\n\n".join([*filter(None, parts), "\n".join(lines)]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -22,6 +22,8 @@ RUNNERS = {
     "flow": "benchmarks.ours_flow",
     "naive": "benchmarks.naive",
     "bare": "benchmarks.bare",
+    "nights": "benchmarks.nights",
+    "ledger": "benchmarks.ledger",
 }
 """Each module has `async def generate(job) -> tuple[int, dict]`: items stored, and what else it says."""
 TICK = 0.01

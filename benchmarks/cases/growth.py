@@ -30,6 +30,8 @@ def measure(rig: Rig) -> Table:
             "seconds",
             "stored",
         ),
+        plot="benchmarks-growth.svg",
+        plotted=("peak MB", "CPU ms an item", "written bytes an item", "objects an item", "blocked ms"),
     )
     no_wait = {"image": (0.0, 0.0)}
     for count in QUICK if rig.quick else SIZES:

@@ -10,7 +10,7 @@ from benchmarks.tables import Table
 LIMIT, WINDOW = 60, 10.0
 LATENCY = {"image": (3.0, 5.0)}
 KINDS = ("fixed", "sliding", "bucket")
-RUNS = 4
+RUNS = 3
 
 
 def measure(rig: Rig) -> Table:

@@ -23,6 +23,9 @@ def measure(rig: Rig) -> Table:
         "ceil(N / limit) windows and the slowest job; makespan: first create to last result. "
         f"Ours: medians of {repeats}, slowest in brackets.",
         ("who", "rate known by", "makespan s", "over bound", "requests/generation", "429s", "stored"),
+        plot="benchmarks.svg",
+        plotted=("requests/generation", "429s", "over bound"),
+        named=2,
     )
     for runner, headers, rates in (
         ("engine", True, {}),
