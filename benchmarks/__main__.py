@@ -30,30 +30,31 @@ CASES = (
 
 
 def main() -> None:
-    """Measure, print each table as it comes, and write them down when asked. A case that breaks costs only
+    """Measure, print each table as it comes, and write it down when asked. A case that breaks costs only
     itself, and the exit code is 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller numbers, fewer repeats")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plot")
+    parser.add_argument(
+        "--write", action="store_true", help="write tables into docs/benchmarks.md, and their plots"
+    )
     arguments = parser.parse_args()
     measured = described(
         ["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"]
     )
     print(measured, flush=True)
-    tables: list[Table] = []
     broken: list[str] = []
     with open_rig(quick=arguments.quick) as rig:
         for name in arguments.only:
             try:
-                tables.append(_measured(name, rig))
+                table = _measured(name, rig)
             except Exception:
                 traceback.print_exc()
                 broken.append(name)
             else:
-                print(tables[-1].markdown(), flush=True)
-    if arguments.write:
-        write(measured, tables)
+                print(table.markdown(), flush=True)
+                if arguments.write:
+                    write(measured, [table])
     if broken:
         sys.exit(f"not measured: {', '.join(broken)}")
 
