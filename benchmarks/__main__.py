@@ -35,9 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller numbers, fewer repeats")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    parser.add_argument(
-        "--write", action="store_true", help="write tables into docs/benchmarks.md, and their plots"
-    )
+    parser.add_argument("--write", action="store_true", help="write them into docs/benchmarks.md")
     arguments = parser.parse_args()
     measured = described(
         ["make bench", f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else ["make bench"]
