@@ -14,6 +14,7 @@ import pytest
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits.pace import Pace
 from prefect_imagine.providers.limits.pacing import (
+    REFUSED_WITHIN,
     FilePaceStore,
     MemoryPaceStore,
     Pacer,
@@ -113,6 +114,29 @@ async def test_reads_go_before_creates() -> None:
             group.create_task(take(priority))
             await asyncio.sleep(0)
     assert order == [Priority.READ, Priority.READ, Priority.CREATE, Priority.CREATE]
+
+
+async def test_while_no_limit_is_known_few_creates_are_under_way() -> None:
+    pacer = Pacer(MemoryPaceStore())
+    first = await pacer.acquire(Priority.CREATE)
+    pacer.answered(first, 200, {})
+    two = [await pacer.acquire(Priority.CREATE) for _ in range(2)]
+    third = asyncio.ensure_future(pacer.acquire(Priority.CREATE))
+    async with asyncio.timeout(30):
+        pacer.release(await pacer.acquire(Priority.READ))  # it waits for no create
+    assert not third.done()
+    pacer.answered(two[0], 200, {})
+    async with asyncio.timeout(30):
+        await third
+
+
+async def test_creates_that_take_long_do_not_hold_up_others() -> None:
+    """An API that answers a create when its job has ended refuses one at once."""
+    pacer = Pacer(MemoryPaceStore())
+    pacer.answered(await pacer.acquire(Priority.CREATE), 200, {})
+    async with asyncio.timeout(60):
+        permits = [await pacer.acquire(Priority.CREATE) for _ in range(4)]
+    assert permits[2].granted_at - permits[0].granted_at >= REFUSED_WITHIN
 
 
 async def test_a_cancelled_waiter_takes_nothing() -> None:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 _FORGET_AFTER = 600.0
 _LOCK_SECONDS = 0.25
 _ALONE_SECONDS = 10.0
+REFUSED_WITHIN = 2.0
+"""Seconds after which a request that has no answer yet will hardly be refused any more."""
 
 
 class Priority(StrEnum):
@@ -174,7 +176,7 @@ class Pacer:
         self._shared = shared
         self._queues = {priority: asyncio.Lock() for priority in Priority}
         self._reads_waiting = 0
-        self._flying = 0
+        self._flying: list[float] = []
         self._news = asyncio.Event()
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
@@ -200,13 +202,14 @@ class Pacer:
         if self._frozen_since(permit):
             self.release(permit)
             return await self._own_permit(priority, demand)
-        return Permit(priority, boot_seconds())
+        self._landed(permit)
+        return self._granted(priority)
 
     async def _own_permit(self, priority: Priority, demand: int) -> Permit:
         """Leave from this machine's pace."""
         while (wait := self._reserve(priority, demand)) > 0:
             await self._sleep(wait)
-        return Permit(priority, boot_seconds())
+        return self._granted(priority)
 
     def _frozen_since(self, permit: Permit) -> bool:
         """Whether a 429 has come since a permit was given."""
@@ -247,7 +250,7 @@ class Pacer:
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Learn from the answer that came for a permit."""
-        self._flying = max(0, self._flying - 1)
+        self._landed(permit)
         reported = RateHeaders.of(headers, time.time())
         now = boot_seconds()
         # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
@@ -280,19 +283,32 @@ class Pacer:
 
     def release(self, permit: Permit) -> None:
         """Nothing came back for a permit, or it was not used."""
-        self._flying = max(0, self._flying - 1)
+        self._landed(permit)
         self._change(rates.lost)
 
     def _reserve(self, priority: Priority, demand: int) -> float:
         if priority is Priority.CREATE and self._reads_waiting:
             return 0.05
         # A read that waited for creates to land could wait for one that waits for it.
-        flying = self._flying if priority is Priority.CREATE else 0
-        wait = self._cell.update(
+        flying = self._unanswered if priority is Priority.CREATE else 0
+        return self._cell.update(
             lambda pace: rates.reserve(self._rated(pace), boot_seconds(), demand=demand, flying=flying)
         )
-        self._flying += wait <= 0
-        return wait
+
+    @property
+    def _unanswered(self) -> int:
+        """Requests that may still be refused: also where a create is answered when its job has ended, a
+        refusal comes soon."""
+        return sum(boot_seconds() - sent < REFUSED_WITHIN for sent in self._flying)
+
+    def _granted(self, priority: Priority) -> Permit:
+        permit = Permit(priority, boot_seconds())
+        self._flying.append(permit.granted_at)
+        return permit
+
+    def _landed(self, permit: Permit) -> None:
+        with suppress(ValueError):
+            self._flying.remove(permit.granted_at)
 
     def _rated(self, pace: Pace) -> Pace:
         if self._rate is not None and not pace.by_headers and pace.interval < self._rate.interval:
