@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _FORGET_AFTER = 600.0
 _LOCK_SECONDS = 0.25
+_FILE_BYTES = 4096
 _ALONE_SECONDS = 10.0
 REFUSED_WITHIN = 2.0
 """Seconds after which a request that has no answer yet will hardly be refused any more."""
@@ -115,12 +116,12 @@ class FilePaceStore:
                 return True
 
     def _read(self) -> Pace:
-        return _saved_pace(os.pread(self._fd, 4096, 0)) or Pace()
+        return _saved_pace(os.pread(self._fd, _FILE_BYTES, 0)) or Pace()
 
     def _write(self, pace: Pace) -> None:
-        data = json.dumps({**asdict(pace), "saved_at": boot_seconds()}).encode()
+        # Each of two requests a generation writes it: padding costs less than cutting the file to its length.
+        data = json.dumps({**vars(pace), "saved_at": boot_seconds()}).encode().ljust(_FILE_BYTES)
         os.pwrite(self._fd, data, 0)
-        os.ftruncate(self._fd, len(data))
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
