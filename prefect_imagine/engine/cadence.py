@@ -15,6 +15,8 @@ from prefect_imagine.providers.models import GenerationKind
 WHILE_CREATING = 30.0
 MAX_POLL_SECONDS = 30.0
 OVERDUE = 0.15
+FULL = 0.2
+"""How much closer looks may follow each other where places for jobs are scarce, and requests are not."""
 _Sort = tuple[GenerationKind, str | None]
 
 
@@ -105,7 +107,7 @@ class Cadence:
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
-        closest = self._closest if scarce or full_soon is None else self._closest / 2
+        closest = self._closest if scarce or full_soon is None else FULL * self._closest
         wait = self._worth_waiting_for(jobs, full_soon)
         return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
 

@@ -11,6 +11,7 @@ import pytest
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.engine.cadence import (
+    FULL,
     MAX_POLL_SECONDS,
     WHILE_CREATING,
     Cadence,
@@ -64,9 +65,11 @@ def test_a_queue_that_will_soon_be_full_is_looked_at_once_it_is() -> None:
     assert waits == [about(12.0), about(WHILE_CREATING)]
 
 
-@pytest.mark.parametrize(("scarce", "closest"), [(True, CLOSEST), (False, CLOSEST / 2)])
-def test_a_job_that_is_overdue_may_land_any_moment(scarce: bool, closest: float) -> None:
-    jobs = [job(0.0), job(4.5)]
+@pytest.mark.parametrize(("scarce", "closest"), [(True, CLOSEST), (False, FULL * CLOSEST)])
+def test_a_job_that_is_about_to_land_is_looked_at_the_sooner_the_less_requests_are_scarce(
+    scarce: bool, closest: float
+) -> None:
+    jobs = [job(0.0), job(3.9)]
     assert lasting(4.0).wait(jobs, creating=False, scarce=scarce, full_in=0.0) == about(closest)
 
 
