@@ -90,16 +90,22 @@ def test_a_wait_that_is_told_measures_at_once(kind: LimitKind) -> None:
     assert run.refusals <= 5
 
 
-@pytest.mark.parametrize("rule", [RateLimit(30, 30.0), RateLimit(30, 3.0), RateLimit(10, 1.0)])
-def test_a_window_of_an_unusual_length_is_measured_within_a_few_runs(rule: RateLimit) -> None:
+# Latencies that differ by 0.2 s on the way fill windows of one second unevenly.
+@pytest.mark.parametrize(
+    ("rule", "in_the_end"),
+    [(RateLimit(30, 30.0), 1.02), (RateLimit(30, 3.0), 1.02), (RateLimit(10, 1.0), 1.25)],
+)
+def test_a_window_of_an_unusual_length_is_measured_within_a_few_runs(
+    rule: RateLimit, in_the_end: float
+) -> None:
     random.seed(1)
     known, over = None, []
     for _ in range(8):
         each = night(rule, known)
         over.append(over_bound(each))
         known = measuring.measured(each.pace)
-    assert over[0] <= 3.5
-    assert over[-1] <= 1.10
+    assert over[0] <= 2.5
+    assert mean(over[-3:]) <= in_the_end
 
 
 def test_a_limit_that_was_raised_is_found() -> None:

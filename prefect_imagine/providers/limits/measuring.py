@@ -37,10 +37,12 @@ QUICKER = 5e-6
 QUICKEST = 0.001
 """By how much of itself a pace quickens with each request that passes, and at most."""
 WINDOW_PASSED = 60
-"""Requests in a window, as a guess: by so many a pace that met its limit had become too quick."""
+"""Requests in a window, as a guess."""
 FEW_PASSED = 20
 FAR_OFF = 1.5
-CAUTION = 1.02
+CAUTION = 1.025
+EXACT = 1.01
+"""What a pace is slower than it was measured to have to be."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,14 @@ def _span(pace: Pace, now: float) -> float:
     if _waits_for_windows(pace):
         for window in USUAL_WINDOWS:
             if refused < window <= passed:
-                return window + AFTER_OPENING
+                return EXACT * window
     return math.sqrt(refused * passed)  # more than the one, less than the other
 
 
 def _corrected(pace: Pace, interval: float) -> float:
     """The interval in view of the one before, which was measured too."""
     if pace.passed > FEW_PASSED and pace.freezes == 1 and not pace.wait_told:
-        return pace.interval * (1 + WINDOW_PASSED * _quickening(pace))  # it was nearly right
+        return pace.interval * (1 + WINDOW_PASSED / 2 * _quickening(pace))  # as it was on average
     if interval < FAR_OFF * pace.interval:
         # A few requests measure little: the interval before counts as some more of them.
         known = pace.passed / (pace.passed + FEW_PASSED)
