@@ -52,7 +52,7 @@ def main() -> None:
             else:
                 print(table.markdown(), flush=True)
                 if arguments.write:
-                    write(measured, [table])
+                    write(measured, table)
     if broken:
         sys.exit(f"not measured: {', '.join(broken)}")
 

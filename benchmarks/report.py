@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.plot import Bar, Chart, svg
@@ -20,14 +19,13 @@ what it was measured with, and when.
 _SECTION = re.compile(r"^(?=## )", re.MULTILINE)
 
 
-def write(measured: str, tables: Sequence[Table]) -> None:
-    """Write tables and their plots in place of those that the page has; others stay as they are."""
+def write(measured: str, table: Table) -> None:
+    """Write a table and its plot in place of the one that the page has; others stay as they are."""
     page = DOCS / PAGE
     sections = _sections(page.read_text() if page.exists() else "")
-    for table in tables:
-        sections[table.title] = table.markdown(measured)
-        if table.plot:
-            (DOCS / table.plot).write_text(svg(charts_of(table)))
+    sections[table.title] = table.markdown(measured)
+    if table.plot:
+        (DOCS / table.plot).write_text(svg(charts_of(table)))
     page.write_text("\n".join([INTRODUCTION, *sections.values()]))
 
 

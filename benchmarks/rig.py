@@ -86,3 +86,9 @@ def small_pictures(**settings: Any) -> Any:
     """A sandbox with tiny pictures and credits that do not run out."""
     plenty = {"imaginelab": 10**9, "aivisualstudio": 10**9}
     return sandbox_server(**{"image_pixels": TINY, "credits": plenty, **settings})
+
+
+def instant_pictures(**settings: Any) -> Any:
+    """A sandbox whose AI Visual Studio has no limit, and whose tiny pictures are ready at once."""
+    limits = {"aivisualstudio": {"limit": None}}
+    return small_pictures(**{"rate_limits": limits, "latency": {"image": (0.0, 0.0)}, **settings})

@@ -7,7 +7,7 @@ import time
 import urllib.request
 from collections import Counter
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures
 from benchmarks.runs import Job
 from benchmarks.tables import Table
 
@@ -31,8 +31,7 @@ def measure(rig: Rig) -> Table:
             "stored",
         ),
     )
-    limits = {"aivisualstudio": {"limit": None}}
-    with small_pictures(rate_limits=limits, latency={"image": (0.0, 0.0)}) as server:
+    with instant_pictures() as server:
         api = rig.prefect_environment["PREFECT_API_URL"]
         before = sum(_task_runs(api).values())
         result, _ = rig.measure(server, Job("flow", count, rig.fresh_output()))[0]

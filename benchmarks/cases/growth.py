@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures
 from benchmarks.runs import Job
 from benchmarks.tables import Table
 
@@ -33,9 +33,8 @@ def measure(rig: Rig) -> Table:
         plot="benchmarks-growth.svg",
         plotted=("peak MB", "CPU ms an item", "written bytes an item", "objects an item", "blocked ms"),
     )
-    no_wait = {"image": (0.0, 0.0)}
     for count in QUICK if rig.quick else SIZES:
-        with small_pictures(rate_limits={"aivisualstudio": {"limit": None}}, latency=no_wait) as server:
+        with instant_pictures() as server:
             output = rig.fresh_output()
             result, _ = rig.measure(server, Job("engine", count, output))[0]
             written, objects = _written(Path(output))

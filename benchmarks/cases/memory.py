@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures, small_pictures
 from benchmarks.runs import Job
 from benchmarks.tables import Table
 from prefect_imagine.sandbox.server.s3 import start_s3_server
@@ -26,8 +26,7 @@ def measure(rig: Rig) -> Table:
 
 def _pictures(rig: Rig, table: Table) -> None:
     count = 1000 if rig.quick else 10_000
-    no_wait = {"image": (0.0, 0.0)}
-    with small_pictures(rate_limits={"aivisualstudio": {"limit": None}}, latency=no_wait) as server:
+    with instant_pictures() as server:
         for runner in ("engine", "flow"):
             result, _ = rig.measure(server, Job(runner, count, rig.fresh_output()))[0]
             table.add(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures
 from benchmarks.runs import Job, Result
 from benchmarks.tables import Table
 from benchmarks.traffic import Traffic
-
-NO_WAIT = {"image": (0.0, 0.0)}
-NO_LIMIT = {"aivisualstudio": {"limit": None}}
 
 
 def measure(rig: Rig) -> Table:
@@ -23,7 +20,7 @@ def measure(rig: Rig) -> Table:
         ("who", "generations/s", "over the bare script's", "CPU ms a generation", "API requests", "stored"),
     )
     seen: dict[str, list[tuple[Result, Traffic]]] = {"bare": [], "engine": [], "flow": []}
-    with small_pictures(rate_limits=NO_LIMIT, latency=NO_WAIT) as server:
+    with instant_pictures() as server:
         for _ in range(rounds):
             for runner, measured in seen.items():
                 measured += rig.measure(server, Job(runner, count, rig.fresh_output()))

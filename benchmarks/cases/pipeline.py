@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from statistics import median
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures
 from benchmarks.runs import Job, Result
 from benchmarks.tables import Table
 from benchmarks.traffic import Traffic
 from prefect_imagine.sandbox.server.s3 import start_s3_server
 
 SIZES = {"100 KB": 100_000, "1 MB": 1_000_000}
-NO_WAIT = {"image": (0.0, 0.0)}
-NO_LIMIT = {"aivisualstudio": {"limit": None}}
 
 
 def measure(rig: Rig) -> Table:
@@ -37,7 +35,7 @@ def measure(rig: Rig) -> Table:
         bucket = s3.make_bucket()
         for size, number in SIZES.items():
             seen: dict[str, list[tuple[Result, Traffic]]] = {"bare": [], "engine": []}
-            with small_pictures(rate_limits=NO_LIMIT, latency=NO_WAIT, media_bytes=number) as server:
+            with instant_pictures(media_bytes=number) as server:
                 for turn in range(rounds):
                     for runner, measured in seen.items():
                         output = f"s3://{bucket}/{size.replace(' ', '-')}-{runner}-{turn}"

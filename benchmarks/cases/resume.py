@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.rig import Rig, small_pictures
+from benchmarks.rig import Rig, instant_pictures
 from benchmarks.runs import Job
 from benchmarks.tables import Table
 
@@ -18,9 +18,8 @@ def measure(rig: Rig) -> Table:
         "run inside the process, imports left out.",
         ("run", "seconds", "API requests", "downloads", "stored", "peak MB"),
     )
-    limits = {"aivisualstudio": {"limit": None}}
     output = rig.fresh_output()
-    with small_pictures(rate_limits=limits, latency={"image": (0.0, 0.0)}) as server:
+    with instant_pictures() as server:
         for name, runner in (
             ("first run", "engine"),
             ("again, nothing left to do", "engine"),

@@ -78,7 +78,7 @@ class Cadence:
             self._latencies[sort].see(landed, flying)
 
     @property
-    def latencies(self) -> dict[tuple[GenerationKind, str | None], float]:
+    def latencies(self) -> dict[_Sort, float]:
         """Seconds that jobs of a kind and model take, where it is known."""
         known = {sort: latencies.typical for sort, latencies in self._latencies.items()}
         return {sort: seconds for sort, seconds in known.items() if seconds is not None}

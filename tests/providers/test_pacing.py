@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.clock import boot_seconds
+from prefect_imagine.providers.limits import pacing
 from prefect_imagine.providers.limits.pace import Pace
 from prefect_imagine.providers.limits.pacing import (
     REFUSED_WITHIN,
@@ -116,7 +118,8 @@ async def test_reads_go_before_creates() -> None:
     assert order == [Priority.READ, Priority.READ, Priority.CREATE, Priority.CREATE]
 
 
-async def test_while_no_limit_is_known_few_creates_are_under_way() -> None:
+async def test_while_no_limit_is_known_few_creates_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "REFUSED_WITHIN", math.inf)
     pacer = Pacer(MemoryPaceStore())
     first = await pacer.acquire(Priority.CREATE)
     pacer.answered(first, 200, {})
