@@ -7,10 +7,10 @@ from typing import Any
 
 from benchmarks.runs import Job
 from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import open_session
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.providers.models import GenerationKind, GenerationRequest

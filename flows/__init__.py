@@ -3,6 +3,13 @@
 from prefect_imagine.flows.credits import credit_report
 from prefect_imagine.flows.generate import generate_batch
 from prefect_imagine.flows.resume import resume_crashed
-from prefect_imagine.flows.upkeep import cancel_batch, reconcile_batches
+from prefect_imagine.flows.upkeep import cancel_batch, collect_batches, reconcile_batches
 
-__all__ = ["cancel_batch", "credit_report", "generate_batch", "reconcile_batches", "resume_crashed"]
+__all__ = [
+    "cancel_batch",
+    "collect_batches",
+    "credit_report",
+    "generate_batch",
+    "reconcile_batches",
+    "resume_crashed",
+]

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.requested import Prompt
+from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.registry import provider_names, spec_of
 
 
@@ -35,5 +36,6 @@ _NAME = WithJsonSchema({"type": "string"})
 Credentials = dict[str, Annotated[str | BaseCredentials, _NAME]]
 """Blocks by provider: their names, which is what the form asks for, or the blocks themselves."""
 Bucket = Annotated[str | Block, _NAME] | None
+Deadlines = dict[GenerationKind, Annotated[float, Field(gt=0)]]
 Days = Annotated[float, Field(gt=0)]
 Minutes = Annotated[float, Field(gt=0)]

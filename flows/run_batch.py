@@ -16,9 +16,10 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.observer import Observer
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, FencedError
 from prefect_imagine.reports.books import settle_books
 from prefect_imagine.reports.position import Position
@@ -66,6 +67,8 @@ async def run_batch(
         credits.possible,
         summary.report,
     )
+    if summary.submitted:
+        return submitted_state(summary)
     if not control.gone:
         announce_end(summary)
         await publish(summary, usage, position.failures, report_link(store, usage))
@@ -112,6 +115,15 @@ async def _books(session: Session, stages: PrefectStages) -> tuple[Summary, Usag
             raise
         return ended
     return await session.close_books()
+
+
+def submitted_state(summary: Summary) -> State[Any]:
+    """Completed, named Submitted: everything is created, and whoever collects it says how it ended."""
+    items = summary.items
+    counts = f"{items.under_way} of {items.wanted} under way, {items.stored} stored"
+    when = f"the last is expected by {summary.expected_at:%H:%M:%S} UTC" if summary.expected_at else ""
+    message = "; ".join(filter(None, (counts, when, "collect takes them in")))
+    return Completed(name="Submitted", message=message, data=summary)
 
 
 def report_link(store: Store, usage: Usage) -> str:

@@ -1,4 +1,4 @@
-"""Looking after batches that exist: `reconcile` on a schedule, and `cancel_batch`."""
+"""Looking after batches that exist: `collect` and `reconcile` on a schedule, and `cancel_batch`."""
 
 from __future__ import annotations
 
@@ -11,30 +11,62 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from prefect_imagine.batches.index import DAY
-from prefect_imagine.billing.root import unsettled_under
-from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs, reconcile
-from prefect_imagine.engine.planning.accounts import Accounts
-from prefect_imagine.errors import BatchBusyError, ImagineError
-from prefect_imagine.flows.parameters import Bucket, Credentials, Days
+from prefect_imagine.batches.options import Timing
+from prefect_imagine.engine.collecting.collect import Collected, collect
+from prefect_imagine.engine.collecting.survey import Scope
+from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs
+from prefect_imagine.errors import ImagineError
+from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
+from prefect_imagine.flows.run_batch import report_link
+from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
-from prefect_imagine.tasks.artifacts import Reconciled, publish_reconciled
+from prefect_imagine.tasks.artifacts import Reconciled, publish, publish_reconciled
+from prefect_imagine.tasks.events import announce_end
+from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.waves import PrefectStages
+
+
+@flow(name="collect", flow_run_name="collect {output}", persist_result=False, retries=0)
+async def collect_batches(
+    output: str = "./outputs",
+    credentials: Credentials = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    bucket: Bucket = None,
+    days: Days = 3.0,
+    deadlines: Deadlines = {},  # noqa: B006
+) -> State[Any]:
+    """Take in what has become of jobs that nobody waits for: store what has ended, and close books.
+
+    Looks once per account, at the jobs of all active batches together, and creates nothing. Batches that are
+    being run are left alone. Of a batch whose jobs were let go (options.detach), this run publishes the end.
+    Fails when such a batch has ended with more failures than it was allowed, or could not be looked at.
+
+    Args:
+        output: Folder or s3://bucket/prefix that batches are stored under.
+        credentials: Names of credentials blocks by provider, such as {"aivisualstudio": "team"}, or the
+            blocks themselves; for others the keys in the worker's environment are taken.
+        bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
+        days: Look at batches that were written to in the last so many days.
+        deadlines: Seconds by kind after which a job counts as overdue, such as {"video": 10800}, of batches
+            that were not let go with deadlines of their own. It is looked at all the same.
+    """
+    scope = Scope(days, timing=Timing(longest_by_kind=deadlines))
+    return await _looked_at(output, credentials, bucket, scope)
 
 
 @flow(name="reconcile", flow_run_name="reconcile {output}", persist_result=False, retries=0)
 async def reconcile_batches(
     output: str = "./outputs",
-    credentials: Credentials = {},  # noqa: B006 Prefect copies parameters, and the form wants a plain default
+    credentials: Credentials = {},  # noqa: B006
     bucket: Bucket = None,
     days: Days = 14.0,
 ) -> State[Any]:
     """Look again at the open, unknown and unfinished items of recent batches; adopt and store what is found.
 
-    Creates nothing. Batches that are being run are left alone. Fails when a batch could not be looked at.
+    The same as collect with a longer memory. Creates nothing. Batches that are being run are left alone.
+    Fails when a batch could not be looked at.
 
     Args:
         output: Folder or s3://bucket/prefix that batches are stored under.
@@ -43,29 +75,40 @@ async def reconcile_batches(
         bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         days: Look at batches that were written to in the last so many days.
     """
+    return await _looked_at(output, credentials, bucket, Scope(days, unknown=True))
+
+
+async def _looked_at(output: str, credentials: Credentials, bucket: Bucket, scope: Scope) -> State[Any]:
     with logs_in_run():
         try:
             with closing(await open_output(output, bucket)) as store:
-                batches = await asyncio.to_thread(_unsettled, store, days)
-                looked_at = [await _reconciled(store, each, accounts(credentials)) for each in batches]
+                found = await collect(store, accounts(credentials), scope, shared_limit, PrefectStages)
+                for each in found:
+                    await _publish_end(store, each)
         except ImagineError as error:
             return Failed(message=str(error), data=error)
-    await publish_reconciled(looked_at)
-    return _state(looked_at)
+    await publish_reconciled(map(_row, found))
+    return _state(found)
 
 
-def _unsettled(store: Store, days: float) -> list[str]:
-    return list(unsettled_under(store, store.now() - days * DAY))
+async def _publish_end(store: Store, collected: Collected) -> None:
+    """What the run that let the jobs of a batch go has left to say."""
+    end = collected.finished
+    if end is None:
+        return
+    announce_end(end.summary)
+    position = await asyncio.to_thread(position_of, store, collected.batch_id)
+    await publish(end.summary, end.usage, position.failures, report_link(store, end.usage))
 
 
-async def _reconciled(store: Store, batch_id: str, find: Accounts) -> Reconciled:
-    try:
-        summary, _ = await reconcile(store, batch_id, find, PrefectStages)
-    except BatchBusyError:
-        return Reconciled(batch_id, "is being run")
-    except ImagineError as error:
-        return Reconciled(batch_id, str(error), failed=True)
-    return Reconciled(batch_id, _standing(summary))
+def _row(collected: Collected) -> Reconciled:
+    if collected.problems:
+        return Reconciled(collected.batch_id, "; ".join(collected.problems), failed=True)
+    if collected.busy:
+        return Reconciled(collected.batch_id, "is being run")
+    if collected.taken_in is None:
+        return Reconciled(collected.batch_id, f"{collected.running} under way")
+    return Reconciled(collected.batch_id, _standing(collected.taken_in.summary), failed=collected.failed)
 
 
 def _standing(summary: Summary) -> str:
@@ -77,12 +120,15 @@ def _standing(summary: Summary) -> str:
     )
 
 
-def _state(looked_at: Sequence[Reconciled]) -> State[Any]:
-    failed = [each.batch_id for each in looked_at if each.failed]
+def _state(looked_at: Sequence[Collected]) -> State[Any]:
     message = f"{len(looked_at)} unsettled batches"
+    problems = [each.batch_id for each in looked_at if each.problems]
+    failed = [each.batch_id for each in looked_at if each.failed]
+    if problems:
+        message += f", of which these could not be looked at: {', '.join(problems)}"
     if failed:
-        return Failed(message=f"{message}, of which these could not be looked at: {', '.join(failed)}")
-    return Completed(message=message)
+        message += f", of which these have ended with more failures than allowed: {', '.join(failed)}"
+    return Failed(message=message) if problems or failed else Completed(message=message)
 
 
 @flow(name="cancel-batch", flow_run_name="cancel {batch_id}", persist_result=False, retries=0)

@@ -63,7 +63,7 @@ class RootIndex:
 def read_index(store: Store) -> RootIndex:
     """What lies under a root; all of it unknown where there is no index. Raises `StoreError`."""
     # In this order: a batch is listed as settled before its mark is removed.
-    active = {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)} - {""}
+    active = active_batches(store)
     settled: dict[str, datetime] = {}
     for found in store.list(SETTLED):
         time, _, name = found.key.removeprefix(SETTLED).partition("~")
@@ -73,6 +73,11 @@ def read_index(store: Store) -> RootIndex:
     for name in active:
         settled.pop(name, None)
     return RootIndex(frozenset(active), settled, frozenset(strangers))
+
+
+def active_batches(store: Store) -> set[str]:
+    """The batches that are marked as active. Raises `StoreError`."""
+    return {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)} - {""}
 
 
 def is_indexed(store: Store) -> bool:

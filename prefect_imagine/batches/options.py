@@ -36,6 +36,9 @@ class BatchOptions(Frozen):
         max_output_bytes: the largest output that is downloaded, in bytes (2 GiB).
         frozen: end with an error where the batch exists with other prompts, instead of amending it.
         shard_size: items of a batch that are planned, run and settled together.
+        detach: end once everything is created; `collect` stores what ends later.
+        webhook_url: the public address of a receiver, to which providers that take one with a create are
+            asked to deliver the ends of jobs; by default `PREFECT_IMAGINE_WEBHOOK_URL`.
         timing: the protocol's waits in seconds, as a `Timing`.
     """
 
@@ -94,6 +97,17 @@ class BatchOptions(Frozen):
         le=MOST_OF_A_SHARD,
         description="Items of a batch that are planned, run and settled together.",
     )
+    detach: bool = Field(
+        default=False,
+        description="End once everything is created, and hold no worker while jobs run; collect stores them.",
+    )
+    webhook_url: str | None = Field(
+        default=None,
+        description=(
+            "The public address of a receiver (prefect-imagine webhooks serve), such as "
+            "https://hooks.example.com: where providers deliver the ends of jobs."
+        ),
+    )
     timing: Timing = Field(
         default_factory=lambda: Timing(),
         description="The protocol's waits. The defaults suit real providers.",
@@ -140,13 +154,17 @@ class Timing(Frozen):
         description="How long a run waits for a job to end; one that ends later is stored by a later run.",
     )
     longest_video: float = Field(default=7200.0, gt=0, description="The same for videos.")
+    longest_by_kind: dict[GenerationKind, float] = Field(
+        default_factory=dict, description='The same by kind, such as {"music": 600}; beats the two above.'
+    )
     patience: float = Field(
         default=600.0, gt=0, description="How long a provider or store may be gone before the run gives up."
     )
 
     def longest(self, kind: GenerationKind) -> float:
         """Seconds that a run waits for a job of this kind to end."""
-        return self.longest_video if kind is GenerationKind.VIDEO else self.longest_job
+        usual = self.longest_video if kind is GenerationKind.VIDEO else self.longest_job
+        return self.longest_by_kind.get(kind, usual)
 
     @property
     def absent_after(self) -> float:

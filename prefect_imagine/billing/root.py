@@ -14,13 +14,11 @@ from prefect_imagine.batches.index import (
     is_indexed,
     leave_out,
     settle_batch,
-    unsettled_batches,
 )
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
-from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.settlement import (
     Settlement,
@@ -35,7 +33,6 @@ from prefect_imagine.stores import Store
 logger = logging.getLogger(__name__)
 
 NEVER = datetime.fromtimestamp(0, UTC)
-_LOOKED_AT = (Phase.OPEN, Phase.CREATED, Phase.FINISHED, Phase.UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,6 @@ class Unsettled(Shard):
     def bill(self) -> Bill:
         """Its bill."""
         return Bill.of(self.plan, self.state)
-
-    @property
-    def may_change(self) -> bool:
-        """Whether it has items to look at again: open, under way, to be stored, unknown."""
-        return any(known.phase in _LOOKED_AT for _, known in self.standings())
 
 
 Books = Settlement | Unsettled
@@ -140,28 +132,3 @@ def list_settled(store: Store, batch_id: str, shards: Mapping[int, Settled]) -> 
             forget_index_mark(store, batch_id)
     except StoreError as error:
         logger.info("batch %s cannot be listed as settled: %s", batch_id, error)
-
-
-def unsettled_under(store: Store, since: float) -> Iterator[str]:
-    """The ids of the batches that were written to since then (epoch seconds, by the store's own clock) and
-    have items to look at again. Raises `StoreError`."""
-    for batch_id in unsettled_batches(store, since):
-        try:
-            if _may_change(store, batch_id):
-                yield batch_id
-        except StoreError as error:
-            leave_out(batch_id, error)
-
-
-def _may_change(store: Store, batch_id: str) -> bool:
-    settled: dict[int, Settled] = {}
-    unsettled = may_change = False
-    for shard in shard_numbers(store, batch_id):
-        found = take_stock(store, batch_id, shard)
-        if isinstance(found, Settlement):
-            settled[shard] = Settled(found.seq, found.last_create)
-        elif found is not None:
-            unsettled, may_change = True, may_change or found.may_change
-    if not unsettled:
-        list_settled(store, batch_id, settled)
-    return may_change

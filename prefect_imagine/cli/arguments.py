@@ -20,7 +20,7 @@ from cyclopts import (
     ValidationError,
 )
 
-from prefect_imagine.cli import accounts, automations, batch, demo, generate, limits, status
+from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.errors import ConfigurationError
@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "status": status.status,
     "report": batch.report,
     "cancel": batch.cancel,
+    "collect": collect.collect_all,
     "reconcile": batch.reconcile,
     "models": accounts.models,
     "balance": accounts.balance,

@@ -152,5 +152,7 @@ def _options_of(run: RunOptions) -> BatchOptions:
         retry_failed=run.retry_failed,
         recreate_unknown=run.recreate_unknown,
         wait=run.wait,
+        detach=run.detach,
+        webhook_url=run.webhook_url,
         timing=run.timing,
     )

@@ -84,6 +84,8 @@ class RunOptions:
         recreate_unknown: create again what may have been created already.
         wait: wait while another process runs the batch, a day at most.
         allowed_failures: for the flow run's state.
+        detach: end once everything is created; collect stores what ends later.
+        webhook_url: where a receiver can be reached (webhooks serve).
         timing: seconds of the protocol: deadline, create, settle, margin, patience.
         verbose: log every decision.
     """
@@ -95,6 +97,8 @@ class RunOptions:
     recreate_unknown: bool = False
     wait: bool = False
     allowed_failures: Annotated[int, value(values.count, "N")] = 0
+    detach: bool = False
+    webhook_url: Annotated[str | None, value(values.web_address, "URL")] = None
     timing: Annotated[Timing, value(values.timing, "K=S,…"), Parameter(show_default=False)] = field(
         default_factory=Timing
     )

@@ -13,10 +13,11 @@ from prefect_imagine.batches.options import MOST_OF_A_SHARD, Timing
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
-from prefect_imagine.providers.models import Capabilities
+from prefect_imagine.providers.models import Capabilities, GenerationKind
 from prefect_imagine.providers.names import nearest
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import provider_names, providers_with, spec_of
+from prefect_imagine.providers.transport.http import check_base_url
 
 Value = TypeVar("Value")
 
@@ -171,11 +172,40 @@ def port(text: str) -> int:
     return int(text)
 
 
+def days(text: str) -> float:
+    """A number of days above 0."""
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is no number of days") from error
+    if not 0 < found < float("inf"):
+        raise ConfigurationError("days are above 0")
+    return found
+
+
+def web_address(text: str) -> str:
+    """The address of a server."""
+    return check_base_url("webhooks", text)
+
+
+def deadline(text: str) -> tuple[GenerationKind, float]:
+    """Seconds by kind, such as `video=10800`."""
+    kind, _, seconds = text.partition("=")
+    try:
+        found = GenerationKind(kind), float(seconds)
+    except ValueError as error:
+        kinds = ", ".join(each.value for each in GenerationKind)
+        raise ConfigurationError(f"{text!r} must be kind=seconds, with a kind of {kinds}") from error
+    if not found[1] > 0:
+        raise ConfigurationError(f"{text!r}: seconds are above 0")
+    return found
+
+
 def timing(text: str) -> Timing:
     """Seconds by name, such as `deadline=60,settle=5`."""
     pairs = [part.partition("=") for part in text.split(",")]
     try:
         return Timing.model_validate({name: value for name, _, value in pairs})
     except ValidationError as error:
-        names = ", ".join(Timing.model_fields)
+        names = ", ".join(name for name in Timing.model_fields if name != "longest_by_kind")
         raise ConfigurationError(f"{text!r} must be name=seconds,… with names of {names}") from error

@@ -12,6 +12,7 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import Stop
+from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.billing.costs import committed
@@ -157,11 +158,18 @@ class RunBooks:
         """The bill so far."""
         return self.bill.usage(utc_now(), balances)
 
-    def summary(self, usage: Usage, address: str, stops: Sequence[Stop]) -> Summary:
-        """The run, summed up."""
+    def summary(
+        self, usage: Usage, address: str, stops: Sequence[Stop], submission: Submission | None = None
+    ) -> Summary:
+        """The run, summed up.
+
+        Args:
+            submission: what it has left for whoever collects its jobs, if it has let them go.
+        """
         sent = sum((client.requests for client in self._clients.values()), Counter[str]())
         spent = any(costs_of(line) != self._costs_before(line.name) for line in usage.by_provider)
-        return summarize(usage, address, RequestCounts(**sent), stops, key_refused_first=not spent)
+        requests = RequestCounts(**sent)
+        return summarize(usage, address, requests, stops, key_refused_first=not spent, submission=submission)
 
     def _costs_before(self, provider: str) -> tuple[Credits, ...]:
         return costs_of(self._before.get(provider, UsageLine(name=provider)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,9 @@ from prefect_imagine.providers.models import GenerationKind
 WHILE_CREATING = 30.0
 MAX_POLL_SECONDS = 30.0
 OVERDUE = 0.15
+DELIVERED_AFTER = 60.0
+"""How much longer than usual a job takes whose delivery counts as lost, where ends are delivered."""
+WHILE_DELIVERING = 300.0
 FULL = 0.2
 """How much closer looks may follow each other where places for jobs are scarce, and requests are not."""
 _Sort = tuple[GenerationKind, str | None]
@@ -87,8 +91,20 @@ class Cadence:
         """Begin with how long jobs of a sort took before."""
         self._latencies[kind, model].see([seconds], [])
 
+    def longest_left(self, jobs: Iterable[RunningJob]) -> float | None:
+        """Seconds until the last of these jobs ends, as far as it is known how long their sorts take."""
+        now, typical = self._clock(), self.latencies
+        return max((job.since + typical[job.sort] - now for job in jobs if job.sort in typical), default=None)
+
     def wait(
-        self, jobs: Iterable[RunningJob], *, creating: bool, scarce: bool, full_in: float | None = None
+        self,
+        jobs: Iterable[RunningJob],
+        *,
+        creating: bool,
+        scarce: bool,
+        full_in: float | None = None,
+        delivering: bool = False,
+        since_look: float = math.inf,
     ) -> float:
         """Seconds until the next look.
 
@@ -97,6 +113,8 @@ class Cadence:
             scarce: requests are limited, so that each look costs a create.
             full_in: seconds until creates have to wait for a job to end, where the provider limits how
                 many may be pending.
+            delivering: the provider delivers the ends of jobs: a look is for those whose delivery is lost.
+            since_look: seconds since the last look.
         """
         if self.look_at_once:
             self.look_at_once = False
@@ -104,12 +122,24 @@ class Cadence:
         jobs = list(jobs)
         if not jobs:
             return MAX_POLL_SECONDS
+        if delivering:
+            return self._until_lost(jobs, since_look) * random.uniform(0.95, 1.05)
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
         closest = self._closest if scarce or full_soon is None else FULL * self._closest
         wait = self._worth_waiting_for(jobs, full_soon)
         return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
+
+    def _until_lost(self, jobs: Sequence[RunningJob], since_look: float) -> float:
+        """Seconds until the delivery of the oldest job's end counts as lost; of one that is longer under way,
+        until another look may be worth it."""
+        now, typical = self._clock(), self.latencies
+        lost = min(job.since + 2 * typical.get(job.sort, DELIVERED_AFTER) + DELIVERED_AFTER for job in jobs)
+        if lost > now:
+            return min(WHILE_DELIVERING, lost - now)
+        oldest = max(now - job.since for job in jobs)
+        return max(0.0, min(WHILE_DELIVERING, max(DELIVERED_AFTER, OVERDUE * oldest)) - since_look)
 
     def _worth_waiting_for(self, jobs: Sequence[RunningJob], full_in: float | None) -> float:
         now = self._clock()

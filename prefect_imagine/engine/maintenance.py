@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from prefect_imagine.batches.blocking import Blocking
@@ -14,11 +12,11 @@ from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.collecting.take_in import StagesOf, Visit, plainly, take_in
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.accounts import Accounts
 from prefect_imagine.engine.planning.outlook import Outlook, read_outlook
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
-from prefect_imagine.engine.run_loop import Stages, run_session
-from prefect_imagine.engine.session import Session, open_session
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
@@ -27,9 +25,6 @@ MOST_LOOKS = 10
 """How often whoever runs a batch is fenced off, if it goes on to other shards meanwhile."""
 STOP_SECONDS = 30.0
 """How long the store may fail while a batch is stopped."""
-
-StagesOf = Callable[[Session], AbstractContextManager[Stages | None]]
-"""Who executes a session's stages, for as long as the context lasts."""
 
 
 async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
@@ -120,24 +115,15 @@ def _is_held(store: Store, batch_id: str) -> bool:
 
 
 async def reconcile(
-    store: Store,
-    batch_id: str,
-    accounts: Accounts,
-    stages: StagesOf = lambda session: nullcontext(),
+    store: Store, batch_id: str, accounts: Accounts, stages: StagesOf = plainly
 ) -> tuple[Summary, Usage]:
-    """Look again at a batch's open, unknown and unfinished items: adopt and store what is found.
+    """Look again at a batch's open, unknown and unfinished items: adopt and store what is found, and wait for
+    what runs.
 
     Raises:
         BatchBusyError: it is being run.
         ConfigurationError: there is no such batch, or its accounts cannot be opened.
         StoreError: the store is gone.
     """
-    # Unknown items are opened like those to be created again, but nothing is created here.
-    options = BatchOptions(batch_id=batch_id, recreate_unknown=True)
-    async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
-        if prepared.settled:
-            return prepared.position.summary(store.address)
-        async with open_session(prepared, store, options, create=False) as session:
-            with stages(session) as executed_by:
-                await run_session(session, executed_by)
-            return await session.close_books()
+    found = await take_in(store, Visit(batch_id, unknown=True, lingers=True), accounts, stages)
+    return found.summary, found.usage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.learned import Latency, LearnedLimits
@@ -16,6 +17,7 @@ from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import ASKED, Stop, StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.admission import Admission
+from prefect_imagine.engine.arrivals import Arrivals
 from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.cadence import Cadence, RunningJob
 from prefect_imagine.engine.failure_timer import FailureTimer
@@ -41,6 +43,9 @@ class ProviderRun:
         more_to_come: whether further shards may still bring items.
         pauses: how long it pauses where nobody tells when to go on.
         queues: what is to be done with its items.
+        arrivals: what has become known of its jobs by other ways than its own looks.
+        delivering: whether the provider delivers the ends of jobs, so that looks are needed rarely.
+        webhook_url: where creates ask it to deliver them; `None` for nowhere.
         admission: which of them may be created now.
         jobs: what is known of their jobs.
         wake_up: how the stages wait for each other.
@@ -65,6 +70,8 @@ class ProviderRun:
         other_batches: Callable[[Callable[[BatchItem], RequestIdentity]], OtherBatches],
         *,
         create: bool = True,
+        lingers: bool = True,
+        webhook_url: str | None = None,
         pauses: Pauses = PAUSES,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -82,6 +89,9 @@ class ProviderRun:
         self.cadence = Cadence(pauses.between_looks)
         self.queues = Queues()
         self.wake_up = WakeUp(changed)
+        self.arrivals = Arrivals(self.wake_up.wake)
+        self.delivering = False
+        self.webhook_url = webhook_url
         self.admission = Admission(shards, self.queues, self.wake_up, self.identity)
         self.jobs = JobIndex(shards, self.identity)
         self.trouble = FailureTimer(options.timing.patience)
@@ -93,6 +103,7 @@ class ProviderRun:
         self.sends: set[asyncio.Task[None]] = set()
         self.reconciling = False
         self._creates = create
+        self._lingers = lingers
 
     def load(self, item: BatchItem) -> None:
         """Take over an item of a shard that has been opened."""
@@ -129,6 +140,12 @@ class ProviderRun:
             return None
         return LearnedLimits(at=utc_now(), rate=rate, max_pending=pending, latencies=latencies)
 
+    @property
+    def expected_end(self) -> datetime | None:
+        """When the last of its jobs is expected to end, where it is known how long they take."""
+        seconds = self.cadence.longest_left(self.queues.running.values())
+        return None if seconds is None else utc_now() + timedelta(seconds=max(0.0, seconds))
+
     def forget(self, shard: OpenShard) -> None:
         """A shard is not open any longer; nothing of it is under way but what is overdue."""
         items = shard.plan.of(self.provider)
@@ -144,9 +161,11 @@ class ProviderRun:
         if shard.waves or self.reconciling or any(index in indices for index in self.admission.sending):
             return True
         planned, under_way = self.books.unfinished(shard.number, self.provider)
-        if (planned and self.creates) or (under_way and not self.gone):
+        waits = self._lingers and not self.gone
+        if (planned and self.creates) or (under_way and waits):
             return True
-        return self.queues.follow(indices, jobs=not self.gone, outputs=not self.stopped)
+        running = waits or self.arrivals.concern(self.queues.running)
+        return self.queues.occupied(indices, open=not self.gone, running=running, outputs=not self.stopped)
 
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""
@@ -233,6 +252,11 @@ class ProviderRun:
         return self._creates and self.stop is None
 
     @property
+    def looks(self) -> bool:
+        """Whether it looks at its jobs itself, and not somebody else for it."""
+        return self._lingers or self._creates
+
+    @property
     def creating(self) -> bool:
         """Whether creates are to come or under way."""
         to_come = self.queues.to_create or self.queues.open or self.pending_waves or self.more_to_come
@@ -243,8 +267,12 @@ class ProviderRun:
         """Whether there is nothing left to follow."""
         if self.gone:
             return not self.admission.sending
-        following = self.queues.running or self.queues.open or self.more_to_come
-        return not (self.creating or following)
+        running = (self._lingers and self.queues.running) or self.arrivals.concern(self.queues.running)
+        return not (self.creating or self.queues.open or self.more_to_come or running)
+
+    def follows(self, job: str) -> bool:
+        """Whether a job is one that it waits for, or takes in all the same if it ends."""
+        return job in self.queues.running or job in self.queues.overdue
 
     def mark_ambiguous(self, item: BatchItem, intent: Intent, rank: int) -> None:
         """A create was sent and its outcome is not known. `rank`: how many ids were known before it."""

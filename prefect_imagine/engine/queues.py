@@ -31,11 +31,13 @@ class Queues:
     to_store: deque[int] = field(default_factory=deque)
     inline: dict[int, tuple[Output, ...]] = field(default_factory=dict)
 
-    def follow(self, indices: range, *, jobs: bool, outputs: bool) -> bool:
-        """Whether any of these items is in a queue whose turn may come: with its job, or its outputs."""
-        under_way = (*self.open, *(each.item for each in self.running.values())) if jobs else ()
+    def occupied(self, indices: range, *, open: bool, running: bool, outputs: bool) -> bool:
+        """Whether any of these items is in a queue whose turn may come: as an attempt that is open, with its
+        job, or with its outputs."""
+        attempts = self.open if open else ()
+        jobs = (each.item for each in self.running.values()) if running else ()
         to_store = (*self.to_store, *self.inline) if outputs else ()
-        return any(index in indices for index in (*under_way, *to_store))
+        return any(index in indices for index in (*attempts, *jobs, *to_store))
 
     def forget(self, indices: range) -> None:
         """Leave these items out of all queues."""

@@ -51,6 +51,7 @@ async def run_session(session: Session, stages: Stages | None = None) -> None:
 
 
 async def _run_all(session: Session, stages: Stages) -> None:
+    listening = asyncio.create_task(session.deliveries.watch())
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(session.feed.feed(session.runs))
@@ -58,6 +59,9 @@ async def _run_all(session: Session, stages: Stages) -> None:
                 group.create_task(run_provider(run, stages))
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from group_of_errors
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 def _first(error: BaseException) -> BaseException:

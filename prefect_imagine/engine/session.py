@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control import cancelled_since, last_command
+from prefect_imagine.batches.control import cancelled_since
 from prefect_imagine.batches.learned import read_learned, write_learned
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.batches.submission import Submission, put_submission, remove_submission
 from prefect_imagine.billing.budget import Budget
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
+from prefect_imagine.engine.deliveries import Deliveries
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.observer import Observer, Progress
@@ -28,9 +29,8 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.feed import ShardFeed
 from prefect_imagine.engine.shards.opener import ShardOpener
-from prefect_imagine.engine.shards.wishes import Wishes
 from prefect_imagine.engine.stages.create import CreateStage
-from prefect_imagine.engine.stages.poll import PollStage
+from prefect_imagine.engine.stages.poll import PollStage, overdue_record
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.reports.books import write_books
@@ -55,6 +55,7 @@ class Session:
         opener: ShardOpener,
         *,
         create: bool = True,
+        lingers: bool = True,
         observer: Observer | None = None,
     ) -> None:
         self.batch_id = prepared.batch_id
@@ -71,8 +72,12 @@ class Session:
         self.books = RunBooks(self.batch_id, bills, budget, self.clients, balances)
         self.feed = ShardFeed(prepared, opener, self.shards, self.books, store, blocking)
         self._creates = create
+        self._lingers = lingers and not options.detach
+        self._webhook_urls = prepared.webhook_urls
+        self._has_submission = not prepared.fresh
         used = [line for line in self.books.usage().by_provider if line.name in self.clients]
         self.runs = {line.name: self._run(line.name, line.items) for line in used}
+        self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
         self.commands_seen = 0
         self.held = False
         self.stopped = asyncio.Event()
@@ -108,6 +113,19 @@ class Session:
             except ProviderError as error:
                 logger.warning("%s: job %s could not be cancelled: %s", provider, job, error)
         await self._here(provider).look()
+
+    async def mark_overdue(self, jobs: Mapping[str, Collection[str]]) -> int:
+        """Write down that these jobs, by provider, have run for longer than they should; returns how many of
+        them still run. They are looked at all the same."""
+        running = 0
+        for provider, those in jobs.items():
+            run = self.runs[provider]
+            late = {job: run.queues.running[job].item for job in those if job in run.queues.running}
+            running += len(late)
+            new = [overdue_record(item, job) for job, item in late.items() if not run.state(item).reason]
+            if new:
+                await run.record(*new)
+        return running
 
     def stop(self, reason: StopReason, message: str) -> None:
         """End soon: nothing more is created, what is being sent gets a moment to be answered."""
@@ -148,8 +166,17 @@ class Session:
         await self.blocking(write_books, self.store, usage)
         return self._ended(usage)
 
+    @property
+    def _is_let_go(self) -> bool:
+        """Whether jobs run on that the run was told not to wait for: the books are for whoever collects."""
+        asked = self.options.detach and not self.stopped.is_set()
+        return asked and self.books.counts.under_way > 0
+
     async def close_books(self) -> tuple[Summary, Usage]:
-        """Write manifest, bill and report, and sum the run up."""
+        """Write manifest, bill and report, and sum the run up; where jobs were let go, leave word instead."""
+        self._update_books()
+        if self._is_let_go:
+            return await self._submit()
         # A run that was told to end waits for no provider.
         balances = () if self.stopped.is_set() else await self.books.balance_changes()
         # A stage that was cancelled may have left a record that is durable and in no book yet.
@@ -160,9 +187,33 @@ class Session:
         self._update_books()
         for shard in self.shards:
             await self.feed.settle(shard)
-        await self.feed.settle_batch()
+        await self.deliveries.tidy(settled=await self.feed.settle_batch())
         await self._keep_learned()
+        if self._has_submission and not self.stopped.is_set():
+            await self.blocking(remove_submission, self.store, self.batch_id)
         return self._ended(usage)
+
+    async def _submit(self) -> tuple[Summary, Usage]:
+        submission = Submission(
+            at=utc_now(),
+            allowed_failures=self.options.allowed_failures,
+            timing=self.options.timing,
+            expected_at=max(
+                (run.expected_end for run in self.runs.values() if run.expected_end), default=None
+            ),
+        )
+        await self.blocking(put_submission, self.store, self.batch_id, submission)
+        return await self.leave_books(submission)
+
+    async def leave_books(self, submission: Submission | None = None) -> tuple[Summary, Usage]:
+        """Sum the run up without writing the books: jobs run on, and somebody will take them in."""
+        self._update_books()
+        await self.feed.meet_others()
+        for shard in self.shards:
+            await self.feed.settle(shard)
+        await self.deliveries.tidy(settled=False)
+        await self._keep_learned()
+        return self._ended(self.books.usage(), submission)
 
     async def recall_learned(self) -> None:
         """Begin with what earlier runs under this root have learned of the keys."""
@@ -181,9 +232,9 @@ class Session:
         for shard in self.shards:
             self.books.update_all(shard)
 
-    def _ended(self, usage: Usage) -> tuple[Summary, Usage]:
+    def _ended(self, usage: Usage, submission: Submission | None = None) -> tuple[Summary, Usage]:
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
-        summary = self.books.summary(usage, self.store.address, stops)
+        summary = self.books.summary(usage, self.store.address, stops, submission)
         if self._observer is not None:
             self._observer.closed(summary, usage)
         return summary, usage
@@ -226,6 +277,8 @@ class Session:
             self.options,
             other_batches,
             create=self._creates,
+            lingers=self._lingers,
+            webhook_url=self._webhook_urls.get(provider),
             pauses=self.blocking.pauses,
             changed=self.feed.moved.set,
         )
@@ -245,56 +298,3 @@ class _Stages:
     poll: Callable[[], Awaitable[None]]
     look: Callable[[], Awaitable[None]]
     store: Callable[[list[int]], Awaitable[None]]
-
-
-@asynccontextmanager
-async def open_session(
-    prepared: PreparedBatch,
-    store: Store,
-    options: BatchOptions,
-    *,
-    force: bool = False,
-    create: bool = True,
-    asked_by: str = "",
-    observer: Observer | None = None,
-    pauses: Pauses = PAUSES,
-) -> AsyncIterator[Session]:
-    """Take a batch over and be ready to go on with it.
-
-    Args:
-        prepared: the batch as it stood when its run was asked for, and may have been estimated and approved:
-            what has failed since then is not created again. Its first shard is opened at once.
-        force: take it from a living process, which ends as fenced.
-        create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
-        asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
-            that it has created again already.
-        observer: watches the run.
-        pauses: how long it pauses where nobody tells it when to go on.
-
-    Raises:
-        BatchBusyError: another process runs it.
-        FencedError: another process took it in the same moment.
-        StoreError: the store is gone.
-    """
-    blocking = Blocking(patience=options.timing.patience, pauses=pauses)
-    wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
-    try:
-        seen = await blocking(last_command, store, prepared.batch_id)
-        opener = ShardOpener(store, blocking, prepared.batch_id, options, seen, wishes, force=force)
-        session = Session(prepared, store, blocking, options, opener, create=create, observer=observer)
-        session.commands_seen = seen
-        try:
-            if create:
-                await session.recall_learned()
-            await session.feed.open_next(session.runs)
-            await session.feed.record_changes()
-            if observer is not None:
-                observer.opened(session)
-            yield session
-        except asyncio.CancelledError:
-            session.stopped.set()
-            raise
-        finally:
-            await session.close()
-    finally:
-        await blocking.aclose()

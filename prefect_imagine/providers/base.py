@@ -6,9 +6,9 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from prefect_imagine.clock import ProviderClock
 from prefect_imagine.errors import (
@@ -99,6 +99,10 @@ class BaseClient:
     def new_mark(self) -> str:
         """A mark for a create that belongs to no batch."""
         return uuid.uuid4().hex
+
+    def delivered(self, record: Mapping[str, Any]) -> Generation:
+        """Nothing is believed of deliveries that nobody signs."""
+        self._unsupported("read deliveries")
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """Look at each by its id."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from prefect_imagine.clock import Deadline, ProviderClock
 from prefect_imagine.providers.limits.pacing import Pacer, Permit
@@ -68,17 +68,23 @@ class ProviderClient(Protocol):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
+        webhook_url: str | None = None,
     ) -> Generation:
         """Start a generation. Sent at most once, and never after `deadline`.
 
         Args:
             correlator: our mark on the job, for providers that show one; see `Capabilities.mark`.
+            webhook_url: where its end is to be delivered, for providers whose `WebhookScheme` is
+                `per_create`; others are given none.
 
         Raises:
             ConnectionFailedError: not a byte was sent.
             AmbiguousCreateError: it was sent and its outcome is not known.
             ProviderError: any other kind is a refusal; nothing was accepted.
         """
+
+    def delivered(self, record: Mapping[str, Any]) -> Generation:
+        """The generation that the record in a signed delivery of a webhook shows."""
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """Look at many generations in as few requests as the API allows. Those the API does not know

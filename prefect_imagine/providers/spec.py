@@ -19,6 +19,7 @@ from prefect_imagine.providers.transport.auth import Auth, HeaderAuth, NoAuth, f
 from prefect_imagine.providers.transport.connections import Timeouts
 from prefect_imagine.providers.transport.failures import OF_ITSELF, ErrorDetail, ErrorReader
 from prefect_imagine.providers.transport.http import Api
+from prefect_imagine.providers.webhook_scheme import WebhookScheme
 
 
 class ClientClass(Protocol):
@@ -61,6 +62,7 @@ class ProviderSpec:
             to 499, and none that means the key, the credits, the rate or a wrong address.
         create_seconds: the longest that a create may take to be answered. Only where nothing finds a job
             whose create was not answered may it be longer than 50 s: else a proof of absence comes too early.
+        webhooks: how it delivers the ends of jobs, if it does.
         indicative_prices: what its pages say that generations cost, where its API does not.
     """
 
@@ -75,6 +77,7 @@ class ProviderSpec:
     codes: Mapping[str, type[ProviderError]] = field(default_factory=dict)
     at_capacity: frozenset[int] = frozenset()
     create_seconds: float | None = None
+    webhooks: WebhookScheme | None = None
     indicative_prices: PriceList | None = None
 
     def __post_init__(self) -> None:
@@ -106,6 +109,11 @@ class ProviderSpec:
     def base_url_variable(self) -> str:
         """The environment variable that holds another address."""
         return f"{self.name.upper().replace('-', '_')}_BASE_URL"
+
+    @property
+    def webhook_secret_variable(self) -> str:
+        """The environment variable that holds the secrets its deliveries are signed with."""
+        return f"{self.name.upper().replace('-', '_')}_WEBHOOK_SECRET"
 
     @property
     def credentials_help(self) -> str:

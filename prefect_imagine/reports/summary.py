@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.usage import ItemCounts, Usage
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
@@ -56,6 +58,8 @@ class Summary(Frozen):
 
     Attributes:
         plan: how what was asked for differed from what the batch held, where it was compared.
+        submitted: whether the run has let its jobs go, for `collect` to take in.
+        expected_at: when the last of them is expected to end, where that is known.
         error: why the run ended before everything was stored, where it did.
         stopped_by: the same in stable words, such as budget, credits, key, gone, terminated.
         exit_code: as the command line's contract has it.
@@ -69,6 +73,8 @@ class Summary(Frozen):
     manifest: str
     report: str
     plan: PlanCounts | None = None
+    submitted: bool = False
+    expected_at: datetime | None = None
     error: str | None = None
     stopped_by: tuple[str, ...] = ()
     exit_code: int = ALL_STORED
@@ -81,8 +87,14 @@ def summarize(
     stops: Iterable[Stop],
     *,
     key_refused_first: bool = False,
+    submission: Submission | None = None,
 ) -> Summary:
-    """Sum a run up. `key_refused_first`: a key was refused before this run had created anything."""
+    """Sum a run up.
+
+    Args:
+        key_refused_first: a key was refused before this run had created anything.
+        submission: what the run has left for whoever collects its jobs, if it has let them go.
+    """
     stops = list(stops)
     counts = ItemCounts(
         total=usage.items,
@@ -103,11 +115,15 @@ def summarize(
         report=f"{address}/{usage.batch_id}/report.html",
         error="; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
         stopped_by=tuple(dict.fromkeys(stop.reason.value for stop in stops)),
-        exit_code=_exit_code(counts, stops, key_refused_first=key_refused_first),
+        submitted=submission is not None,
+        expected_at=submission.expected_at if submission is not None else None,
+        exit_code=_exit_code(
+            counts, stops, key_refused_first=key_refused_first, submitted=submission is not None
+        ),
     )
 
 
-def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool) -> int:
+def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool, submitted: bool) -> int:
     reasons = {stop.reason for stop in stops}
     if reasons & {StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.SUSPENDED}:
         return INTERRUPTED
@@ -124,4 +140,4 @@ def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool
         return INFRASTRUCTURE
     if reasons & {StopReason.BUDGET, StopReason.CREDITS}:
         return OUT_OF_CREDITS
-    return ALL_STORED if counts.stored == counts.wanted else SOME_FAILED
+    return ALL_STORED if submitted or counts.stored == counts.wanted else SOME_FAILED

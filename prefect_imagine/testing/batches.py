@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import open_session
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.registry import all_specs, register, unregister
 from prefect_imagine.providers.spec import Account

@@ -13,10 +13,10 @@ from contextlib import closing
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, FencedError
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.requested import Defaults

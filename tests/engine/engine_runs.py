@@ -11,10 +11,11 @@ from typing import Any
 from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import Session, open_session
+from prefect_imagine.engine.session import Session
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.registry import account_from_environment
 from prefect_imagine.providers.spec import Account

@@ -17,10 +17,10 @@ from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.root import books_of
 from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import BatchBusyError, ConfigurationError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.spec import Account

@@ -14,13 +14,14 @@ import pytest
 from prefect_imagine.batches.index import batches_since
 from prefect_imagine.batches.plan import write_plan
 from prefect_imagine.batches.records import Header, to_line
-from prefect_imagine.billing.root import books_since, unsettled_under
+from prefect_imagine.billing.root import books_since
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches, OtherJobs
 from prefect_imagine.stores import Store, open_store
 from tests.batches.journals import AT, created, intent
 from tests.engine.fake_provider import PROVIDER, plan_of
+from tests.engine.surveyed import under_way
 
 ODD = ["team\\art", "tab\there", " ", "-", ".hidden", "ü", "\udcff", "a b", "x" * 121, "%41", "ends\n"]
 IN_BUCKETS = ["team\\art", " ", "-", "ü", "a b", "x" * 121, "%41"]
@@ -84,7 +85,7 @@ def test_a_folder_that_cannot_be_a_batch_is_none(store: Store, root: Path) -> No
     put_odd(store, root)
     assert batches_since(store, AT) == ["b"]
     assert read_under(store) == ["b"]
-    assert list(unsettled_under(store, 0.0)) == ["b"]
+    assert under_way(store) == ["b"]
     assert claims_of(store) == OtherJobs(ids=the_job())
 
 

@@ -18,12 +18,12 @@ from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.billing.root import unsettled_under
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.books import manifest
 from tests.engine.engine_runs import Row, Runs, rows_of
+from tests.engine.surveyed import under_way
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 
@@ -59,7 +59,7 @@ def test_they_say_what_they_said(store: Store) -> None:
         "imaginelab": 70,
         "blockadelabs": 4,
     }
-    assert list(unsettled_under(store, 0.0)) == ["open"]
+    assert under_way(store) == ["open"]
 
 
 async def test_a_settled_one_is_left_alone_and_grows(runs: Runs) -> None:

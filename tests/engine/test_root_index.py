@@ -35,7 +35,6 @@ from prefect_imagine.billing.root import (
     books_since,
     list_settled,
     take_stock,
-    unsettled_under,
 )
 from prefect_imagine.billing.settlement import Settlement, read_settlement
 from prefect_imagine.engine.history.identity import RequestIdentity
@@ -49,6 +48,7 @@ from tests.batches.memory_store import MemoryStore
 from tests.billing.test_usage import created, failed, intent, stored, succeeded
 from tests.engine.engine_runs import Runs, numbered
 from tests.engine.fake_provider import PROVIDER, plan_of
+from tests.engine.surveyed import under_way
 
 NOTHING = RequestIdentity("", None, "", None)
 LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -108,7 +108,7 @@ def test_an_old_root_gets_an_index_that_forgets_what_is_settled(memory: MemorySt
     assert active_batches(memory) == ["open"]
     assert settled_since(memory, LONG_AGO + timedelta(days=2, hours=12)) == ["night-3", "night-4"]
     assert batches_since(memory, LONG_AGO + timedelta(days=3, hours=12)) == ["night-4", "open"]
-    assert list(unsettled_under(memory, 0.0)) == ["open"]
+    assert under_way(memory) == ["open"]
 
 
 def test_a_batch_that_goes_on_is_not_what_its_settlement_said(memory: MemoryStore) -> None:
@@ -166,7 +166,7 @@ def test_a_batch_that_came_by_other_means_than_a_run_is_there(memory: MemoryStor
     assert (found.open_classes, set(found.ids)) == ({NOTHING}, {"j"})
     long_before = LONG_AGO - timedelta(days=1)
     assert batches_since(memory, long_before) == ["moved", "named", "renamed"]
-    assert list(unsettled_under(memory, 0.0)) == ["moved"]
+    assert under_way(memory) == ["moved"]
     assert batches_to_cancel(memory, None, every=True) == ["moved"]
 
 

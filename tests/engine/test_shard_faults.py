@@ -19,10 +19,10 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.root import take_stock
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.engine.maintenance import cancel_jobs, reconcile
+from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.engine.session import open_session
 from prefect_imagine.errors import ConfigurationError, ProviderError, StoreError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.apis.blockadelabs import BlockadeLabsClient

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+from prefect_imagine.batches.capability import URL_VARIABLE, webhook_address, webhook_secret
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.engine.planning.preflight import (
     Inspection,
@@ -19,6 +21,7 @@ from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.providers.registry import open_client
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.providers.transport.connections import Timeouts
+from prefect_imagine.providers.transport.http import check_base_url
 
 Accounts = Callable[[Sequence[str]], Awaitable[Mapping[str, Account]]]
 """Finds the accounts of some providers. Raises `ConfigurationError` with everything that is missing."""
@@ -44,6 +47,12 @@ def accounts_by(find: Callable[[str], Awaitable[Account]]) -> Accounts:
 
 Shared = Callable[[Account], SharedLimit | None]
 """Finds the limit that an account's key shares with other machines, if any."""
+
+
+Connect = Callable[
+    ..., AbstractAsyncContextManager[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]
+]
+"""Opens accounts, as `reached` does it."""
 
 
 @asynccontextmanager
@@ -73,6 +82,22 @@ def _tuned(account: Account, options: BatchOptions) -> Account:
         rate=Rate.parse(rate) if rate else account.rate,
         timeouts=Timeouts(create=options.timing.create),
     )
+
+
+def webhook_urls_of(accounts: Mapping[str, Account], batch_id: str, options: BatchOptions) -> dict[str, str]:
+    """Where those providers that take an address with a create are asked to deliver the ends of a batch's
+    jobs; none where no receiver is named. Raises `ConfigurationError`."""
+    base = options.webhook_url or os.environ.get(URL_VARIABLE, "").strip()
+    if not base:
+        return {}
+    address, secret = check_base_url("webhook_url", base), webhook_secret()
+    return {
+        name: webhook_address(
+            address, name, account.identity, batch_id, secret, signed=account.spec.webhooks.signed
+        )
+        for name, account in accounts.items()
+        if account.spec.webhooks is not None and account.spec.webhooks.per_create
+    }
 
 
 def prices_of(accounts: Mapping[str, Account], options: BatchOptions) -> dict[str, PriceList]:

@@ -16,7 +16,14 @@ from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import BatchState, ItemState
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.estimates import EstimateLine, Estimates, estimate_key
-from prefect_imagine.engine.planning.accounts import Accounts, Shared, prices_of, reached
+from prefect_imagine.engine.planning.accounts import (
+    Accounts,
+    Connect,
+    Shared,
+    prices_of,
+    reached,
+    webhook_urls_of,
+)
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
 from prefect_imagine.engine.planning.plans import NewPlans, check_priced
@@ -57,6 +64,7 @@ class PreparedBatch:
         clients: of the providers that still have something to do.
         identities: of their accounts.
         source: of what is asked for, path or address.
+        webhook_urls: where each provider is asked to deliver the ends of jobs.
         wait: whether another process that runs the batch is waited for.
     """
 
@@ -73,6 +81,7 @@ class PreparedBatch:
     clients: Mapping[str, ProviderClient] = field(default_factory=dict)
     identities: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Balance] = field(default_factory=dict)
+    webhook_urls: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     wait: bool = False
 
@@ -99,6 +108,7 @@ async def prepare_batch(
     source: str | None = None,
     amend: bool = True,
     keep: bool = False,
+    connect: Connect = reached,
 ) -> AsyncIterator[PreparedBatch]:
     """Compare a batch with what is asked for, plan what is new of it, and open the clients that it needs.
 
@@ -110,6 +120,7 @@ async def prepare_batch(
         source: path or address of what is asked for.
         amend: whether a batch that was made from another source is amended too.
         keep: whether a batch that exists stays as it was planned, whatever is asked for by now.
+        connect: opens accounts, in place of `reached`.
 
     Raises:
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
@@ -138,8 +149,9 @@ async def prepare_batch(
     providers = dict.fromkeys([*(each.key[0] for each in creatable), *followed])
     providers |= dict.fromkeys(providers_of(difference.new))
     found_by = or_problems(difference.new, accounts, options) if len(difference.new) else accounts
-    clients_of = reached(list(providers), found_by, options, shared, models=bool(len(difference.new)))
+    clients_of = connect(list(providers), found_by, options, shared, models=bool(len(difference.new)))
     async with clients_of as (found, clients, inspection):
+        webhook_urls = webhook_urls_of(found, batch_id, options)
         problems = Problems()
         await asyncio.to_thread(check_requests, difference.new, clients, inspection, problems)
         problems.check()
@@ -161,6 +173,7 @@ async def prepare_batch(
             clients=clients,
             identities={name: account.identity for name, account in found.items()},
             balances=inspection.balances,
+            webhook_urls=webhook_urls,
             source=source,
             wait=options.wait,
         )

@@ -189,12 +189,13 @@ class ShardFeed:
                 if found is not None:
                     self._books.carry(number, found.bill)
 
-    async def settle_batch(self) -> None:
-        """Say in the root's index that nothing is left of the batch to look at, if so."""
+    async def settle_batch(self) -> bool:
+        """Say in the root's index that nothing is left of the batch to look at, if so; and say whether."""
         numbers = await self._blocking(shard_numbers, self._store, self._batch_id)
         left = [number for number in numbers if number not in self.settled]
         if self._opener.fenced.is_set() or any([await self._is_planned(number) for number in left]):
-            return
+            return False
         last_create = max(each.last_create or NEVER for each in self.settled.values())
         segments = {number: each.seq for number, each in self.settled.items()}
         await self._blocking(settle_batch, self._store, self._batch_id, last_create, segments)
+        return True

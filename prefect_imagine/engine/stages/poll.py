@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import AnyItemRecord, Failed
@@ -40,6 +40,7 @@ class PollStage:
         self._endings = Endings(run.client)
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
+        self._looked_at = -math.inf
         self._troubles = 0
         self._overdue_look = 0.0
 
@@ -52,7 +53,9 @@ class PollStage:
                 if run.gone:
                     await run.wake_up.wait_for(lambda: not run.admission.sending)
                     return
-                if run.queues.running and boot_seconds() >= self._next_look:
+                if run.arrivals.concern(run.queues.running):
+                    await self._patiently(self._take_arrivals())
+                if run.looks and run.queues.running and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
                     self._next_look = math.inf
                 if run.queues.open and boot_seconds() >= self._reconciler.next_read:
@@ -65,16 +68,10 @@ class PollStage:
     async def _wait(self) -> None:
         run = self._run
         now = boot_seconds()
-        in_tail = not run.creating or run.admission.full() or run.admission.held
-        wait = run.cadence.wait(
-            run.queues.running.values(),
-            creating=not in_tail,
-            scarce=run.client.pacer.limited,
-            full_in=self._full_in(),
-        )
-        # Thinking again never puts a look off: what hurries it along may come again and again.
-        self._next_look = min(self._next_look if run.queues.running else math.inf, now + wait)
+        self._next_look = self._when_to_look(now) if run.looks else math.inf
         wait = max(0.0, self._next_look - now)
+        if run.arrivals.concern(run.queues.running):
+            return
         if run.queues.open:
             wait = min(wait, max(0.0, self._reconciler.next_read - now))
         elif not run.queues.running:
@@ -82,8 +79,22 @@ class PollStage:
             wait = min(wait, 1.0)
         if wait > 0:
             await run.wake_up.sleep(wait)
-            if boot_seconds() < now + wait:
-                return  # hurried: think again about when to look
+
+    def _when_to_look(self, now: float) -> float:
+        run = self._run
+        in_tail = not run.creating or run.admission.full() or run.admission.held
+        wait = run.cadence.wait(
+            run.queues.running.values(),
+            creating=not in_tail,
+            scarce=run.client.pacer.limited,
+            full_in=self._full_in(),
+            delivering=run.delivering,
+            since_look=now - self._looked_at,
+        )
+        # Thinking again never puts a look off, since what hurries it along may come again and again; but
+        # where ends are delivered it is for the oldest job, which may have ended.
+        put_off = run.delivering or not run.queues.running
+        return min(math.inf if put_off else self._next_look, now + wait)
 
     def _full_in(self) -> float | None:
         """Seconds until creates fill the queue that the provider was found to have."""
@@ -115,28 +126,51 @@ class PollStage:
     async def look(self) -> None:
         """Look once at everything under way, and write down what has ended."""
         run = self._run
-        followed = {**self._overdue_again(), **run.queues.running}
-        seen = await run.client.poll(list(followed))
+        self._looked_at = boot_seconds()
+        seen = await run.client.poll([*{**self._overdue_again(), **run.queues.running}])
         run.reads_pass = True
         if seen and not run.admission.readable:
             run.admission.readable = True
             run.wake_up.notify()
-        # Of a shard that was left meanwhile nothing is followed any more.
-        followed = {**run.queues.overdue, **run.queues.running}
-        landed = [row for job, row in seen.items() if job in followed and row.status.terminal]
-        entries: list[AnyItemRecord] = [await self._ended(followed[row.id].item, row) for row in landed]
-        flying = [followed[job] for job, row in seen.items() if job in followed and not row.status.terminal]
-        run.cadence.learn({followed[row.id]: row.lasted for row in landed}, flying)
-        entries += self._given_up(seen)
-        if not entries:
-            return
-        await run.record(*entries)
-        for entry in entries:
-            self._let_go(entry)
-        unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in entries)
+        landed = await self._records(seen)
+        given_up = self._given_up(seen)
+        await self._write_down([*landed, *given_up])
+        unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in given_up)
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
-        run.wake_up.notify()
+
+    async def _take_arrivals(self) -> None:
+        """Write down what has come of jobs by other ways, and look at those that are said to have ended."""
+        run = self._run
+        await self._write_down(await self._records(run.arrivals.take_rows(run.queues.running)))
+        hinted = run.arrivals.take_hints(run.queues.running)
+        if not hinted:
+            return
+        try:
+            seen = await run.client.poll(hinted)
+        except ProviderError:
+            run.arrivals.hint(hinted)
+            raise
+        await self._write_down(await self._records(seen))
+
+    async def _records(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
+        """The records of jobs that have ended. Of a shard that was left meanwhile nothing is followed any
+        more."""
+        run = self._run
+        followed = {**run.queues.overdue, **run.queues.running}
+        shown = {job: row for job, row in seen.items() if job in followed}
+        landed = [row for row in shown.values() if row.status.terminal]
+        entries: list[AnyItemRecord] = [await self._ended(followed[row.id].item, row) for row in landed]
+        flying = [followed[job] for job, row in shown.items() if not row.status.terminal]
+        run.cadence.learn({followed[row.id]: row.lasted for row in landed}, flying)
+        return entries
+
+    async def _write_down(self, entries: Sequence[AnyItemRecord]) -> None:
+        if entries:
+            await self._run.record(*entries)
+            for entry in entries:
+                self._let_go(entry)
+            self._run.wake_up.notify()
 
     async def _ended(self, index: int, row: Generation) -> AnyItemRecord:
         charges = self._run.state(index).charges
@@ -179,6 +213,11 @@ class PollStage:
                 message = f"{run.provider} does not know generation {job} any more"
                 entries.append(Failed(item=each.item, at=utc_now(), reason=VANISHED, message=message))
             elif each.overdue(run.timing.longest(each.kind)):
-                message = f"generation {job} has not ended; a later run looks again"
-                entries.append(Failed(item=each.item, at=utc_now(), reason="timeout", message=message))
+                entries.append(overdue_record(each.item, job))
         return entries
+
+
+def overdue_record(item: int, job: str) -> Failed:
+    """A job has run for longer than it should: nobody waits for it, and whoever looks takes it in."""
+    message = f"generation {job} has not ended; a later run looks again"
+    return Failed(item=item, at=utc_now(), reason="timeout", message=message)

@@ -39,6 +39,7 @@ from prefect_imagine.providers.models import (
 )
 from prefect_imagine.providers.spec import ProviderSpec
 from prefect_imagine.providers.transport.failures import ErrorDetail
+from prefect_imagine.providers.webhook_scheme import WebhookScheme
 
 PROVIDER = "aivisualstudio"
 _LISTS = ("data", "generations", "items")
@@ -123,9 +124,11 @@ class AIVisualStudioClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
+        webhook_url: str | None = None,
     ) -> Generation:
         """POST /generate/image or /generate/video (pages: Generate Image, Generate Video)."""
         body = {"prompt": request.prompt, "model": request.model, **request.settings}
+        body["webhook_url"] = webhook_url
         created = await self.api.create(
             f"/generate/{'video' if request.kind is GenerationKind.VIDEO else 'image'}",
             json={name: value for name, value in body.items() if value is not None},
@@ -134,6 +137,10 @@ class AIVisualStudioClient(BaseClient):
             deadline=deadline,
         )
         return created.model_copy(update={"kind": created.kind or request.kind})
+
+    def delivered(self, record: Mapping[str, Any]) -> Generation:
+        """`data` of a delivery (page: Webhook Payload)."""
+        return self._generation(record)
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         """GET /generations by newest pages (page: List Generations)."""
@@ -219,4 +226,7 @@ SPEC = ProviderSpec(
     key_variable="AIVISUALSTUDIO_API_KEY",
     read_error=read_error,
     codes=CODES,
+    webhooks=WebhookScheme(
+        STATUSES, envelopes=("data",), signature_header="X-Webhook-Signature", per_create=True
+    ),
 )

@@ -39,6 +39,7 @@ from prefect_imagine.providers.models import (
 from prefect_imagine.providers.spec import Account, ProviderSpec
 from prefect_imagine.providers.transport.auth import Auth, HeaderAuth
 from prefect_imagine.providers.transport.failures import ErrorDetail
+from prefect_imagine.providers.webhook_scheme import WebhookScheme
 
 PROVIDER = "blockadelabs"
 _LISTS = ("data", "requests", "response")
@@ -117,12 +118,14 @@ class BlockadeLabsClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
+        webhook_url: str | None = None,
     ) -> Generation:
         """POST /imagine/requests (page: Generate Imagine)."""
         settings = {WIRE_NAMES.get(name, name): value for name, value in request.settings.items()}
+        notify = {"webhook_url": webhook_url} if webhook_url else {}
         return await self.api.create(
             "/imagine/requests",
-            json={"generator": request.model, "prompt": request.prompt, **settings},
+            json={"generator": request.model, "prompt": request.prompt, **settings, **notify},
             parse=lambda answer: self._generation(answer.body),
             permit=permit,
             deadline=deadline,
@@ -283,4 +286,5 @@ SPEC = ProviderSpec(
     auth=_auth,
     read_error=read_error,
     codes=CODES,
+    webhooks=WebhookScheme(STATUSES, envelopes=("response", "request", "data", "payload"), per_create=True),
 )

@@ -37,6 +37,7 @@ from prefect_imagine.providers.models import (
 )
 from prefect_imagine.providers.spec import ProviderSpec
 from prefect_imagine.providers.transport.failures import ErrorDetail
+from prefect_imagine.providers.webhook_scheme import WebhookScheme
 
 PROVIDER = "imagineapi"
 MODEL = "midjourney"
@@ -104,6 +105,7 @@ class ImagineAPIClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
+        webhook_url: str | None = None,
     ) -> Generation:
         """POST /items/images with `prompt` and, where the schema has it, `ref`."""
         body = {"prompt": self.wire_prompt(request)}
@@ -299,4 +301,5 @@ SPEC = ProviderSpec(
     key_variable="IMAGINEAPI_TOKEN",
     read_error=read_error,
     codes=CODES,
+    webhooks=WebhookScheme(STATUSES, envelopes=("payload", "data")),
 )

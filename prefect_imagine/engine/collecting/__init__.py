@@ -1,0 +1,1 @@
+"""Taking in what has become of jobs that nobody waits for."""

@@ -1,0 +1,149 @@
+"""Takes in what has ended of all batches under a root, and closes the books of those that are done."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.inbox import remove_deliveries
+from prefect_imagine.batches.submission import Submission
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.collecting.looks import Connected, Rows, connected, look_at_all
+from prefect_imagine.engine.collecting.survey import Scope, UnderWay, delivered_batches, survey
+from prefect_imagine.engine.collecting.take_in import (
+    STORE_SECONDS,
+    StagesOf,
+    TakenIn,
+    Visit,
+    plainly,
+    take_in,
+)
+from prefect_imagine.engine.planning.accounts import Accounts, Shared
+from prefect_imagine.errors import BatchBusyError, FencedError, ImagineError
+from prefect_imagine.reports.summary import RequestCounts
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+MOST_ROUNDS = 3
+"""How often what is delivered meanwhile is taken in too."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What has become of one batch.
+
+    Attributes:
+        running: jobs that have not ended.
+        busy: whether a process runs it, so that it was left alone.
+        taken_in: where it stands, if something of it was taken in.
+        submission: what the run has left that let its jobs go, if one has.
+        problems: why not all of it could be looked at.
+    """
+
+    batch_id: str
+    running: int = 0
+    busy: bool = False
+    taken_in: TakenIn | None = None
+    submission: Submission | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> TakenIn | None:
+        """Where a batch stands whose jobs were let go, once the last of them has been taken in."""
+        if self.taken_in is None or not self.taken_in.closed or self.submission is None:
+            return None
+        return self.taken_in
+
+    @property
+    def failed(self) -> bool:
+        """Whether such a batch has ended with more failures than it was allowed."""
+        if self.finished is None or self.submission is None:
+            return False
+        items = self.finished.summary.items
+        return items.wanted - items.stored > self.submission.allowed_failures
+
+
+async def collect(
+    store: Store,
+    accounts: Accounts,
+    scope: Scope,
+    shared: Shared = lambda account: None,
+    stages: StagesOf = plainly,
+) -> list[Collected]:
+    """Look once per account at the jobs of all active batches that nobody runs, store what has ended, and
+    close the books of those that are done. What is delivered meanwhile is taken in too.
+
+    Raises:
+        StoreError: the store is gone.
+    """
+    found: dict[str, Collected] = {}
+    only: Collection[str] | None = None
+    blocking = Blocking(patience=STORE_SECONDS)
+    try:
+        for _ in range(MOST_ROUNDS):
+            batches = await blocking(survey, store, scope, utc_now(), only)
+            found |= {each.batch_id: Collected(each.batch_id, busy=True) for each in batches if each.held}
+            free = [each for each in batches if not each.held]
+            async with connected(free, accounts, shared) as those:
+                rows = await look_at_all(free, those)
+                for batch in free:
+                    found[batch.batch_id] = await _collected(store, batch, those, rows, scope, stages)
+            read = [key for batch in free for key in batch.deliveries]
+            await blocking(remove_deliveries, store, read)
+            open_still = [each.batch_id for each in free if found[each.batch_id].running]
+            only = await blocking(delivered_batches, store, open_still)
+            if not only:
+                break
+    finally:
+        await blocking.aclose()
+    return list(found.values())
+
+
+async def _collected(
+    store: Store, batch: UnderWay, those: Connected, rows: Rows, scope: Scope, stages: StagesOf
+) -> Collected:
+    problems = tuple(those.failed[name] for name in sorted(batch.providers & those.failed.keys()))
+    visit = _visit(batch, rows, scope)
+    if visit is None:
+        return Collected(batch.batch_id, batch.running, submission=batch.submission, problems=problems)
+    before = those.requests
+    try:
+        taken_in = await take_in(store, visit, those.accounts_of, stages, those.reached)
+    except (BatchBusyError, FencedError):
+        return Collected(batch.batch_id, batch.running, busy=True)
+    except ImagineError as error:
+        logger.warning("batch %s could not be collected: %s", batch.batch_id, error)
+        return Collected(batch.batch_id, batch.running, problems=(*problems, str(error)))
+    summary = _with_requests(taken_in, those.requests - before)
+    return Collected(
+        batch_id=batch.batch_id,
+        running=summary.summary.items.under_way,
+        taken_in=summary,
+        submission=batch.submission,
+        problems=problems,
+    )
+
+
+def _with_requests(taken_in: TakenIn, sent: Counter[str]) -> TakenIn:
+    """With the requests that were sent for this batch alone."""
+    summary = taken_in.summary.model_copy(update={"requests": RequestCounts(**sent)})
+    return TakenIn(summary, taken_in.usage, taken_in.closed)
+
+
+def _visit(batch: UnderWay, rows: Rows, scope: Scope) -> Visit | None:
+    """What is to be done with a batch; `None` where nothing has changed."""
+    seen: Rows = {}
+    for provider, jobs in batch.jobs.items():
+        shown = rows.get(provider, {})
+        seen[provider] = {job: shown[job] for job in jobs if job in shown and shown[job].status.terminal}
+    overdue = {name: jobs - seen.get(name, {}).keys() for name, jobs in batch.overdue.items()}
+    left = batch.running - sum(map(len, seen.values()))
+    over = batch.submission is not None and left == sum(map(len, overdue.values()))
+    if not (batch.others or any(seen.values()) or over):
+        return None
+    timing = batch.submission.timing if batch.submission is not None else scope.timing
+    return Visit(batch.batch_id, unknown=scope.unknown, seen=seen, overdue=overdue, timing=timing)

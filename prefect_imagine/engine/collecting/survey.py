@@ -1,0 +1,148 @@
+"""What the batches under a root have under way, by their journals: no provider is asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prefect_imagine.batches.inbox import INBOX, Delivery, read_inbox
+from prefect_imagine.batches.index import (
+    DAY,
+    active_batches,
+    ensure_index,
+    leave_out,
+    unsettled_batches,
+    written_since,
+)
+from prefect_imagine.batches.lease import who_runs
+from prefect_imagine.batches.options import Timing
+from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.submission import Submission, read_submission
+from prefect_imagine.billing.root import Settled, list_settled, take_stock
+from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.errors import StoreError
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which batches are looked at, and what of them.
+
+    Attributes:
+        days: those that were written to in the last so many days.
+        unknown: whether items of unknown fate are looked for again.
+        timing: when jobs count as overdue, of batches that do not say so themselves.
+    """
+
+    days: float
+    unknown: bool = False
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass
+class UnderWay:
+    """What one batch has under way.
+
+    Attributes:
+        jobs: by provider, those that run, by id.
+        overdue: those that have run for longer than they should.
+        others: providers of attempts that are open, outputs to be stored, and items that are looked for.
+        deliveries: what waits in its inbox, by key.
+        submission: what the run has left that let its jobs go.
+        held: whether a living process runs it.
+    """
+
+    batch_id: str
+    jobs: dict[str, set[str]] = field(default_factory=dict)
+    overdue: dict[str, set[str]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    submission: Submission | None = None
+    held: bool = False
+
+    @property
+    def providers(self) -> set[str]:
+        """Whom there is something to ask."""
+        return {*self.jobs, *self.others}
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return sum(map(len, self.jobs.values()))
+
+
+def survey(store: Store, scope: Scope, now: datetime, only: Collection[str] | None = None) -> list[UnderWay]:
+    """The batches under a root that have something under way, or books to be closed. Settled ones are never
+    read. Raises `StoreError`.
+
+    Args:
+        now: by our own clock, as journals have it.
+        only: of these batches alone.
+    """
+    ensure_index(store)
+    delivered = set(store.folders(INBOX))
+    found: list[UnderWay] = []
+    for batch_id in _batches(store, scope) if only is None else sorted(only):
+        try:
+            batch = _under_way(store, batch_id, scope, now)
+            if batch_id in delivered and not batch.held:
+                batch.deliveries = read_inbox(store, batch_id)
+        except StoreError as error:
+            leave_out(batch_id, error)
+            continue
+        if batch.held or batch.providers or batch.submission is not None:
+            found.append(batch)
+    return found
+
+
+def delivered_batches(store: Store, among: Collection[str]) -> set[str]:
+    """Those of these batches for which something waits in the inbox. Raises `StoreError`."""
+    return set(store.folders(INBOX)) & set(among)
+
+
+def _batches(store: Store, scope: Scope) -> Iterator[str]:
+    since = store.now() - scope.days * DAY
+    if scope.unknown:
+        return unsettled_batches(store, since)
+    return written_since(store, sorted(active_batches(store)), since)
+
+
+def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> UnderWay:
+    batch = UnderWay(batch_id)
+    numbers = shard_numbers(store, batch_id)
+    if any(who_runs(store, shard_path(batch_id, number)) is not None for number in numbers):
+        batch.held = True
+        return batch
+    batch.submission = read_submission(store, batch_id)
+    timing = batch.submission.timing if batch.submission is not None else scope.timing
+    settled: dict[int, Settled] = {}
+    unsettled = False
+    for number in numbers:
+        books = take_stock(store, batch_id, number)
+        if isinstance(books, Settlement):
+            settled[number] = Settled(books.seq, books.last_create)
+        elif books is not None:
+            unsettled = True
+            _take(batch, books, scope, timing, now)
+    if not unsettled and batch.submission is None:
+        list_settled(store, batch_id, settled)
+    return batch
+
+
+def _take(batch: UnderWay, shard: Shard, scope: Scope, timing: Timing, now: datetime) -> None:
+    looked_for = (Phase.OPEN, Phase.FINISHED, *((Phase.UNKNOWN,) if scope.unknown else ()))
+    for item, known in shard.standings():
+        provider = item.request.provider
+        if known.phase in looked_for:
+            batch.others.add(provider)
+        elif known.phase is Phase.CREATED and known.id is not None:
+            batch.jobs.setdefault(provider, set()).add(known.id)
+            asked_at = known.intent_at or now
+            if (now - asked_at).total_seconds() > timing.longest(item.request.kind):
+                batch.overdue.setdefault(provider, set()).add(known.id)

@@ -1,0 +1,83 @@
+"""Taking a batch over: from what was prepared to a session that is ready to go on with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from prefect_imagine.backoff import PAUSES, Pauses
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.control import last_command
+from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.engine.observer import Observer
+from prefect_imagine.engine.planning.prepare import PreparedBatch
+from prefect_imagine.engine.session import Session
+from prefect_imagine.engine.shards.opener import ShardOpener
+from prefect_imagine.engine.shards.wishes import Wishes
+from prefect_imagine.providers.models import Generation
+from prefect_imagine.stores import Store
+
+NOTHING_SEEN: Mapping[str, Mapping[str, Generation]] = {}
+
+
+@asynccontextmanager
+async def open_session(
+    prepared: PreparedBatch,
+    store: Store,
+    options: BatchOptions,
+    *,
+    force: bool = False,
+    create: bool = True,
+    lingers: bool = True,
+    seen: Mapping[str, Mapping[str, Generation]] = NOTHING_SEEN,
+    asked_by: str = "",
+    observer: Observer | None = None,
+    pauses: Pauses = PAUSES,
+) -> AsyncIterator[Session]:
+    """Take a batch over and be ready to go on with it.
+
+    Args:
+        prepared: the batch as it stood when its run was asked for, and may have been estimated and approved:
+            what has failed since then is not created again. Its first shard is opened at once.
+        force: take it from a living process, which ends as fenced.
+        create: whether items may be created; otherwise what is open, unknown or under way is only looked at.
+        lingers: whether jobs are waited for; otherwise nothing is taken in but what is seen or delivered.
+        seen: by provider, records of jobs that somebody has looked at just now.
+        asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
+            that it has created again already.
+        observer: watches the run.
+        pauses: how long it pauses where nobody tells it when to go on.
+
+    Raises:
+        BatchBusyError: another process runs it.
+        FencedError: another process took it in the same moment.
+        StoreError: the store is gone.
+    """
+    blocking = Blocking(patience=options.timing.patience, pauses=pauses)
+    wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
+    try:
+        commands_seen = await blocking(last_command, store, prepared.batch_id)
+        opener = ShardOpener(store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force)
+        session = Session(
+            prepared, store, blocking, options, opener, create=create, lingers=lingers, observer=observer
+        )
+        session.commands_seen = commands_seen
+        for provider, rows in seen.items():
+            if provider in session.runs:
+                session.runs[provider].arrivals.bring(rows)
+        try:
+            if create:
+                await session.recall_learned()
+            await session.feed.open_next(session.runs)
+            await session.feed.record_changes()
+            if observer is not None:
+                observer.opened(session)
+            yield session
+        except asyncio.CancelledError:
+            session.stopped.set()
+            raise
+        finally:
+            await session.close()
+    finally:
+        await blocking.aclose()
