@@ -1,0 +1,216 @@
+"""Takes deliveries in: who may deliver, what is written down, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.capability import read_capability
+from prefect_imagine.batches.inbox import (
+    BEAT_SECONDS,
+    LARGEST_BODY,
+    Delivery,
+    ReceiverState,
+    put_delivery,
+    put_receiver,
+)
+from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.errors import ConfigurationError, SignatureError, StoreError, UnexpectedResponseError
+from prefect_imagine.providers.registry import spec_of
+from prefect_imagine.providers.signatures import check_signature
+from prefect_imagine.providers.webhook_scheme import Delivered, WebhookScheme
+from prefect_imagine.stores import Store
+from prefect_imagine.webhooks.known_jobs import KnownJobs
+
+logger = logging.getLogger(__name__)
+
+OK, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_LARGE, UNAVAILABLE = 200, 400, 401, 404, 413, 503
+STORE_SECONDS = 5.0
+"""How long the store may fail before the provider is told to come again."""
+ANSWER_SECONDS = 4.0
+"""How long a delivery waits for the answer to the create of its job."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job is said to have ended.
+
+    Attributes:
+        believed: whether a signature shows that the provider says so.
+    """
+
+    provider: str
+    batch_id: str
+    job: str
+    believed: bool
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Receiver:
+    """Takes deliveries in for the batches under one root. Deliveries are hints: whoever follows a job takes them
+    from the inbox, and finds out by itself what none has come of.
+
+    Args:
+        signing_secrets: by provider, those that its deliveries may be signed with.
+        capability_secret: the one that addresses of providers without signatures are made with.
+        on_ended: is awaited for each job that is newly said to have ended, after that is durable.
+        now: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        signing_secrets: Mapping[str, Sequence[SecretStr]],
+        capability_secret: SecretStr | None = None,
+        on_ended: Callable[[Ended], Awaitable[None]] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._store = store
+        self._signing_secrets = signing_secrets
+        self._capability_secret = capability_secret
+        self._on_ended = on_ended
+        self._now = now
+        self._blocking = Blocking(patience=STORE_SECONDS)
+        self._jobs = KnownJobs(store, self._blocking)
+        self._delivered: dict[str, datetime] = {}
+        self._beaten_at = -BEAT_SECONDS
+
+    async def take(
+        self, provider: str, capability: str | None, headers: Mapping[str, str], body: bytes | None
+    ) -> int:
+        """Take one delivery in, and return the HTTP status that answers it.
+
+        Args:
+            capability: the last part of the address, if it has one.
+            headers: by name in lower case.
+            body: `None` where it is larger than it may be.
+        """
+        try:
+            status, outcome = OK, await self._take(provider, capability, headers, body)
+        except _Refused as refusal:
+            status, outcome = refusal.status, str(refusal)
+        except StoreError as error:
+            logger.error("a delivery of %s cannot be written down: %s", provider, error)
+            status, outcome = UNAVAILABLE, "store"
+        self.counts[outcome] += 1
+        if status not in (OK, UNAVAILABLE):
+            logger.warning("a delivery was refused with %d: %s", status, outcome)
+        return status
+
+    async def _take(
+        self, provider: str, capability: str | None, headers: Mapping[str, str], body: bytes | None
+    ) -> str:
+        scheme = _scheme_of(provider)
+        batch_id = self._batch_of(provider, capability)
+        signature = headers.get((scheme.signature_header or "").lower())
+        if capability is None and not scheme.signed:
+            raise _Refused(NOT_FOUND, "no_capability")
+        if body is None or len(body) > LARGEST_BODY:
+            raise _Refused(TOO_LARGE, "too_large")
+        believed = scheme.signed and (capability is None or signature is not None)
+        if believed:
+            self._check(provider, signature, body)
+        said = _read(provider, scheme, body)
+        if said is None or not said.ended:
+            return "no_end"
+        return await self._write_down(provider, batch_id, said, believed=believed)
+
+    def _batch_of(self, provider: str, capability: str | None) -> str:
+        """The batch that a capability is for; empty where it, or a signature, is for any."""
+        if capability is None:
+            return ""
+        secret = self._capability_secret
+        batch_id = None if secret is None else read_capability(secret, provider, capability)
+        if batch_id is None:
+            raise _Refused(NOT_FOUND, "bad_capability")
+        return batch_id
+
+    def _check(self, provider: str, signature: str | None, body: bytes) -> None:
+        try:
+            secrets = self._signing_secrets.get(provider, ())
+            check_signature(signature, body, secrets, self._now().timestamp())
+        except SignatureError as error:
+            raise _Refused(UNAUTHORIZED, f"bad_signature: {error}") from error
+
+    async def _write_down(self, provider: str, batch_id: str, said: Delivered, *, believed: bool) -> str:
+        found = await self._known(provider, said.job)
+        if found is None or batch_id not in ("", found):
+            return "unknown_job"
+        now = self._now()
+        record = dict(said.record) if believed else None
+        delivery = Delivery(provider=provider, job=said.job, at=now, record=record)
+        new = await self._blocking(put_delivery, self._store, found, delivery)
+        self._delivered[provider] = now
+        await self.beat()
+        if new and self._on_ended is not None:
+            await self._on_ended(Ended(provider, found, said.job, believed))
+        return "accepted" if new else "repeated"
+
+    async def _known(self, provider: str, job: str) -> str | None:
+        """The batch of a job. While creates are being answered, one that is not known may become so."""
+        until = boot_seconds() + ANSWER_SECONDS
+        while (found := self._jobs.batch_of(provider, job)) is None:
+            await self._jobs.refresh()
+            if (found := self._jobs.batch_of(provider, job)) is not None:
+                break
+            if boot_seconds() >= until or not self._jobs.may_come(provider):
+                break
+        return found
+
+    async def beat(self) -> None:
+        """Say that a receiver lives, when it is time to. Raises `StoreError`."""
+        if boot_seconds() < self._beaten_at + BEAT_SECONDS:
+            return
+        self._beaten_at = boot_seconds()
+        state = ReceiverState(at=self._now(), delivered=dict(self._delivered))
+        await self._blocking(put_receiver, self._store, state)
+
+    async def keep_beating(self) -> None:
+        """Say so again and again."""
+        while True:
+            try:
+                await self.beat()
+            except StoreError as error:
+                logger.warning("the store cannot be written to: %s", error)
+            await asyncio.sleep(BEAT_SECONDS / 2)
+
+    async def aclose(self) -> None:
+        """Give threads back."""
+        await self._blocking.aclose()
+
+
+def _scheme_of(provider: str) -> WebhookScheme:
+    try:
+        scheme = spec_of(provider).webhooks
+    except ConfigurationError:
+        scheme = None
+    if scheme is None:
+        raise _Refused(NOT_FOUND, "no_such_provider")
+    return scheme
+
+
+def _read(provider: str, scheme: WebhookScheme, body: bytes) -> Delivered | None:
+    """What a body says; `None` where it is none about a job."""
+    try:
+        loaded: Any = json.loads(body)
+        return scheme.read(provider, loaded)
+    except (ValueError, RecursionError) as error:
+        raise _Refused(BAD_REQUEST, "no_json") from error
+    except UnexpectedResponseError:
+        return None
