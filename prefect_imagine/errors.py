@@ -20,6 +20,7 @@ ImagineError
 ├── GenerationFailedError         the provider ended a generation without a result (generation)
 ├── GenerationTimeoutError        a generation did not end in time
 ├── OutputError                   what was downloaded is not the whole media (reason)
+├── SignatureError                a webhook's delivery is not signed as it must be (reason)
 ├── BudgetExceededError           the next create would pass max_credits
 ├── NotApprovedError              a person was asked, and did not say yes
 ├── StoreError                    the bucket or folder failed
@@ -232,6 +233,19 @@ class OutputError(ImagineError):
         self.reason = reason
         self.retry_after = retry_after
         self.rate_limited = rate_limited
+
+
+class SignatureError(ImagineError):
+    """A webhook's delivery is not signed as it must be. The message holds nothing of it, and no secret.
+
+    Attributes:
+        reason: of the header `missing`, `too_long`, `not_ascii`, `no_time`, `bad_time` or `no_signature`;
+            else `not_recent`, `mismatch`, or `no_secret`, where there is none to check with.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"a delivery's signature was refused: {reason}")
+        self.reason = reason
 
 
 class BudgetExceededError(ImagineError):

@@ -69,6 +69,8 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "limits",
         "listing",
         "webhook_scheme",
+        "webhooks",
+        "signatures",
         "wire",
         "checks",
         "prices",
