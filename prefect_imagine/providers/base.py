@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -33,6 +33,7 @@ from prefect_imagine.providers.models import (
     ServiceStatus,
 )
 from prefect_imagine.providers.transport.http import Api
+from prefect_imagine.providers.webhooks import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,28 @@ class BaseClient:
     async def status(self) -> ServiceStatus:
         """Not offered."""
         self._unsupported("report its service status")
+
+    async def create_webhook(self, url: str, events: Sequence[str] | None = None) -> Webhook:
+        """Not offered."""
+        self._unsupported("register a webhook")
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """Not offered."""
+        self._unsupported("list webhooks")
+
+    async def update_webhook(
+        self,
+        webhook_id: str,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        active: bool | None = None,
+    ) -> Webhook:
+        """Not offered."""
+        self._unsupported("change a webhook")
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """Not offered."""
+        self._unsupported("delete a webhook")
 
     def media_headers(self) -> dict[str, str]:
         """Media need no credentials."""

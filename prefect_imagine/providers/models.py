@@ -248,6 +248,7 @@ class Capabilities(Frozen):
         history: whether a job can be found whose create was not answered: in a list of the account's jobs,
             or by an id that the client chose. Where it cannot, such a create's fate stays unknown.
         mark: what of ours its records show.
+        webhooks: whether it can be told to send events to an address.
         credits_on_create: whether its records report what a generation cost.
     """
 
@@ -258,6 +259,7 @@ class Capabilities(Frozen):
     cancel: bool = False
     delete: bool = False
     status: bool = False
+    webhooks: bool = False
     credits_on_create: bool = False
     history: bool = True
     mark: Mark = Mark.NONE

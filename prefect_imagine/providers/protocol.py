@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from prefect_imagine.providers.models import (
     Package,
     ServiceStatus,
 )
+from prefect_imagine.providers.webhooks import Webhook
 
 
 class ProviderClient(Protocol):
@@ -115,6 +116,33 @@ class ProviderClient(Protocol):
 
     async def status(self) -> ServiceStatus:
         """Whether the provider says it is in service."""
+
+    async def create_webhook(self, url: str, events: Sequence[str] | None = None) -> Webhook:
+        """Have events sent to an https address: these, or all. Its secret is in this answer and in no other.
+
+        Sent once. Where the answer is lost, the list tells whether there is a new webhook with this URL: it
+        is returned without its secret, and a warning says that it has to be deleted and made again.
+
+        Raises:
+            ConfigurationError: no such URL or event; nothing was sent.
+            AuthenticationError: the key may not do this; the message says which scope it lacks.
+            AmbiguousCreateError: it may have been made, and the list does not tell.
+        """
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """The account's webhooks, without their secrets."""
+
+    async def update_webhook(
+        self,
+        webhook_id: str,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        active: bool | None = None,
+    ) -> Webhook:
+        """Change what is given of a webhook. Raises as `create_webhook`, and `NotFoundError`."""
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook. Raises `NotFoundError` where there is none."""
 
     lists_refused: bool
 

@@ -112,7 +112,7 @@ class ProviderSpec:
 
     @property
     def webhook_secret_variable(self) -> str:
-        """The environment variable that holds the secrets its deliveries are signed with."""
+        """The environment variable that holds the secrets of its webhooks, separated by commas."""
         return f"{self.name.upper().replace('-', '_')}_WEBHOOK_SECRET"
 
     @property

@@ -12,7 +12,7 @@ from prefect_imagine.providers.models import GenerationStatus
 from prefect_imagine.testing.base import KEY, Contract, error_of, on_loop
 from prefect_imagine.testing.stand_in import Job, Reply, StandIn
 
-CALLS = ("models", "balance", "packages", "cancel", "delete", "status")
+CALLS = ("models", "balance", "packages", "cancel", "delete", "status", "webhooks")
 
 
 class ReadContract(Contract):

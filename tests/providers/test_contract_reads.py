@@ -165,7 +165,7 @@ async def test_the_credits_of_a_failed_job_come_back(
     assert charged == ((5, 0) if client.capabilities.credits_on_create else (None, None))
 
 
-CALLS = ("models", "balance", "packages", "cancel", "delete", "status")
+CALLS = ("models", "balance", "packages", "cancel", "delete", "status", "webhooks")
 MISSING = [
     (provider, call)
     for provider in PROVIDERS

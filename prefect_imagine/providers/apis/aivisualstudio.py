@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from prefect_imagine.errors import (
     ServerError,
 )
 from prefect_imagine.providers import wire
+from prefect_imagine.providers.apis.aivisualstudio_webhooks import Webhooks
 from prefect_imagine.providers.base import BaseClient
 from prefect_imagine.providers.checks import (
     choice_problem,
@@ -40,6 +41,7 @@ from prefect_imagine.providers.models import (
 from prefect_imagine.providers.spec import ProviderSpec
 from prefect_imagine.providers.transport.failures import ErrorDetail
 from prefect_imagine.providers.webhook_scheme import WebhookScheme
+from prefect_imagine.providers.webhooks import Webhook
 
 PROVIDER = "aivisualstudio"
 _LISTS = ("data", "generations", "items")
@@ -93,7 +95,10 @@ class AIVisualStudioClient(BaseClient):
 
     provider = PROVIDER
     capabilities = Capabilities(
-        kinds=frozenset({GenerationKind.IMAGE, GenerationKind.VIDEO}), models=True, credits_on_create=True
+        kinds=frozenset({GenerationKind.IMAGE, GenerationKind.VIDEO}),
+        models=True,
+        webhooks=True,
+        credits_on_create=True,
     )
 
     def default_model(self, kind: GenerationKind, models: Collection[ModelInfo]) -> str | None:
@@ -173,6 +178,28 @@ class AIVisualStudioClient(BaseClient):
         return self._generation(
             await self.api.read("GET", f"/generations/{quote(generation_id, safe='')}", purpose=purpose)
         )
+
+    async def create_webhook(self, url: str, events: Sequence[str] | None = None) -> Webhook:
+        """POST /webhooks (page: Create Webhook)."""
+        return await Webhooks(self.api).create(url, events)
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """GET /webhooks (page: Other Webhook Endpoints)."""
+        return await Webhooks(self.api).all()
+
+    async def update_webhook(
+        self,
+        webhook_id: str,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        active: bool | None = None,
+    ) -> Webhook:
+        """PATCH /webhooks/:id (page: Other Webhook Endpoints)."""
+        return await Webhooks(self.api).update(webhook_id, url, events, active)
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """DELETE /webhooks/:id (page: Other Webhook Endpoints)."""
+        await Webhooks(self.api).delete(webhook_id)
 
     def _pages(self, purpose: str) -> AsyncIterator[HistoryPage]:
         async def ask(page: Mapping[str, int]) -> Any:

@@ -89,14 +89,16 @@ class Api:
         purpose: str,
         params: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
         attempts: int = READ_ATTEMPTS,
         authenticated: bool = True,
     ) -> Any:
         """Send a request that may be repeated, and return its JSON. Raises `ProviderError`."""
         renewals = 1
+        content = {"params": params, "data": form, "json": json}
         for attempt in range(1, attempts + 1):
             try:
-                return await self._read_once(method, path, purpose, params, form, authenticated)
+                return await self._read_once(method, path, purpose, authenticated, **content)
             except AuthenticationError as error:
                 if not error.retryable or renewals == 0:
                     raise
@@ -158,9 +160,8 @@ class Api:
         method: str,
         path: str,
         purpose: str,
-        params: Mapping[str, Any] | None,
-        form: Mapping[str, str] | None,
         authenticated: bool,
+        **content: Any,
     ) -> Any:
         # A login goes unpaced: whoever waits for it may hold the one permit there is.
         permit = await self.pacer.acquire(Priority.READ) if authenticated else None
@@ -169,7 +170,7 @@ class Api:
                 headers = await self.auth.headers() if authenticated else {}
                 async with asyncio.timeout(self._timeouts.read + self._timeouts.connect), self._slots:
                     response, failure = await self._send(
-                        method, path, purpose, headers, None, permit, params=params, data=form
+                        method, path, purpose, headers, None, permit, **content
                     )
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._no_answer(error) from error
