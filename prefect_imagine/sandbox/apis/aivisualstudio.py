@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -15,6 +14,7 @@ from prefect_imagine.sandbox.core.accounts import Account
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.clock import iso_z
 from prefect_imagine.sandbox.core.settings import AIVISUALSTUDIO
+from prefect_imagine.sandbox.core.shapes import is_url
 
 RATIOS = {
     "image": ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"),
@@ -227,16 +227,6 @@ class AIVisualStudio(Api):
             return record | {"output_url": None, "error": job.order.error}
         job.refresh_urls()
         return record | {"output_url": self.urls(job)[0]}
-
-
-def is_url(value: Any, schemes: tuple[str, ...], optional: bool = False) -> bool:
-    if value is None:
-        return optional
-    try:
-        parts = urlsplit(value) if isinstance(value, str) else None
-    except ValueError:
-        return False
-    return parts is not None and parts.scheme in schemes and bool(parts.netloc)
 
 
 def _status(job: Job, now: float) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
+from prefect_imagine.sandbox.core.shapes import is_url
+
 IMAGINELAB = "imaginelab"
 BLOCKADELABS = "blockadelabs"
 IMAGINEAPI = "imagineapi"
@@ -80,6 +82,12 @@ class SandboxSettings:
     page does not know; `imagineapi_assets_need_token` keeps files for their owner; `query_limit_max` is
     Directus' QUERY_LIMIT_MAX, the most rows that a list may be asked for (None: any number).
     `aivisualstudio_wraps_single` answers a read by id as `{"data": …}`.
+
+    Webhooks are posted to at most `webhook_attempts` times, each answer being waited for
+    `webhook_timeout_seconds`; the second attempt follows up to `webhook_retry_seconds` after the first, and
+    the wait doubles each time. `webhook_key_has_prefix=False` signs AI Visual Studio's with the part of the
+    secret that follows `whsec_`. `imagineapi_webhook_url` is the address that ImagineAPI tells of all jobs
+    made while it is set; `blockade_webhook_envelope` is what Blockade Labs' records are told in.
     """
 
     seed: int = 0
@@ -106,6 +114,12 @@ class SandboxSettings:
     imagineapi_assets_need_token: bool = False
     query_limit_max: int | None = None
     aivisualstudio_wraps_single: bool = False
+    webhook_attempts: int = 6
+    webhook_retry_seconds: float = 0.5
+    webhook_timeout_seconds: float = 10.0
+    webhook_key_has_prefix: bool = True
+    imagineapi_webhook_url: str | None = None
+    blockade_webhook_envelope: Literal["bare", "response", "request"] = "bare"
 
     def __post_init__(self) -> None:
         """Complete partial mappings with the defaults: naming one provider leaves the others alone."""
@@ -159,6 +173,7 @@ _CHOICES = {
     "history_mode": {"bare", "items", "unpaged", "capped", "missing"},
     "imaginelab_outputs": {"objects", "strings"},
     "blockade_envelope": {"response", "request", "bare"},
+    "blockade_webhook_envelope": {"response", "request", "bare"},
 }
 
 
@@ -170,6 +185,9 @@ _AMOUNTS = (
     "token_seconds",
     "image_pixels",
     "imagineapi_upscales",
+    "webhook_attempts",
+    "webhook_retry_seconds",
+    "webhook_timeout_seconds",
 )
 
 
@@ -183,5 +201,7 @@ def _check_values(settings: SandboxSettings) -> None:
             raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}")
     if settings.query_limit_max is not None and settings.query_limit_max < 1:
         raise ValueError("query_limit_max must be at least 1")
+    if not is_url(settings.imagineapi_webhook_url, ("http", "https"), optional=True):
+        raise ValueError("imagineapi_webhook_url must be a URL")
     if not set(settings.access.values()) <= {"full", "no_lists", "no_reads"}:
         raise ValueError("access must be one of full, no_lists, no_reads")

@@ -6,14 +6,16 @@ from bisect import bisect_right
 from typing import Any
 
 from prefect_imagine.sandbox.core.accounts import Account, Accounts
+from prefect_imagine.sandbox.core.agenda import Agenda
 from prefect_imagine.sandbox.core.books import Books, Job
 from prefect_imagine.sandbox.core.clock import Clock
+from prefect_imagine.sandbox.core.deliveries import Deliveries
 from prefect_imagine.sandbox.core.faults import Faults
 from prefect_imagine.sandbox.core.settings import SandboxSettings
 
 
 class World:
-    """Settings, time, accounts, books and faults of one sandbox."""
+    """Settings, time, accounts, books, faults and webhooks of one sandbox."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
@@ -21,16 +23,25 @@ class World:
         self.accounts = Accounts()
         self.books = Books()
         self.faults = Faults(settings.seed)
+        self.agenda = Agenda(self.clock)
+        self.deliveries = Deliveries(self)
 
     def configure(self, **changes: Any) -> SandboxSettings:
         """Change settings from now on; jobs already accepted keep what was decided for them."""
         self.settings = self.settings.changed(**changes)
         return self.settings
 
+    def advance(self, seconds: float) -> None:
+        """Make the clock jump ahead; what has become due is done at once."""
+        self.clock.advance(seconds)
+        self.agenda.wake()
+
     def reset(self) -> None:
-        """Forget all jobs, accounts, counts and faults; settings, time and tokens stay."""
+        """Forget all jobs, accounts, counts, faults and deliveries; settings, time and tokens stay."""
         self.books.reset()
         self.accounts.clear()
+        self.agenda.clear()
+        self.deliveries.reset()
         self.faults.reset(self.settings.seed)
 
     def listable(self, account: Account, now: float) -> list[Job]:

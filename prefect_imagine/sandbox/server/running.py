@@ -75,7 +75,7 @@ class RunningSandbox:
 
     def advance(self, seconds: float) -> None:
         """Make the sandbox's clock jump ahead: jobs progress, limits reset, tokens expire; nobody waits."""
-        self._world.clock.advance(seconds)
+        self._world.advance(seconds)
 
     def reset(self) -> None:
         self._world.reset()
@@ -99,6 +99,7 @@ class Sandbox:
             cdn = await _listen(stack, applications.cdn, host, cdn_port)
             origins = Origins(f"http://{host}:{api}", f"http://{host}:{cdn}")
             applications.locate(origins)
+            await stack.enter_async_context(world.deliveries.running())
             yield RunningSandbox(world, applications, origins)
 
 
