@@ -10,6 +10,7 @@ import pytest
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 from .callers import Callers
+from .receiver import Receiver, receiving
 
 
 @pytest.fixture
@@ -32,3 +33,9 @@ def http() -> Iterator[httpx.Client]:
 def callers(sandbox: RunningSandbox) -> Iterator[Callers]:
     with Callers(sandbox) as callers:
         yield callers
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as running:
+        yield running

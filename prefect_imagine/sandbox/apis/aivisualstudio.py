@@ -10,9 +10,11 @@ from aiohttp import web
 
 from prefect_imagine.sandbox.apis.base import Answer, Api, Call, Reason, Refusal, Route, bearer, page_numbers
 from prefect_imagine.sandbox.apis.webhooks import Webhooks
-from prefect_imagine.sandbox.core.accounts import Account
+from prefect_imagine.sandbox.core.accounts import Account, View
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.clock import iso_z
+from prefect_imagine.sandbox.core.notices import Receiver
+from prefect_imagine.sandbox.core.outputs import output, strangers
 from prefect_imagine.sandbox.core.settings import AIVISUALSTUDIO
 from prefect_imagine.sandbox.core.shapes import is_url
 
@@ -164,8 +166,15 @@ class AIVisualStudio(Api):
         if model is None:
             raise self.invalid("model", f"Unknown {kind} model: {wanted}")
         settings = {name: value for name, value in body.items() if name not in ("prompt", "model")}
-        price = model["credits_per_generation"]
-        job = self.accept(call, Order(kind, wanted, body["prompt"], price, settings=settings))
+        order = Order(
+            kind,
+            wanted,
+            body["prompt"],
+            model["credits_per_generation"],
+            settings=settings,
+            webhook_url=body.get("webhook_url"),
+        )
+        job = self.accept(call, order)
         return Answer(self.record(job, call))
 
     def read(self, call: Call) -> Answer:
@@ -208,7 +217,37 @@ class AIVisualStudio(Api):
         message = "API key management requires a web session"
         raise self.refuse("unauthorized", message, code="web_session_required")
 
-    def record(self, job: Job, call: Call) -> dict[str, Any]:
+    def is_told(self, call: Call) -> bool:
+        hooks = call.account.webhooks.values()
+        return any(hook.is_active for hook in hooks) or bool((call.fields or {}).get("webhook_url"))
+
+    def changes(self, job: Job) -> list[float]:
+        """Its end: by then the account may have a webhook."""
+        return [] if job.order.hangs else [job.created_at + job.duration]
+
+    def receivers(self, job: Job, view: View) -> list[Receiver]:
+        """The account's webhooks, and the create's own, which the newest webhook's secret signs for."""
+        hooks = [*view.account.webhooks.values()]
+        event = _event(job, view.now)
+        found = [Receiver(hook.url, hook.secret) for hook in hooks if hook.wants(event)]
+        if job.order.webhook_url is not None:
+            found.append(Receiver(job.order.webhook_url, hooks[-1].secret if hooks else None))
+        return found
+
+    def notice(self, job: Job, view: View) -> dict[str, Any]:
+        """A webhook event as on the page (Webhook Payload)."""
+        record = self.record(job, view)
+        names = ("id", "type", "status", "prompt", "output_url", "error", "created_at", "completed_at")
+        data = {name: record[name] for name in names if name in record}
+        return {"event": _event(job, view.now), "data": data, "created_at": record["completed_at"]}
+
+    def forged_notice(self, job: Job, view: View) -> dict[str, Any]:
+        """It names a picture of somebody else."""
+        notice, other = self.notice(job, view), strangers(self.provider)
+        notice["data"]["output_url"] = self.origins.url(other, output(other, 0))
+        return notice
+
+    def record(self, job: Job, call: View) -> dict[str, Any]:
         status = _status(job, call.now)
         record: dict[str, Any] = {
             "id": job.id,
@@ -231,3 +270,7 @@ class AIVisualStudio(Api):
 
 def _status(job: Job, now: float) -> str:
     return {"running": "processing", "succeeded": "completed"}.get(job.phase(now), "failed")
+
+
+def _event(job: Job, now: float) -> str:
+    return f"generation.{_status(job, now)}"

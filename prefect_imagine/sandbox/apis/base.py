@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from aiohttp import web
 
-from prefect_imagine.sandbox.core.accounts import Account
+from prefect_imagine.sandbox.apis.announcing import announce
+from prefect_imagine.sandbox.core.accounts import Account, View
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.faults import NOTHING, Fired
+from prefect_imagine.sandbox.core.notices import Receiver
 from prefect_imagine.sandbox.core.outputs import Origins, listed_outputs
 from prefect_imagine.sandbox.core.shapes import as_object
 from prefect_imagine.sandbox.core.world import World
@@ -52,12 +54,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One authenticated request. `body` is the parsed body (None: none or not JSON), `now` epoch seconds."""
+class Call(View):
+    """One authenticated request. `body` is the parsed body (None: none or not JSON)."""
 
     request: web.Request
-    account: Account
-    now: float
     body: Any = None
     fired: Fired = field(default_factory=lambda: NOTHING)
 
@@ -162,7 +162,9 @@ class Api(ABC):
         self._check_cap(call)
         books, settings = self.world.books, self.world.settings
         number = books.accepted[self.provider]
-        return books.accept(call.account, self._fate(call, order), self.new_id(number), call.now, settings)
+        job = books.accept(call.account, self._fate(call, order), self.new_id(number), call.now, settings)
+        announce(self, job, call)
+        return job
 
     @abstractmethod
     def new_id(self, number: int) -> str:
@@ -199,6 +201,26 @@ class Api(ABC):
         if FAILING_WORD in order.prompt or "job_fails" in call.fired:
             return replace(order, error=order.error or "The generation failed")
         return replace(order, hangs=True) if "job_hangs" in call.fired else order
+
+    def is_told(self, call: Call) -> bool:
+        """Whether somebody would be told of the job that a create asks for."""
+        return False
+
+    def changes(self, job: Job) -> list[float]:
+        """The moments at which somebody may have to be told of the job, unless it is cancelled before."""
+        return []
+
+    def receivers(self, job: Job, view: View) -> list[Receiver]:
+        """Who is told of the job as it is at this moment."""
+        return []
+
+    def notice(self, job: Job, view: View) -> Any:
+        """What they are told."""
+        raise NotImplementedError
+
+    def forged_notice(self, job: Job, view: View) -> Any:
+        """What somebody tells who is not the provider, of a job as he would have it."""
+        return self.notice(job, view)
 
     def urls(self, job: Job) -> list[str]:
         """Addresses of the job's results."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from aiohttp import web
 
+from prefect_imagine.sandbox.apis.announcing import changes, tell_at
 from prefect_imagine.sandbox.apis.base import (
     Answer,
     Api,
@@ -20,12 +22,13 @@ from prefect_imagine.sandbox.apis.base import (
     whole_number,
 )
 from prefect_imagine.sandbox.apis.generators import GENERATORS, find_generator, generator_data
-from prefect_imagine.sandbox.core.accounts import Account
+from prefect_imagine.sandbox.core.accounts import Account, View
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.clock import iso_offset
+from prefect_imagine.sandbox.core.notices import Receiver
 from prefect_imagine.sandbox.core.outputs import THUMBNAIL, output
 from prefect_imagine.sandbox.core.settings import BLOCKADELABS
-from prefect_imagine.sandbox.core.shapes import as_object
+from prefect_imagine.sandbox.core.shapes import as_object, is_url
 
 FIRST_ID = 123456
 PRICE = 1
@@ -103,8 +106,12 @@ class BlockadeLabs(Api):
             raise self.refuse("invalid", str(problem)) from None
         if data.get("seed") == 0:
             data["seed"] = self._random_seed()
+        hook = body.get("webhook_url") or None
+        if not is_url(hook, ("http", "https"), optional=True):
+            raise self._invalid("Parameter webhook_url must be a URL")
         name = generator["generator"]
-        job = self.accept(call, Order("image", name, data["prompt"], PRICE, settings=data))
+        order = Order("image", name, data["prompt"], PRICE, settings=data, webhook_url=hook)
+        job = self.accept(call, order)
         return self._one(job, call, created=True)
 
     def _random_seed(self) -> int:
@@ -166,9 +173,15 @@ class BlockadeLabs(Api):
 
     def cancel(self, call: Call) -> Answer:
         """`DELETE /imagine/requests/{id}`"""
-        if not self.world.books.abort(call.account, self.find(call), call.now):
+        if not self._abort(call, self.find(call)):
             raise self._invalid("Imagine request is finished already")
         return Answer({"success": True})
+
+    def _abort(self, call: Call, job: Job) -> bool:
+        aborted = self.world.books.abort(call.account, job, call.now)
+        if aborted and job.order.webhook_url is not None:
+            tell_at(self, job, call)
+        return aborted
 
     def cancel_pending(self, call: Call) -> Answer:
         """`DELETE /imagine/requests/pending`: the whole account's; an error when there are none."""
@@ -176,7 +189,7 @@ class BlockadeLabs(Api):
         if not pending:
             raise self._invalid("There are no pending imagine requests")
         for job in pending:
-            self.world.books.abort(call.account, job, call.now)
+            self._abort(call, job)
         return Answer({"success": True})
 
     def delete(self, call: Call) -> Answer:
@@ -185,7 +198,24 @@ class BlockadeLabs(Api):
         self.world.books.delete(call.account, job)
         return Answer({"success": "Item deleted successfully", "id": job.id})
 
-    def record(self, job: Job, call: Call) -> dict[str, Any]:
+    def is_told(self, call: Call) -> bool:
+        return bool((call.fields or {}).get("webhook_url"))
+
+    def changes(self, job: Job) -> list[float]:
+        if job.order.webhook_url is None:
+            return []
+        return changes(job, (DISPATCHED_AT, PROCESSING_AT), "pending", partial(_status, job))
+
+    def receivers(self, job: Job, view: View) -> list[Receiver]:
+        url = job.order.webhook_url
+        return [] if url is None else [Receiver(url)]
+
+    def notice(self, job: Job, view: View) -> dict[str, Any]:
+        """The record, in the envelope that the setting `blockade_webhook_envelope` says."""
+        record, envelope = self.record(job, view), self.world.settings.blockade_webhook_envelope
+        return record if envelope == "bare" else {envelope: record}
+
+    def record(self, job: Job, call: View) -> dict[str, Any]:
         phase, hashed = job.phase(call.now), obfuscated_id(job)
         done = phase == "succeeded"
         if done:
@@ -211,7 +241,7 @@ class BlockadeLabs(Api):
             "generator_data": dict(job.order.settings),
         }
 
-    def _times(self, job: Job, call: Call) -> dict[str, str]:
+    def _times(self, job: Job, call: View) -> dict[str, str]:
         """`created_at`, `updated_at` and the times of the stages reached so far."""
         reached = job.fraction(call.now)
         moments = {"created_at": job.created_at}

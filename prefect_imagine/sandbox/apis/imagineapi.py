@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from prefect_imagine.sandbox.apis.announcing import changes
 from prefect_imagine.sandbox.apis.base import (
     FORBIDDEN_WORD,
     Answer,
@@ -21,9 +22,10 @@ from prefect_imagine.sandbox.apis.base import (
     bearer,
 )
 from prefect_imagine.sandbox.apis.directus import FIELDS, Query, read_query
-from prefect_imagine.sandbox.core.accounts import Account
+from prefect_imagine.sandbox.core.accounts import Account, View
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.clock import iso_milliseconds
+from prefect_imagine.sandbox.core.notices import Receiver
 from prefect_imagine.sandbox.core.outputs import PARTIAL, asset_id, listed_outputs, output
 from prefect_imagine.sandbox.core.settings import IMAGINEAPI
 
@@ -187,7 +189,23 @@ class ImagineAPI(Api):
             return "in-progress"
         return "queued" if reached >= QUEUED_AT and self.world.settings.imagineapi_queued else "pending"
 
-    def record(self, job: Job, call: Call) -> dict[str, Any]:
+    def is_told(self, call: Call) -> bool:
+        return self.world.settings.imagineapi_webhook_url is not None
+
+    def changes(self, job: Job) -> list[float]:
+        if self.world.settings.imagineapi_webhook_url is None:
+            return []
+        return changes(job, (QUEUED_AT, STARTED_AT), "pending", partial(self._status, job))
+
+    def receivers(self, job: Job, view: View) -> list[Receiver]:
+        url = self.world.settings.imagineapi_webhook_url
+        return [] if url is None else [Receiver(url)]
+
+    def notice(self, job: Job, view: View) -> dict[str, Any]:
+        """The row as a flow of Directus posts it."""
+        return {"payload": self.record(job, view), "event": "images.items.update"}
+
+    def record(self, job: Job, call: View) -> dict[str, Any]:
         """An image as Directus shows it: while in progress `url` is set to an unfinished picture."""
         row: dict[str, Any] = {name: self._value(job, call.now, name) for name in self.filterable()}
         drawing = row["status"] == "in-progress"

@@ -22,7 +22,7 @@ from prefect_imagine.sandbox.apis.base import (
     whole_number,
 )
 from prefect_imagine.sandbox.apis.validation import checked_create, missing_field, unprocessable, wrong_field
-from prefect_imagine.sandbox.core.accounts import Account
+from prefect_imagine.sandbox.core.accounts import Account, View
 from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.clock import iso_z
 from prefect_imagine.sandbox.core.outputs import text_of
@@ -227,7 +227,7 @@ class ImagineLab(Api):
         """`GET /credits/packages`"""
         return Answer(list(PACKAGES))
 
-    def record(self, job: Job, call: Call) -> dict[str, Any]:
+    def record(self, job: Job, call: View) -> dict[str, Any]:
         phase, finished = job.phase(call.now), job.finished_at(call.now)
         return {
             "id": int(job.id),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
 
 from prefect_imagine.sandbox.core.books import Job
 from prefect_imagine.sandbox.core.ratelimit import Limiter, make_limiter
@@ -28,8 +27,23 @@ ANONYMOUS = ""
 
 
 @dataclass(slots=True, eq=False)
+class Subscription:
+    """A webhook that an account has registered. The secret is shown once."""
+
+    id: str
+    url: str
+    events: list[str]
+    created_at: str
+    secret: str
+    is_active: bool = True
+
+    def wants(self, event: str) -> bool:
+        return self.is_active and event in self.events
+
+
+@dataclass(slots=True, eq=False)
 class Account:
-    """One customer of one provider. `jobs` are those the API still shows, oldest first."""
+    """One customer of one provider. `jobs` are those the API still shows, oldest first, as are `webhooks`."""
 
     provider: str
     name: str
@@ -38,7 +52,7 @@ class Account:
     jobs: list[Job] = field(default_factory=list[Job])
     spent: int = 0
     losses: list[Job] = field(default_factory=list[Job])
-    webhooks: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    webhooks: dict[str, Subscription] = field(default_factory=dict[str, Subscription])
     _rule: RateLimit = field(default_factory=RateLimit)
     _limiter: Limiter = field(default_factory=lambda: make_limiter(RateLimit()))
 
@@ -54,6 +68,14 @@ class Account:
 
     def unfinished(self, now: float) -> int:
         return sum(job.phase(now) == "running" for job in self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who is shown something, and at which moment (epoch seconds)."""
+
+    account: Account
+    now: float
 
 
 class Accounts:

@@ -22,7 +22,7 @@ class Order:
     """What a create asks for, checked and priced.
 
     `settings` is what came beside model and prompt; `error` what the job will fail with, `hangs` that it
-    will never finish.
+    will never finish; `webhook_url` is an address of the create's own that is told of the job.
     """
 
     kind: str
@@ -33,6 +33,7 @@ class Order:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
     hangs: bool = False
+    webhook_url: str | None = None
 
 
 @dataclass(slots=True, eq=False)

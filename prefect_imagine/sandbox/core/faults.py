@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,6 +14,11 @@ API = frozenset({"create", "read", "list", "login", "other"})
 MEDIA = frozenset({"media"})
 CREATE = frozenset({"create"})
 SIGNED = API - {"login"}
+WEBHOOK = frozenset({"webhook"})
+
+AT_CREATE = frozenset({"webhook_early", "webhook_forged"})
+AT_DELIVERY = frozenset({"webhook_late", "webhook_twice", "webhook_never", "webhook_skewed"})
+"""The faults of webhooks: those that a create decides on, and those of a single delivery."""
 
 FAULTS: Mapping[str, frozenset[str]] = {
     "rate_limited": API | MEDIA,
@@ -37,6 +42,7 @@ FAULTS: Mapping[str, frozenset[str]] = {
     "no_length": MEDIA,
     "wrong_type": MEDIA,
     "expired_url": MEDIA,
+    **dict.fromkeys(sorted(AT_CREATE | AT_DELIVERY), WEBHOOK),
 }
 """Each fault with the operations it can hit; a rule's `on` narrows this and never widens it."""
 
@@ -49,6 +55,12 @@ class FaultRule:
     none of), the first `skip` pass; of the others each is hit with probability `rate`, at most `times` times.
     `seconds` is the delay of `slow` and `slow_accept` (default 1) and the `Retry-After` of `rate_limited`
     (default: no such header). `status` replaces a fault's own status code.
+
+    Faults of webhooks hit what is told to one address, by the sandbox's clock: `webhook_late` by `seconds`
+    (default 1), `webhook_twice`, `webhook_never`, and `webhook_skewed` with a signature whose time is
+    `seconds` old (default 301). Two hit creates of which somebody is told: with `webhook_early` the job ends,
+    and is told of, while the create's answer is held back for `seconds` (default 1); with `webhook_forged`
+    somebody else claims, `seconds` after acceptance (default: half-way), that it has succeeded.
     """
 
     fault: str
@@ -66,7 +78,7 @@ class FaultRule:
             raise ValueError(f"unknown fault: {self.fault!r}")
         if self.provider != "*" and self.provider not in PROVIDERS:
             raise ValueError(f"unknown provider: {self.provider!r}")
-        if self.on != "any" and self.on not in API | MEDIA:
+        if self.on != "any" and self.on not in API | MEDIA | WEBHOOK:
             raise ValueError(f"unknown operation: {self.on!r}")
         if not 0 <= self.rate <= 1 or self.skip < 0 or (self.seconds or 0) < 0:
             raise ValueError("rate is from 0 to 1; skip and seconds are not negative")
@@ -86,6 +98,10 @@ class FaultRule:
             and operation in FAULTS[self.fault]
             and (self.match is None or (prompt is not None and self.match in prompt))
         )
+
+
+def seconds_of(rule: FaultRule, default: float = 1.0) -> float:
+    return default if rule.seconds is None else rule.seconds
 
 
 class _Armed:
@@ -134,13 +150,15 @@ class Faults:
         """The rules with how many requests each has seen and hit."""
         return [asdict(one.rule) | {"seen": one.seen, "hits": one.hits} for one in self._armed]
 
-    def fire(self, provider: str, operation: str, prompt: str | None) -> Fired:
-        """The faults this request suffers, by name; of two rules of one fault the earlier wins."""
+    def fire(self, provider: str, operation: str, prompt: str | None, only: Container[str] = FAULTS) -> Fired:
+        """The faults this request or delivery suffers, by name; of two of one name the earlier rule wins."""
         if not self._armed:
             return NOTHING
         fired: dict[str, FaultRule] = {}
         for one in list(self._armed):
             rule = one.rule
+            if rule.fault not in only:
+                continue
             if rule.fault not in fired and rule.applies(provider, operation, prompt) and one.fires():
                 fired[rule.fault] = rule
         return fired

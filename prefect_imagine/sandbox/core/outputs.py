@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_imagine.sandbox.core.books import Job
+from prefect_imagine.sandbox.core.books import Job, Order
 from prefect_imagine.sandbox.core.settings import AIVISUALSTUDIO, BLOCKADELABS, IMAGINEAPI
 from prefect_imagine.sandbox.media.files import MEDIA_TYPES, MediaSpec, fingerprint
 
@@ -42,6 +42,12 @@ def text_of(job: Job) -> str | None:
         f"{job.prompt}\n\nThis is a {mood} paragraph about it, written for generation {job.id}. "
         "It begins where the prompt ends, stays for a sentence or two, and stops before it says too much."
     )
+
+
+def strangers(provider: str) -> Job:
+    """A job of somebody else, which is in no books: what a forged webhook passes for one's own."""
+    order = Order("image", "any", "somebody else's picture", 0)
+    return Job(0, "0", provider, "stranger", order, 0.0, 0.0, False, None, 64)
 
 
 def output(job: Job, index: int) -> Output:

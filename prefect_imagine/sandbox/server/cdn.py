@@ -8,8 +8,8 @@ from aiohttp import web
 
 from prefect_imagine.sandbox.apis.base import Refusal
 from prefect_imagine.sandbox.core.books import Job
-from prefect_imagine.sandbox.core.faults import Fired
-from prefect_imagine.sandbox.core.outputs import Output, is_there, output
+from prefect_imagine.sandbox.core.faults import Fired, seconds_of
+from prefect_imagine.sandbox.core.outputs import Output, is_there, output, strangers
 from prefect_imagine.sandbox.core.settings import PROVIDERS
 from prefect_imagine.sandbox.core.world import World
 from prefect_imagine.sandbox.media.files import Media, render
@@ -38,15 +38,19 @@ class MediaServer:
     def _find(self, request: web.Request) -> tuple[Job, Output] | None:
         info, jobs = request.match_info, self._world.books.jobs
         number = int(info["job"])
-        if info["provider"] not in PROVIDERS or not 0 < number <= len(jobs):
+        if info["provider"] not in PROVIDERS or number > len(jobs):
             return None
-        job = jobs[number - 1]
+        job = jobs[number - 1] if number else self._strangers(info["provider"])
         index = int(info["index"])
         if job.provider != info["provider"] or job.deleted or job.order.kind == "text":
             return None
         one = output(job, index)
         ready = is_there(job, index, self._world.clock.now())
         return (job, one) if ready and one.name == info["name"] else None
+
+    def _strangers(self, provider: str) -> Job:
+        self._world.deliveries.tallies[provider].forged_fetched += 1
+        return strangers(provider)
 
     async def send(self, request: web.Request, job: Job, one: Output) -> web.StreamResponse:
         """The file, unless its address has expired or a fault says otherwise."""
@@ -71,7 +75,7 @@ class MediaServer:
     async def _spoilt(self, request: web.Request, job: Job, fired: Fired) -> web.StreamResponse | None:
         """An answer that has nothing of the file, if there is reason for one."""
         if rule := fired.get("slow"):
-            await asyncio.sleep(1.0 if rule.seconds is None else rule.seconds)
+            await asyncio.sleep(seconds_of(rule))
         if "cut_before" in fired:
             return abort(request)
         if rule := fired.get("error_before"):

@@ -27,6 +27,7 @@ class Control:
         routes: list[tuple[str, str, Any]] = [
             ("GET", "/books", self.books),
             ("GET", "/count", self.count),
+            ("GET", "/webhooks", self.webhooks),
             ("GET", "/settings", self.settings),
             ("PATCH", "/settings", self.configure),
             ("GET", "/faults", self.faults),
@@ -47,6 +48,10 @@ class Control:
 
     async def count(self, request: web.Request) -> web.Response:
         return web.json_response(self._report.count())
+
+    async def webhooks(self, request: web.Request) -> web.Response:
+        """What has been delivered to webhooks, without the books."""
+        return web.json_response(self._report.webhooks())
 
     async def settings(self, request: web.Request) -> web.Response:
         return web.json_response(self._world.settings.as_json())

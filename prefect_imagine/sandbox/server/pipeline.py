@@ -10,9 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from prefect_imagine.sandbox.apis.announcing import fired_at_create
 from prefect_imagine.sandbox.apis.base import Answer, Api, Call, Refusal, Route
 from prefect_imagine.sandbox.core.accounts import ANONYMOUS, Account
-from prefect_imagine.sandbox.core.faults import Fired
+from prefect_imagine.sandbox.core.faults import Fired, seconds_of
 from prefect_imagine.sandbox.core.ratelimit import limit_headers, retry_after
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -68,8 +69,8 @@ class _Passage:
         self._limit(account)
         if not self._api.may(self._route.operation):
             raise self._api.forbidden()
-        call = Call(self._request, account, self._now, body)
-        fired = self._world.faults.fire(self._api.provider, self._route.operation, self._prompt(call))
+        call = Call(account, self._now, self._request, body)
+        fired = self._fired(call)
         if fired:
             self._fail_before(fired)
             call = replace(await self._late(call, fired), fired=fired)
@@ -92,6 +93,13 @@ class _Passage:
             self.headers |= shown_limit(self._api, account, self._now)
         else:
             self.headers |= take_from_limit(self._api, account, self._now)
+
+    def _fired(self, call: Call) -> Fired:
+        prompt = self._prompt(call)
+        fired = self._world.faults.fire(self._api.provider, self._route.operation, prompt)
+        if self._route.operation != "create":
+            return fired
+        return {**fired, **fired_at_create(self._api, call, prompt)}
 
     def _prompt(self, call: Call) -> str | None:
         """The prompt this request is about, for rules that match one."""
@@ -125,7 +133,7 @@ class _Passage:
         """Acceptance that takes its time, and happens even if the client has left meanwhile."""
         if rule := fired.get("slow_accept"):
             epoch = self._world.books.epoch
-            await asyncio.sleep(_seconds(rule.seconds))
+            await asyncio.sleep(seconds_of(rule))
             if self._world.books.epoch != epoch:
                 raise _Cut
             return replace(call, now=self._world.clock.now())
@@ -134,7 +142,9 @@ class _Passage:
     async def _fail_after(self, answer: Answer, fired: Fired) -> web.Response:
         """Everything that spoils the answer to a request that took effect."""
         if rule := fired.get("slow"):
-            await asyncio.sleep(_seconds(rule.seconds))
+            await asyncio.sleep(seconds_of(rule))
+        if rule := fired.get("webhook_early"):
+            await asyncio.sleep(seconds_of(rule))
         if "cut_after" in fired:
             raise _Cut
         if rule := fired.get("error_after"):
@@ -188,10 +198,6 @@ def abort(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=499)
-
-
-def _seconds(value: float | None) -> float:
-    return 1.0 if value is None else value
 
 
 async def _read_body(request: web.Request) -> Any:

@@ -26,6 +26,7 @@ class Report:
             "accounts": self._accounts(now),
             "by_prompt": {name: dict(counts) for name, counts in books.by_prompt.items()},
             "requests": {name: self._requests(name) for name in PROVIDERS},
+            "webhooks": self.webhooks(),
             "credential_leaks": books.credential_leaks,
             "peak": {
                 "requests": {name: books.peak_in_flight[name] for name in PROVIDERS},
@@ -41,6 +42,10 @@ class Report:
         accepted = self._world.books.accepted
         by_provider = {provider: accepted[provider] for provider in PROVIDERS}
         return {"jobs": sum(by_provider.values()), "by_provider": by_provider}
+
+    def webhooks(self) -> dict[str, dict[str, Any]]:
+        """What has been delivered, by provider."""
+        return {name: tally.as_json() for name, tally in self._world.deliveries.tallies.items()}
 
     def _accounts(self, now: float) -> dict[str, dict[str, dict[str, int]]]:
         """How many jobs each account has had made, and what they cost, by provider and the account's name."""
