@@ -14,22 +14,28 @@ class Arrivals:
     """Records that are believed as they are, and jobs that are worth a look now. What concerns a job that is
     not followed yet waits: a delivery may come before the answer to the create.
 
+    Attributes:
+        count: how much has come so far.
+
     Args:
         wake: is called when something has come.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
+        self.count = 0
         self._wake = wake
         self._rows: dict[str, Generation] = {}
         self._hinted: dict[str, None] = {}
 
     def bring(self, rows: Mapping[str, Generation]) -> None:
         """Records that need no further look."""
+        self.count += len(rows)
         self._rows.update((job, row) for job, row in rows.items() if len(self._rows) < MOST)
         self._wake()
 
     def hint(self, jobs: Collection[str]) -> None:
         """Jobs that may have ended."""
+        self.count += len(jobs)
         self._hinted.update((job, None) for job in jobs if len(self._hinted) < MOST)
         self._wake()
 

@@ -11,6 +11,7 @@ from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.inbox import (
     BEAT_SECONDS,
     Delivery,
+    ReceiverState,
     read_inbox,
     read_receiver,
     remove_deliveries,
@@ -64,17 +65,23 @@ class Deliveries:
 
     async def _listen(self, until: float) -> None:
         receiver = await self._blocking(read_receiver, self._store)
-        self._heard |= receiver is not None
-        since = utc_now() - LATELY
-        for provider, run in self._runs.items():
-            last = receiver.delivered.get(provider) if receiver is not None else None
-            run.delivering = last is not None and last >= since
         if receiver is None:
+            for run in self._runs.values():
+                run.delivering = False
             await asyncio.sleep(BEAT_SECONDS)
             return
+        if not self._heard:
+            self._expect(receiver)
+        self._heard = True
         while boot_seconds() < until:
             await self.look()
             await asyncio.sleep(self._every)
+
+    def _expect(self, receiver: ReceiverState) -> None:
+        since = utc_now() - LATELY
+        for provider, run in self._runs.items():
+            last = receiver.delivered.get(provider)
+            run.delivering = last is not None and last >= since
 
     async def look(self) -> None:
         """Hand over what has come, and remove what has been taken in. Raises `StoreError`."""

@@ -67,8 +67,7 @@ async def open_session(
             if provider in session.runs:
                 session.runs[provider].arrivals.bring(rows)
         try:
-            if create:
-                await session.recall_learned()
+            await session.recall_learned()
             await session.feed.open_next(session.runs)
             await session.feed.record_changes()
             if observer is not None:

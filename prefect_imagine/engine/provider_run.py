@@ -115,7 +115,7 @@ class ProviderRun:
         elif state.phase in looked_for and state.intent is not None:
             self.queues.open[item.index] = self.reopened(item, state.intent)
         elif state.phase is Phase.CREATED and state.id is not None:
-            self.queues.running[state.id] = self.running_job(item)
+            self.queues.running[state.id] = self.running_job(item, _age(state))
         elif state.phase is Phase.FINISHED:
             self.queues.to_store.append(item.index)
 
@@ -179,9 +179,9 @@ class ProviderRun:
         """Our mark on one attempt, for providers that echo one."""
         return f"{item.item_id}:{attempt}"
 
-    def running_job(self, item: BatchItem) -> RunningJob:
-        """A job of an item, under way from now."""
-        return RunningJob(item.index, boot_seconds(), item.request.kind, item.request.model)
+    def running_job(self, item: BatchItem, age: float = 0.0) -> RunningJob:
+        """A job of an item, under way for so many seconds."""
+        return RunningJob(item.index, boot_seconds() - age, item.request.kind, item.request.model)
 
     def reopened(self, item: BatchItem, intent: Intent) -> OpenAttempt:
         """The open attempt that an intent became. A process that cannot tell the intent's age waits as
@@ -311,3 +311,8 @@ class ProviderRun:
         self.sends.discard(task)
         if not task.cancelled():
             task.exception()  # its wave has it, unless the wave was cancelled: then the run's end has
+
+
+def _age(state: ItemState) -> float:
+    """Seconds since an item's job became known."""
+    return max(0.0, (utc_now() - state.created_at).total_seconds()) if state.created_at is not None else 0.0

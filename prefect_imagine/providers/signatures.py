@@ -25,6 +25,8 @@ LONGEST_HEADER = 4096
 LARGEST_SKEW = 300
 """Seconds by which a delivery's time may differ from ours."""
 PREFIX = "whsec_"
+LARGEST_REWRITTEN = 64 * 1024
+"""Bytes of a body that is written anew: strangers too may make us do it."""
 LARGEST_ARRAY_INDEX = 2**32 - 2
 _TIME = re.compile(r"-?[0-9]{1,20}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -97,6 +99,8 @@ def _hex(key: bytes, time: str, signed: bytes) -> bytes:
 def _signed(body: bytes) -> Iterator[bytes]:
     """What the signature may be over."""
     yield body
+    if len(body) > LARGEST_REWRITTEN:
+        return
     try:
         written = as_javascript_writes(body)
     except (ValueError, RecursionError):

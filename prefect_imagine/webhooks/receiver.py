@@ -61,8 +61,8 @@ class _Refused(Exception):
 
 
 class Receiver:
-    """Takes deliveries in for the batches under one root. Deliveries are hints: whoever follows a job takes them
-    from the inbox, and finds out by itself what none has come of.
+    """Takes deliveries in for the batches under one root. Whoever follows a job takes them from the inbox, and
+    finds out by itself what none has come of.
 
     Args:
         signing_secrets: by provider, those that its deliveries may be signed with.
@@ -156,8 +156,9 @@ class Receiver:
         record = dict(said.record) if believed else None
         delivery = Delivery(provider=provider, job=said.job, at=now, record=record)
         new = await self._blocking(put_delivery, self._store, found, delivery)
+        is_first = provider not in self._delivered
         self._delivered[provider] = now
-        await self.beat()
+        await self.beat(now=is_first)
         if new and self._on_ended is not None:
             await self._on_ended(Ended(provider, found, said.job, believed))
         return "accepted" if new else "repeated"
@@ -173,9 +174,9 @@ class Receiver:
                 break
         return found
 
-    async def beat(self) -> None:
-        """Say that a receiver lives, when it is time to. Raises `StoreError`."""
-        if boot_seconds() < self._beaten_at + BEAT_SECONDS:
+    async def beat(self, *, now: bool = False) -> None:
+        """Say that a receiver lives, when it is time to, or now. Raises `StoreError`."""
+        if not now and boot_seconds() < self._beaten_at + BEAT_SECONDS:
             return
         self._beaten_at = boot_seconds()
         state = ReceiverState(at=self._now(), delivered=dict(self._delivered))

@@ -41,6 +41,7 @@ class PollStage:
         self._misses: Counter[str] = Counter()
         self._next_look = math.inf
         self._looked_at = -math.inf
+        self._come = 0
         self._troubles = 0
         self._overdue_look = 0.0
 
@@ -133,6 +134,9 @@ class PollStage:
             run.admission.readable = True
             run.wake_up.notify()
         landed = await self._records(seen)
+        if landed and run.arrivals.count == self._come:
+            run.delivering = False  # until something is delivered again
+        self._come = run.arrivals.count
         given_up = self._given_up(seen)
         await self._write_down([*landed, *given_up])
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in given_up)
