@@ -231,6 +231,11 @@ class AIVisualStudioCredentials(BuiltInCredentials):
 
     base_url: str = _base_url("aivisualstudio")
     api_key: SecretStr = Field(description="API key, with the scopes of what it is to generate.")
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret of the webhook, shown once when it is registered; several, of several webhooks "
+        "or while one is rotated, are separated by commas.",
+    )
 
     def account(self) -> Account:
         """The account that these credentials open."""

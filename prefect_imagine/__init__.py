@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prefect_imagine.prompts.rotation import Rotation
     from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest, Output
     from prefect_imagine.providers.prices import PriceList
+    from prefect_imagine.providers.webhooks import Webhook
     from prefect_imagine.reports.summary import Summary
     from prefect_imagine.tasks import (
         cancel_generations,
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
         fetch_outputs,
         get_balance,
         list_models,
+        list_webhooks,
         poll_generations,
+        register_webhook,
+        remove_webhook,
         store_outputs,
+        update_webhook,
     )
 
 _HOMES = {
@@ -55,6 +60,7 @@ _HOMES = {
     "Rotation": "prompts.rotation",
     "Summary": "reports.summary",
     "Timing": "batches.options",
+    "Webhook": "providers.webhooks",
     "cancel_generations": "tasks",
     "create_generations": "tasks",
     "estimate_credits": "tasks",
@@ -62,8 +68,12 @@ _HOMES = {
     "generate_batch": "flows",
     "get_balance": "tasks",
     "list_models": "tasks",
+    "list_webhooks": "tasks",
     "poll_generations": "tasks",
+    "register_webhook": "tasks",
+    "remove_webhook": "tasks",
     "store_outputs": "tasks",
+    "update_webhook": "tasks",
 }
 
 __all__ = [
@@ -82,6 +92,7 @@ __all__ = [
     "Rotation",
     "Summary",
     "Timing",
+    "Webhook",
     "cancel_generations",
     "create_generations",
     "estimate_credits",
@@ -89,8 +100,12 @@ __all__ = [
     "generate_batch",
     "get_balance",
     "list_models",
+    "list_webhooks",
     "poll_generations",
+    "register_webhook",
+    "remove_webhook",
     "store_outputs",
+    "update_webhook",
 ]
 
 

@@ -3,6 +3,7 @@
 from prefect_imagine.tasks.create import create_generations
 from prefect_imagine.tasks.estimate import estimate_credits, get_balance, list_models
 from prefect_imagine.tasks.follow import cancel_generations, fetch_outputs, poll_generations, store_outputs
+from prefect_imagine.tasks.webhooks import list_webhooks, register_webhook, remove_webhook, update_webhook
 
 __all__ = [
     "cancel_generations",
@@ -11,6 +12,10 @@ __all__ = [
     "fetch_outputs",
     "get_balance",
     "list_models",
+    "list_webhooks",
     "poll_generations",
+    "register_webhook",
+    "remove_webhook",
     "store_outputs",
+    "update_webhook",
 ]

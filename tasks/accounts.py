@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
+from pydantic import SecretStr
 
-from prefect_imagine.blocks.credentials import BLOCKS, BaseCredentials, ProviderCredentials
+from prefect_imagine.blocks.credentials import (
+    BLOCKS,
+    AIVisualStudioCredentials,
+    BaseCredentials,
+    ProviderCredentials,
+)
 from prefect_imagine.engine.planning.accounts import Accounts, accounts_by
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import account_from_environment, check_providers
+from prefect_imagine.providers.signatures import split_secrets
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.stores import Store, open_store
 from prefect_imagine.tasks.server import server_errors
@@ -47,6 +54,22 @@ async def load_block(provider: str, name: str) -> BaseCredentials:
     )
     assert isinstance(block, BaseCredentials)
     return block
+
+
+async def webhook_secret_keeper(provider: str, name: str) -> Callable[[SecretStr], Awaitable[None]]:
+    """Saves a webhook's secret in a credentials block, beside those that it holds: deliveries of others are
+    signed with them. Raises `ConfigurationError` where there is no such block, or no place in it."""
+    block = await load_block(provider, name)
+    if not isinstance(block, AIVisualStudioCredentials):
+        raise ConfigurationError(f"{provider}: a {type(block).__name__} has no place for a webhook's secret")
+
+    async def keep(secret: SecretStr) -> None:
+        secrets = dict.fromkeys((*split_secrets(block.webhook_secret), secret))
+        block.webhook_secret = SecretStr(",".join(each.get_secret_value() for each in secrets))
+        with server_errors():
+            await block.asave(name, overwrite=True)
+
+    return keep
 
 
 async def open_output(output: str, bucket: str | Block | None = None) -> Store:

@@ -9,8 +9,7 @@ from prefect import task
 from prefect_imagine.engine.planning.preflight import Catalog, price
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest, ModelInfo
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.tasks.clients import Credentials, open_clients
-from prefect_imagine.tasks.retries import READS
+from prefect_imagine.tasks.clients import READS, Credentials, open_clients
 
 
 @task(name="get-balance", **READS)

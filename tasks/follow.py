@@ -18,8 +18,7 @@ from prefect_imagine.providers.models import Generation, GenerationKind, Generat
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
 from prefect_imagine.tasks.accounts import open_output
-from prefect_imagine.tasks.clients import Credentials, open_clients
-from prefect_imagine.tasks.retries import READS
+from prefect_imagine.tasks.clients import READS, Credentials, open_clients
 
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0

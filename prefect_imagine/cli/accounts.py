@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Annotated
 
 from prefect_imagine.cli import output
-from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.blocks import open_account
 from prefect_imagine.cli.options import Credentials, Json, provider_with
-from prefect_imagine.errors import ConfigurationError, ProviderError
-from prefect_imagine.providers.protocol import ProviderClient
-from prefect_imagine.providers.registry import open_client
 
 
 def models(
@@ -37,20 +33,8 @@ def balance(
     return asyncio.run(_balance(provider, dict(credentials), json=json))
 
 
-@asynccontextmanager
-async def _client(provider: str, credentials: Mapping[str, str]) -> AsyncIterator[ProviderClient]:
-    found = await accounts_for(credentials)([provider])
-    client = open_client(found[provider])
-    try:
-        yield client
-    except ProviderError as error:
-        raise ConfigurationError(str(error)) from error
-    finally:
-        await client.aclose()
-
-
 async def _models(provider: str, credentials: Mapping[str, str], *, json: bool) -> int:
-    async with _client(provider, credentials) as client:
+    async with open_account(provider, credentials) as client:
         found = await client.models()
     if json:
         listed = [model.model_dump(mode="json", exclude={"parameters"}) for model in found]
@@ -62,7 +46,7 @@ async def _models(provider: str, credentials: Mapping[str, str], *, json: bool) 
 
 
 async def _balance(provider: str, credentials: Mapping[str, str], *, json: bool) -> int:
-    async with _client(provider, credentials) as client:
+    async with open_account(provider, credentials) as client:
         found = await client.balance()
     if json:
         output.print_json({"provider": provider, "credits": found.credits})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from cyclopts import (
     App,
@@ -23,6 +24,7 @@ from cyclopts import (
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
+from prefect_imagine.cli.webhooks import registrations
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.names import nearest
 from prefect_imagine.reports.summary import Summary
@@ -45,9 +47,24 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "models": accounts.models,
     "balance": accounts.balance,
     "limits": limits.limits,
+    "webhooks register": registrations.register,
+    "webhooks list": registrations.list_,
+    "webhooks update": registrations.update,
+    "webhooks remove": registrations.remove,
     "setup-automations": automations.setup_automations,
     "demo": demo.demo,
     "sandbox": demo.sandbox,
+}
+"""Functions by what is typed: a command's name, or a group's and that of a command in it."""
+GROUPS: Mapping[str, str] = {"webhooks": "Where a provider sends word of generations that have ended."}
+"""What the groups are for."""
+_LOOK: Mapping[str, Any] = {
+    "help_flags": HELP,
+    "help_format": "plaintext",
+    "help_formatter": PlainHelp(),
+    "group_commands": "commands",
+    "group_arguments": "arguments",
+    "group_parameters": "options",
 }
 
 
@@ -62,36 +79,40 @@ class Call:
 def parse(arguments: Sequence[str]) -> Call:
     """Read a command line. Raises `ConfigurationError`; nothing has run yet, not even `--help`."""
     app = _app()
-    names = [name for name in arguments[:1] if name in COMMANDS]
+    named = _named(arguments)
     try:
-        if not names and not {*HELP, "--version"} & {*arguments}:
-            raise UnknownCommandError(unused_tokens=list(arguments))
+        if named not in COMMANDS and not {*HELP, "--version"} & {*arguments}:
+            raise UnknownCommandError(unused_tokens=list(arguments[len(named.split()) :]))
         _check_spelling(app, arguments)
         function, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise ConfigurationError(f"{_worded(error)} (see {' '.join([PROGRAM, *names])} --help)") from error
-    command = names[0] if function in COMMANDS.values() else None
+        more = " ".join([PROGRAM, *named.split(), "--help"])
+        raise ConfigurationError(f"{_worded(error, named)} (see {more})") from error
+    command = named if function in COMMANDS.values() else None
     return Call(command, partial(function, *bound.args, **bound.kwargs))
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """The command, or else the group, that a command line begins with; empty where it is neither."""
+    begins = (" ".join(arguments[:count]) for count in (2, 1))
+    return next((name for name in begins if name in COMMANDS or name in GROUPS), "")
 
 
 def _app() -> App:
     app = App(
         name=PROGRAM,
         help=DESCRIPTION,
-        help_flags=HELP,
-        help_format="plaintext",
-        help_formatter=PlainHelp(),
         help_epilogue=f"{examples_of('')}\n\n{EXIT_CODES}",
         version=_version,
         usage=f"{PROGRAM} COMMAND …",
-        group_commands="commands",
-        group_arguments="arguments",
-        group_parameters="options",
+        **_LOOK,
     )
     for place, (name, function) in enumerate(COMMANDS.items()):
-        app.command(
+        group, _, word = name.rpartition(" ")
+        parent = _group(app, group, place) if group else app
+        parent.command(
             function,
-            name=name,
+            name=word,
             usage=_usage(name, function),
             help_epilogue=examples_of(name),
             version_flags=(),
@@ -101,6 +122,30 @@ def _app() -> App:
     for flag, does in (("--help", "show this help"), ("--version", "print the version")):
         app[flag].group, app[flag].help = "options", f"{does} and exit"
     return app
+
+
+def _group(app: App, name: str, place: int) -> App:
+    """The commands of a group; a new one comes at this place."""
+    if name not in app:
+        group = App(
+            name=name,
+            help=GROUPS[name],
+            help_epilogue=examples_of(name),
+            version_flags=(),
+            usage=f"{PROGRAM} {name} COMMAND …",
+            sort_key=place,
+            **_LOOK,
+        )
+        group["--help"].group, group["--help"].help = "options", "show this help and exit"
+        app.command(group)
+    return app[name]
+
+
+def _following(group: str) -> list[str]:
+    """The words that name a command after a group's name, or after nothing."""
+    words = (name.split() for name in COMMANDS)
+    following = (each[-1 if group else 0] for each in words if group in ("", each[0]))
+    return list(dict.fromkeys(following))
 
 
 def _usage(name: str, function: Callable[..., object]) -> str:
@@ -136,13 +181,14 @@ def _no_option(name: str, known: Mapping[str, object]) -> str:
     return f"there is no option {name}; {nearest(name, (each for each in known if each.startswith('-')))}"
 
 
-def _worded(error: CycloptsError) -> str:
+def _worded(error: CycloptsError, named: str) -> str:
     """What is wrong, in this command line's words."""
     match error:
         case UnknownCommandError(unused_tokens=[str(word), *_]) if not word.startswith("-"):
-            return f"there is no command {word!r}; {nearest(word, COMMANDS)}"
+            return f"there is no command {f'{named} {word}'.strip()!r}; {nearest(word, _following(named))}"
         case UnknownCommandError():
-            return "COMMAND is missing: it comes before all options"
+            offered = f", one of {', '.join(_following(named))}" if named else ""
+            return f"COMMAND is missing{offered}: it comes before all options"
         case UnknownOptionError(token=token):
             return f"there is no option {token.keyword or token.value}"
         case UnusedCliTokensError(unused_tokens=[str(word), *_]):

@@ -57,6 +57,26 @@ _EXAMPLES = {
         "limits imaginelab --set 60/min",
         "limits --set aivisualstudio=60/10s --set imagineapi=30/min",
     ),
+    "webhooks": (
+        "webhooks register https://hooks.example.com/imagine",
+        "webhooks list",
+    ),
+    "webhooks register": (
+        "webhooks register https://hooks.example.com/imagine",
+        "webhooks register https://… --event generation.failed",
+    ),
+    "webhooks list": (
+        "webhooks list",
+        "webhooks list --credentials aivisualstudio=team --json",
+    ),
+    "webhooks update": (
+        "webhooks update wh_1a2b3c --url https://hooks.example.com/new",
+        "webhooks update wh_1a2b3c --inactive",
+    ),
+    "webhooks remove": (
+        "webhooks remove wh_1a2b3c",
+        "webhooks remove wh_1a2b3c --credentials aivisualstudio=team",
+    ),
     "setup-automations": (
         "setup-automations",
         "setup-automations --failures 20 --within 5",

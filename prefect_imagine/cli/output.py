@@ -20,7 +20,7 @@ from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
 UNFOLDED = 200
 """Columns for tables that go to a file or a pipe, where nothing has to fit."""
 
-FOLDED = ("model", "name", "batch", "message", "does", "credits")
+FOLDED = ("model", "name", "batch", "message", "does", "credits", "url")
 
 
 def _let_go_of(stream: IO[str]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import io
+import os
+import subprocess
+import sys
 import urllib.request
 import urllib.response
 from collections.abc import Iterator
@@ -28,6 +32,7 @@ from prefect_imagine.blocks.credentials import BaseCredentials
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.tasks.accounts import webhook_secret_keeper
 
 LOGOS = Path(__file__).parents[2] / "docs" / "logos"
 
@@ -122,6 +127,54 @@ def test_no_secret_is_shown(provider: str, sandbox: RunningSandbox) -> None:
     shown = f"{block!r} {block} {block.model_dump_json()} {account!r}"
     assert secrets
     assert not any(secret in shown for secret in secrets)
+
+
+EARLIER = """
+import sys
+from prefect.blocks.core import Block
+from pydantic import SecretStr
+
+class Earlier(Block):
+    _block_type_name = "AI Visual Studio Credentials"
+    _block_type_slug = "ai-visual-studio-credentials"
+    base_url: str
+    prices: dict = {}
+    rate: str | None = None
+    api_key: SecretStr
+
+Earlier(base_url=sys.argv[1], api_key=SecretStr(sys.argv[2])).save("test-earlier", overwrite=True)
+"""
+"""Saves a block with the fields that it had before there were webhooks."""
+
+
+async def test_a_block_of_an_edition_without_webhooks_comes_back_and_takes_a_secret(
+    sandbox: RunningSandbox, prefect_server: str
+) -> None:
+    now = _block("aivisualstudio", sandbox).account()
+    assert now.key is not None
+    words = [sys.executable, "-c", EARLIER, now.base_url, now.key.get_secret_value()]
+    await asyncio.to_thread(
+        subprocess.run, words, check=True, env={**os.environ, "PREFECT_API_URL": prefect_server}
+    )
+    loaded: object = await AIVisualStudioCredentials.aload("test-earlier")
+    assert isinstance(loaded, AIVisualStudioCredentials)
+    assert (loaded.account(), loaded.webhook_secret) == (now, None)
+
+    keep = await webhook_secret_keeper("aivisualstudio", "test-earlier")
+    await keep(SecretStr("whsec_1"))
+    await keep(SecretStr("whsec_2"))
+    again: object = await AIVisualStudioCredentials.aload("test-earlier")
+    assert isinstance(again, AIVisualStudioCredentials)
+    assert (again.account(), again.webhook_secret) == (now, SecretStr("whsec_1,whsec_2"))
+    assert "whsec_1" not in f"{again!r} {again} {again.model_dump_json()}"
+
+
+async def test_a_block_without_a_place_for_a_webhook_s_secret_is_refused(
+    sandbox: RunningSandbox, prefect_server: str
+) -> None:
+    await _block("imaginelab", sandbox).asave("test-no-webhooks", overwrite=True)
+    with pytest.raises(ConfigurationError, match="no place for a webhook's secret"):
+        await webhook_secret_keeper("imaginelab", "test-no-webhooks")
 
 
 def test_an_empty_block_says_what_to_fill_in() -> None:

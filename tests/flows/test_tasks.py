@@ -17,14 +17,19 @@ from pydantic import SecretStr
 from prefect_imagine import (
     GenerationKind,
     GenerationRequest,
+    Webhook,
     cancel_generations,
     create_generations,
     estimate_credits,
     fetch_outputs,
     get_balance,
     list_models,
+    list_webhooks,
     poll_generations,
+    register_webhook,
+    remove_webhook,
     store_outputs,
+    update_webhook,
 )
 from prefect_imagine.blocks import AIVisualStudioCredentials
 from prefect_imagine.errors import (
@@ -32,6 +37,7 @@ from prefect_imagine.errors import (
     ConfigurationError,
     CreateGenerationsError,
     GenerationFailedError,
+    ServerError,
     UnsupportedOperationError,
 )
 from prefect_imagine.providers.models import GenerationStatus
@@ -130,6 +136,33 @@ async def test_prices_models_and_balances(keys: RunningSandbox) -> None:
         await get_balance.with_options(retries=0)("imagineapi")
 
 
+async def test_a_webhook_from_registering_to_removing(keys: RunningSandbox) -> None:
+    url, provider = "https://hooks.example.com/imagine", "aivisualstudio"
+
+    @flow
+    async def own_flow() -> list[Webhook]:
+        made = await register_webhook(provider, url, ["generation.failed"])
+        changed = await update_webhook(provider, made.id, active=False)
+        listed = await list_webhooks(provider)
+        await remove_webhook(provider, made.id)
+        return [made, changed, *listed, *await list_webhooks(provider)]
+
+    made, changed, listed = await own_flow()
+    assert made.secret is not None
+    assert (made.url, made.events) == (url, ("generation.failed",))
+    assert changed == listed == made.model_copy(update={"secret": None, "active": False})
+
+
+async def test_a_webhook_is_registered_once_whatever_becomes_of_the_answer(keys: RunningSandbox) -> None:
+    url = "https://hooks.example.com/imagine"
+    keys.faults.add(FaultRule("error_after", on="other", times=1, skip=1))
+    assert (await register_webhook("aivisualstudio", url)).secret is None
+    keys.faults.add(FaultRule("error_before", on="other", times=1, skip=1))
+    with pytest.raises(ServerError):
+        await register_webhook("aivisualstudio", url)
+    assert len(await list_webhooks("aivisualstudio")) == 1
+
+
 async def test_many_creates_ask_for_the_models_once(keys: RunningSandbox) -> None:
     await create_generations([_request("aivisualstudio", f"kite {number}") for number in range(8)])
     seen = keys.report(jobs=False)["requests"]["aivisualstudio"]
@@ -140,6 +173,7 @@ async def test_many_creates_ask_for_the_models_once(keys: RunningSandbox) -> Non
 @pytest.mark.parametrize(
     ("work", "says"),
     [
+        (lambda: register_webhook("aivisualstudio", "http://hooks.example.com"), "https://"),
         (lambda: get_balance("nope"), "there is no provider 'nope'"),
         (lambda: list_models("imaginlab"), "did you mean imaginelab"),
         (lambda: create_generations([_request("imaginlab")]), "did you mean imaginelab"),

@@ -227,6 +227,10 @@ def test_the_face_offers_what_people_are_told_to_import() -> None:
         "get_balance",
         "list_models",
         "estimate_credits",
+        "register_webhook",
+        "list_webhooks",
+        "update_webhook",
+        "remove_webhook",
     }
     assert public == set(importlib.import_module("prefect_imagine.tasks").__all__)
     assert public < set(prefect_imagine.__all__)

@@ -1,0 +1,1 @@
+"""`webhooks`: what a provider is told to send, and to where."""

@@ -1,0 +1,59 @@
+"""Webhooks, as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_imagine.providers.webhooks import Webhook
+from prefect_imagine.tasks.clients import READS, Credentials, open_clients
+
+
+@task(name="register-webhook", retries=0, cache_policy=NO_CACHE, persist_result=False)
+async def register_webhook(
+    provider: str, url: str, events: Sequence[str] | None = None, credentials: Credentials = None
+) -> Webhook:
+    """Have a provider send events to an https address: these, or all.
+
+    Its `secret` is told this once: keep it. It is `None` where the answer was lost or held none; then remove
+    the webhook and register it again. Give this task no retries: each run makes another webhook.
+
+    Raises:
+        ConfigurationError: no such URL or event, or no key; nothing was sent.
+        AuthenticationError: the key lacks a scope, which the message names.
+        AmbiguousCreateError: it may be registered, and the provider's list does not tell.
+        UnsupportedOperationError: the provider has no webhooks.
+    """
+    async with open_clients([provider], credentials) as clients:
+        return await clients[provider].create_webhook(url, events)
+
+
+@task(name="list-webhooks", **READS)
+async def list_webhooks(provider: str, credentials: Credentials = None) -> list[Webhook]:
+    """The account's webhooks, without their secrets. Raises `UnsupportedOperationError` for a provider that
+    has no such call."""
+    async with open_clients([provider], credentials) as clients:
+        return list(await clients[provider].webhooks())
+
+
+@task(name="update-webhook", **READS)
+async def update_webhook(
+    provider: str,
+    webhook_id: str,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    active: bool | None = None,
+    credentials: Credentials = None,
+) -> Webhook:
+    """Change what is given of a webhook. Raises `NotFoundError` where there is none of this id."""
+    async with open_clients([provider], credentials) as clients:
+        return await clients[provider].update_webhook(webhook_id, url, events, active)
+
+
+@task(name="remove-webhook", retries=0, cache_policy=NO_CACHE, persist_result=False)
+async def remove_webhook(provider: str, webhook_id: str, credentials: Credentials = None) -> None:
+    """Delete a webhook, and no other. Raises `NotFoundError` where there is none of this id."""
+    async with open_clients([provider], credentials) as clients:
+        await clients[provider].delete_webhook(webhook_id)
