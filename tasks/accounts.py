@@ -56,6 +56,12 @@ async def load_block(provider: str, name: str) -> BaseCredentials:
     return block
 
 
+async def webhook_secrets(provider: str, name: str) -> tuple[SecretStr, ...]:
+    """The secrets of webhooks in a credentials block. Raises `ConfigurationError`."""
+    block = await load_block(provider, name)
+    return split_secrets(block.webhook_secret) if isinstance(block, AIVisualStudioCredentials) else ()
+
+
 async def webhook_secret_keeper(provider: str, name: str) -> Callable[[SecretStr], Awaitable[None]]:
     """Saves a webhook's secret in a credentials block, beside those that it holds: deliveries of others are
     signed with them. Raises `ConfigurationError` where there is no such block, or no place in it."""

@@ -24,7 +24,7 @@ from cyclopts import (
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
-from prefect_imagine.cli.webhooks import registrations
+from prefect_imagine.cli.webhooks import registrations, serve
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.names import nearest
 from prefect_imagine.reports.summary import Summary
@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "models": accounts.models,
     "balance": accounts.balance,
     "limits": limits.limits,
+    "webhooks serve": serve.serve,
+    "webhooks url": serve.url,
     "webhooks register": registrations.register,
     "webhooks list": registrations.list_,
     "webhooks update": registrations.update,
@@ -56,7 +58,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "sandbox": demo.sandbox,
 }
 """Functions by what is typed: a command's name, or a group's and that of a command in it."""
-GROUPS: Mapping[str, str] = {"webhooks": "Where a provider sends word of generations that have ended."}
+GROUPS: Mapping[str, str] = {"webhooks": "Have providers deliver the ends of generations, and take them in."}
 """What the groups are for."""
 _LOOK: Mapping[str, Any] = {
     "help_flags": HELP,

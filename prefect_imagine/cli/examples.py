@@ -57,12 +57,25 @@ _EXAMPLES = {
         "limits imaginelab --set 60/min",
         "limits --set aivisualstudio=60/10s --set imagineapi=30/min",
     ),
+    "collect": (
+        "collect --output s3://bucket/art",
+        "collect --days 7 --deadline video=10800 --json",
+    ),
     "webhooks": (
-        "webhooks register https://hooks.example.com/imagine",
+        "webhooks serve --output s3://bucket/art",
+        "webhooks register https://hooks.example.com/aivisualstudio",
         "webhooks list",
     ),
+    "webhooks serve": (
+        "webhooks serve --output s3://bucket/art",
+        "webhooks serve --credentials aivisualstudio=team --wake none",
+    ),
+    "webhooks url": (
+        "webhooks url imagineapi --base https://hooks.example.com",
+        "webhooks url blockadelabs nightly-2026-11-28",
+    ),
     "webhooks register": (
-        "webhooks register https://hooks.example.com/imagine",
+        "webhooks register https://hooks.example.com/aivisualstudio",
         "webhooks register https://… --event generation.failed",
     ),
     "webhooks list": (

@@ -45,7 +45,6 @@ class ProviderRun:
         queues: what is to be done with its items.
         arrivals: what has become known of its jobs by other ways than its own looks.
         delivering: whether the provider delivers the ends of jobs, so that looks are needed rarely.
-        webhook_url: where creates ask it to deliver them; `None` for nowhere.
         admission: which of them may be created now.
         jobs: what is known of their jobs.
         wake_up: how the stages wait for each other.
@@ -71,7 +70,6 @@ class ProviderRun:
         *,
         create: bool = True,
         lingers: bool = True,
-        webhook_url: str | None = None,
         pauses: Pauses = PAUSES,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -91,7 +89,6 @@ class ProviderRun:
         self.wake_up = WakeUp(changed)
         self.arrivals = Arrivals(self.wake_up.wake)
         self.delivering = False
-        self.webhook_url = webhook_url
         self.admission = Admission(shards, self.queues, self.wake_up, self.identity)
         self.jobs = JobIndex(shards, self.identity)
         self.trouble = FailureTimer(options.timing.patience)

@@ -73,7 +73,6 @@ class Session:
         self.feed = ShardFeed(prepared, opener, self.shards, self.books, store, blocking)
         self._creates = create
         self._lingers = lingers and not options.detach
-        self._webhook_urls = prepared.webhook_urls
         self._has_submission = not prepared.fresh
         used = [line for line in self.books.usage().by_provider if line.name in self.clients]
         self.runs = {line.name: self._run(line.name, line.items) for line in used}
@@ -278,7 +277,6 @@ class Session:
             other_batches,
             create=self._creates,
             lingers=self._lingers,
-            webhook_url=self._webhook_urls.get(provider),
             pauses=self.blocking.pauses,
             changed=self.feed.moved.set,
         )

@@ -51,6 +51,8 @@ class BaseClient:
 
     provider: str
     capabilities: Capabilities
+    webhook_url: str | None = None
+    """Where creates ask for the end of their job to be delivered."""
     lists_refused = False
     """Whether the key may not list generations, as far as `check_results` has found out."""
     _lists: bool | None = None

@@ -33,6 +33,9 @@ class ProviderClient(Protocol):
 
     provider: str
     capabilities: Capabilities
+    webhook_url: str | None
+    """Where creates ask for the end of their job to be delivered; only of those whose `WebhookScheme` is
+    `per_create` it is ever set."""
 
     @property
     def base_url(self) -> str:
@@ -69,14 +72,11 @@ class ProviderClient(Protocol):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
-        webhook_url: str | None = None,
     ) -> Generation:
         """Start a generation. Sent at most once, and never after `deadline`.
 
         Args:
             correlator: our mark on the job, for providers that show one; see `Capabilities.mark`.
-            webhook_url: where its end is to be delivered, for providers whose `WebhookScheme` is
-                `per_create`; others are given none.
 
         Raises:
             ConnectionFailedError: not a byte was sent.

@@ -61,8 +61,8 @@ class _Refused(Exception):
 
 
 class Receiver:
-    """Takes deliveries in for the batches under one root. Whoever follows a job takes them from the inbox, and
-    finds out by itself what none has come of.
+    """Takes deliveries in for the batches under one root. Whoever follows a job takes them from the inbox,
+    and finds out by itself what none has come of.
 
     Args:
         signing_secrets: by provider, those that its deliveries may be signed with.

@@ -83,8 +83,7 @@ def url(
         raise ConfigurationError(f"{provider} delivers nothing")
     identity = ""
     if not scheme.signed:
-        account = asyncio.run(accounts_for(dict(credentials))([provider]))[provider]
-        identity = account.identity
+        identity = asyncio.run(_identity(provider, dict(credentials)))
     batch_id = check_batch_id(batch) if batch is not None else ""
     secret = None if scheme.signed else webhook_secret()
     address = webhook_address(root, provider, identity, batch_id, secret, signed=scheme.signed)
@@ -93,6 +92,10 @@ def url(
     else:
         print(address)
     return 0
+
+
+async def _identity(provider: str, credentials: Mapping[str, str]) -> str:
+    return (await accounts_for(credentials)([provider]))[provider].identity
 
 
 def _is_signed(provider: str) -> bool:
@@ -163,6 +166,6 @@ def _wakes(store: Store, wake: str) -> Callable[[Ended], Awaitable[None]] | None
     if not PREFECT_API_URL.value():
         output.say("no Prefect server: collect is not woken (set PREFECT_API_URL)")
         return None
-    from prefect_imagine.tasks.webhook_wake import CollectSoon
+    from prefect_imagine.flows.wake import CollectSoon
 
     return CollectSoon(store, None if wake == "none" else wake)

@@ -64,7 +64,6 @@ class PreparedBatch:
         clients: of the providers that still have something to do.
         identities: of their accounts.
         source: of what is asked for, path or address.
-        webhook_urls: where each provider is asked to deliver the ends of jobs.
         wait: whether another process that runs the batch is waited for.
     """
 
@@ -81,7 +80,6 @@ class PreparedBatch:
     clients: Mapping[str, ProviderClient] = field(default_factory=dict)
     identities: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Balance] = field(default_factory=dict)
-    webhook_urls: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     wait: bool = False
 
@@ -151,7 +149,9 @@ async def prepare_batch(
     found_by = or_problems(difference.new, accounts, options) if len(difference.new) else accounts
     clients_of = connect(list(providers), found_by, options, shared, models=bool(len(difference.new)))
     async with clients_of as (found, clients, inspection):
-        webhook_urls = webhook_urls_of(found, batch_id, options)
+        if creatable or len(difference.new):
+            for name, url in webhook_urls_of(found, batch_id, options).items():
+                clients[name].webhook_url = url
         problems = Problems()
         await asyncio.to_thread(check_requests, difference.new, clients, inspection, problems)
         problems.check()
@@ -173,7 +173,6 @@ async def prepare_batch(
             clients=clients,
             identities={name: account.identity for name, account in found.items()},
             balances=inspection.balances,
-            webhook_urls=webhook_urls,
             source=source,
             wait=options.wait,
         )

@@ -159,7 +159,6 @@ class CreateStage:
                 correlator=run.correlator(item, intent.attempt),
                 permit=permit,
                 deadline=deadline,
-                **({"webhook_url": run.webhook_url} if run.webhook_url else {}),
             )
         except AmbiguousCreateError as error:
             logger.warning("item %s: %s", item.title, error)

@@ -129,11 +129,10 @@ class AIVisualStudioClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
-        webhook_url: str | None = None,
     ) -> Generation:
         """POST /generate/image or /generate/video (pages: Generate Image, Generate Video)."""
         body = {"prompt": request.prompt, "model": request.model, **request.settings}
-        body["webhook_url"] = webhook_url
+        body["webhook_url"] = self.webhook_url
         created = await self.api.create(
             f"/generate/{'video' if request.kind is GenerationKind.VIDEO else 'image'}",
             json={name: value for name, value in body.items() if value is not None},

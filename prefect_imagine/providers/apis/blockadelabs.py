@@ -118,11 +118,10 @@ class BlockadeLabsClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
-        webhook_url: str | None = None,
     ) -> Generation:
         """POST /imagine/requests (page: Generate Imagine)."""
         settings = {WIRE_NAMES.get(name, name): value for name, value in request.settings.items()}
-        notify = {"webhook_url": webhook_url} if webhook_url else {}
+        notify = {"webhook_url": self.webhook_url} if self.webhook_url else {}
         return await self.api.create(
             "/imagine/requests",
             json={"generator": request.model, "prompt": request.prompt, **settings, **notify},

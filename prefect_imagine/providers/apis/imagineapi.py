@@ -105,7 +105,6 @@ class ImagineAPIClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
-        webhook_url: str | None = None,
     ) -> Generation:
         """POST /items/images with `prompt` and, where the schema has it, `ref`."""
         body = {"prompt": self.wire_prompt(request)}

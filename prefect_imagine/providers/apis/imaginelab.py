@@ -120,7 +120,6 @@ class ImagineLabClient(BaseClient):
         correlator: str | None = None,
         permit: Permit | None = None,
         deadline: Deadline | None = None,
-        webhook_url: str | None = None,
     ) -> Generation:
         """POST /generations (page: Create a generation)."""
         settings = dict(request.settings)

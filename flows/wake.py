@@ -1,4 +1,4 @@
-"""What a receiver of webhooks tells Prefect: an event for each job that has ended, and a run of `collect` soon."""
+"""What a receiver of webhooks has Prefect do: an event for each job that has ended, and a `collect` soon."""
 
 from __future__ import annotations
 
@@ -31,16 +31,14 @@ HELD_SECONDS = 10.0
 
 
 class CollectSoon:
-    """Announces ends of jobs, and has them collected. That Prefect is away harms no delivery: it is durable, and
-    the schedule of `collect` comes upon it.
+    """Announces ends of jobs, and has them collected. That Prefect is away harms no delivery: it is durable,
+    and the schedule of `collect` comes upon it.
 
     Args:
         deployment: of `collect`, as `flow/deployment`; `None` to schedule nothing.
     """
 
-    def __init__(
-        self, store: Store, deployment: str | None, now: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, store: Store, deployment: str | None, now: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._deployment = deployment
         self._now = now
