@@ -337,12 +337,20 @@ async def test_a_key_that_may_not_even_list_is_told_the_same(
     assert "scope" not in str(error)
 
 
-@pytest.mark.parametrize("message", ["url must be an HTTPS URL", "Invalid webhook URL", "No"])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "url must be an HTTPS URL"),
+        (400, "Invalid webhook URL"),
+        (422, "No"),
+        (409, "A webhook with this URL already exists"),
+    ],
+)
 async def test_a_request_that_is_refused_is_sent_once(
-    api: ScriptedApi, open_client: OpenClient, message: str
+    api: ScriptedApi, open_client: OpenClient, status: int, message: str
 ) -> None:
     api.on(LIST, answer([HOOK]))
-    refusal = answer({"error": {"code": "invalid_request", "message": message}}, 400)
+    refusal = answer({"error": {"code": "invalid_request", "message": message}}, status)
     api.on(REGISTER, refusal)
     api.on(f"PATCH {ONE}", refusal)
     client = open_client(PROVIDER, api.url)

@@ -161,7 +161,8 @@ class Webhooks:
             lacks = f"this key lacks the scope `{SCOPE}`: make one that has it, or let another key do this"
             raise _with(error, lacks) from error
         except ServerError as error:
-            if error.status_code not in (400, 422) or error.code == "internal_error":
+            # Words such as "webhook" and "already" mean a failure elsewhere; here they are what it is about.
+            if error.status_code not in (400, 409, 422) or error.code == "internal_error":
                 raise
             raise _with(error, "", InvalidRequestError) from error
 
