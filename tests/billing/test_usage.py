@@ -58,8 +58,8 @@ def created(item: int = 1, credits: Credits | None = None, job: str = "j") -> Cr
     return Created(item=item, at=AT, attempt=1, id=job, credits=credits)
 
 
-def succeeded(item: int = 1, credits: Credits | None = None) -> Finished:
-    return Finished(item=item, at=AT, id="j", status=GenerationStatus.SUCCEEDED, credits=credits)
+def succeeded(item: int = 1, credits: Credits | None = None, job: str = "j") -> Finished:
+    return Finished(item=item, at=AT, id=job, status=GenerationStatus.SUCCEEDED, credits=credits)
 
 
 def failed(credits: Credits | None = None, refund: str | None = None) -> Finished:

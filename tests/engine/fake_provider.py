@@ -284,11 +284,13 @@ def late(after: float, lag: float, answer: type[ImagineError] = AmbiguousCreateE
     return Fate(after, lag, lambda: answer("timed out"))
 
 
-def plan_of(*prompts: str, batch_id: str = "b", shard: int = 1, first: int = 1) -> Plan:
+def plan_of(
+    *prompts: str, batch_id: str = "b", shard: int = 1, first: int = 1, provider: str = PROVIDER
+) -> Plan:
     """A plan of these prompts: a whole batch, unless it is a further shard whose indices begin elsewhere."""
     items = []
     for index, prompt in enumerate(prompts, start=first):
-        request = GenerationRequest(provider=PROVIDER, model="m", prompt=prompt)
+        request = GenerationRequest(provider=provider, model="m", prompt=prompt)
         asked = request.fingerprint
         item_id = make_item_id(batch_id, index, asked)
         estimate = Estimate(credits=PRICE, source="catalog")

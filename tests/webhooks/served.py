@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import httpx
 import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from prefect_imagine.stores import Store
 from prefect_imagine.webhooks import Ended, Receiver, webhook_app
@@ -23,6 +25,7 @@ class Served:
 
     address: str
     receiver: Receiver
+    signing_secrets: dict[str, Sequence[SecretStr]]
     ended: list[Ended] = field(default_factory=list)
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
@@ -34,7 +37,9 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    store: Store, signing_secrets: Mapping[str, Sequence[SecretStr]] | None = None
+    store: Store,
+    signing_secrets: Mapping[str, Sequence[SecretStr]] | None = None,
+    mounted_at: str | None = None,
 ) -> AsyncIterator[Served]:
     """A receiver, as long as the context lasts."""
     ended: list[Ended] = []
@@ -42,10 +47,12 @@ async def served(
     async def note(job: Ended) -> None:
         ended.append(job)
 
-    receiver = Receiver(store, signing_secrets=signing_secrets or {}, capability_secret=SECRET, on_ended=note)
-    config = uvicorn.Config(
-        webhook_app(receiver), port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=5
-    )
+    secrets = dict(signing_secrets or {})
+    receiver = Receiver(store, signing_secrets=secrets, capability_secret=SECRET, on_ended=note)
+    app = webhook_app(receiver)
+    if mounted_at is not None:
+        app = Starlette(routes=[Mount(mounted_at, app)])
+    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:
@@ -54,7 +61,7 @@ async def served(
             if running.done():
                 await running
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", receiver, ended)
+        yield Served(f"http://127.0.0.1:{port}", receiver, secrets, ended)
     finally:
         server.should_exit = True
         await running
