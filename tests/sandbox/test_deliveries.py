@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import httpx
 import pytest
 
-from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from prefect_imagine.sandbox.core.agenda import Agenda
 from prefect_imagine.sandbox.core.clock import Clock
 from prefect_imagine.sandbox.core.notices import is_loopback
@@ -145,6 +146,21 @@ def test_many_are_delivered_at_once(callers: Callers, sandbox: RunningSandbox, r
     assert len({one.body["data"]["prompt"] for one in receiver.received}) == 80
 
 
+def test_the_end_of_the_sandbox_waits_for_no_answer(receiver: Receiver) -> None:
+    receiver.held.clear()
+    before = threading.active_count()
+    with (
+        running_sandbox(SandboxSettings(webhook_timeout_seconds=1000)) as sandbox,
+        Callers(sandbox) as callers,
+    ):
+        for url in (receiver.url, "http://127.0.0.1:1/refused"):
+            callers.made("aivisualstudio", webhook_url=url)
+        sandbox.advance(11)
+        receiver.wait()
+    receiver.held.set()
+    until(lambda: threading.active_count() == before)
+
+
 def test_deliveries_over_http(callers: Callers, sandbox: RunningSandbox, http: httpx.Client) -> None:
     callers.made("aivisualstudio", webhook_url="https://example.com/")
     http.post(f"{sandbox.url}/_sandbox/advance", json={"seconds": 11})
@@ -178,3 +194,18 @@ async def test_waiting_looks_at_no_clock() -> None:
     await asyncio.wait_for(both.wait(), 30)
     assert done == ["first", "second"]
     running.cancel()
+    await asyncio.wait([running], timeout=30)
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_an_agenda_that_is_woken_can_be_cancelled(steps: int) -> None:
+    agenda = Agenda(Clock())
+    agenda.at(Clock().now() + 3600, lambda: None)
+    running = asyncio.create_task(agenda.run())
+    await asyncio.sleep(0.01)
+    agenda.wake()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=30)
+    assert running.cancelled()

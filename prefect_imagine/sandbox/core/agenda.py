@@ -54,8 +54,10 @@ class Agenda:
                 self._woken.clear()
                 for action in self._due():
                     action()
+                # On Python 3.11 `wait_for` would lose a cancellation that comes together with `wake`.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._wait())
+                    async with asyncio.timeout(self._wait()):
+                        await self._woken.wait()
         finally:
             self._loop = None
 
