@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -82,9 +83,9 @@ async def _looked_at(output: str, credentials: Credentials, bucket: Bucket, scop
     with logs_in_run():
         try:
             with closing(await open_output(output, bucket)) as store:
-                found = await collect(store, accounts(credentials), scope, shared_limit, PrefectStages)
-                for each in found:
-                    await _publish_end(store, each)
+                find = accounts(credentials)
+                publish_end = partial(_publish_end, store)
+                found = await collect(store, find, scope, shared_limit, PrefectStages, publish_end)
         except ImagineError as error:
             return Failed(message=str(error), data=error)
     await publish_reconciled(map(_row, found))

@@ -94,6 +94,11 @@ def remove_deliveries(store: Store, keys: Collection[str]) -> None:
         store.delete(key)
 
 
+def remove_all_deliveries(store: Store, batch_id: str) -> None:
+    """Remove all that waits for a batch. Raises `StoreError`."""
+    remove_deliveries(store, [found.key for found in store.list(_folder(batch_id))])
+
+
 def put_receiver(store: Store, state: ReceiverState) -> None:
     """Say that a receiver lives. Raises `StoreError`."""
     store.put(RECEIVER, state.model_dump_json().encode(), "application/json")

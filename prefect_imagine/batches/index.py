@@ -80,6 +80,11 @@ def active_batches(store: Store) -> set[str]:
     return {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)} - {""}
 
 
+def is_marked_active(store: Store, batch_id: str) -> bool:
+    """Whether a batch is marked as active. Raises `StoreError`."""
+    return next(iter(store.list(_active_key(batch_id, ""))), None) is not None
+
+
 def is_indexed(store: Store) -> bool:
     """Whether a root has an index. Raises `StoreError`."""
     return store.head(INDEX) is not None

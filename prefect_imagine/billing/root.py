@@ -111,6 +111,21 @@ def take_stock(store: Store, batch_id: str, shard: int) -> Books | None:
     return settled
 
 
+def settle_stock(store: Store, batch_id: str) -> bool:
+    """Write down how the shards of a batch have settled, and list it once all have, where whoever ran it has
+    died before that; and say whether all have. Raises `StoreError`."""
+    settled: dict[int, Settled] = {}
+    unsettled = False
+    for shard in shard_numbers(store, batch_id):
+        found = take_stock(store, batch_id, shard)
+        if isinstance(found, Settlement):
+            settled[shard] = Settled(found.seq, found.last_create)
+        unsettled |= isinstance(found, Unsettled)
+    if not unsettled:
+        list_settled(store, batch_id, settled)
+    return not unsettled
+
+
 @dataclass(frozen=True)
 class Settled:
     """How a shard has settled: its last segment, and when it created something last."""

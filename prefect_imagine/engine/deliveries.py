@@ -14,6 +14,7 @@ from prefect_imagine.batches.inbox import (
     ReceiverState,
     read_inbox,
     read_receiver,
+    remove_all_deliveries,
     remove_deliveries,
 )
 from prefect_imagine.clock import boot_seconds, utc_now
@@ -123,8 +124,8 @@ class Deliveries:
         if not self._heard:
             return
         await self.look()
-        while settled and (left := await self._blocking(read_inbox, self._store, self._batch_id)):
-            await self._blocking(remove_deliveries, self._store, left)
+        if settled:
+            await self._blocking(remove_all_deliveries, self._store, self._batch_id)
 
 
 def believed(client: ProviderClient, delivery: Delivery) -> Generation | None:

@@ -171,8 +171,13 @@ class Session:
         asked = self.options.detach and not self.stopped.is_set()
         return asked and self.books.counts.under_way > 0
 
-    async def close_books(self) -> tuple[Summary, Usage]:
-        """Write manifest, bill and report, and sum the run up; where jobs were let go, leave word instead."""
+    async def close_books(self, *, to_announce: bool = False) -> tuple[Summary, Usage]:
+        """Write manifest, bill and report, and sum the run up; where jobs were let go, leave word instead.
+
+        Args:
+            to_announce: whether somebody is going to announce the end of the batch, and only then is done
+                with it.
+        """
         self._update_books()
         if self._is_let_go:
             return await self._submit()
@@ -186,10 +191,10 @@ class Session:
         self._update_books()
         for shard in self.shards:
             await self.feed.settle(shard)
-        await self.deliveries.tidy(settled=await self.feed.settle_batch())
         await self._keep_learned()
-        if self._has_submission and not self.stopped.is_set():
+        if not to_announce and self._has_submission and not self.stopped.is_set():
             await self.blocking(remove_submission, self.store, self.batch_id)
+        await self.deliveries.tidy(settled=not to_announce and await self.feed.settle_batch())
         return self._ended(usage)
 
     async def _submit(self) -> tuple[Summary, Usage]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
+from prefect_imagine.batches.index import is_marked_active
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import shard_numbers
-from prefect_imagine.billing.root import read_unsettled
+from prefect_imagine.billing.root import read_unsettled, settle_stock
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.failpoints import reach
 from prefect_imagine.reports.manifest import ManifestFile, make_manifest, manifest_key
@@ -47,12 +48,18 @@ def write_books(store: Store, usage: Usage, held: Mapping[int, Shard] | None = N
     write_report(store, usage.batch_id, items, usage)
 
 
-def settle_books(store: Store, usage: Usage) -> None:
-    """Write the books of a settled batch if the run that settled it was killed before it could."""
+def settle_books(store: Store, usage: Usage, *, to_announce: bool = False) -> None:
+    """Write the books of a settled batch, and that it has settled, if whoever ran it was killed before.
+
+    Args:
+        to_announce: whether its end is still to be announced, so that it counts as active until then.
+    """
     batch_id = usage.batch_id
     there = all(store.head(key) for key in (manifest_key(batch_id), report_key(batch_id)))
     if not there or not _same(store.read(usage_key(batch_id)), usage):
         write_books(store, usage)
+    if not to_announce and is_marked_active(store, batch_id):
+        settle_stock(store, batch_id)
 
 
 def _same(written: bytes | None, usage: Usage) -> bool:

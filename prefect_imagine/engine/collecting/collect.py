@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from prefect_imagine.batches.blocking import Blocking
@@ -18,6 +18,7 @@ from prefect_imagine.engine.collecting.take_in import (
     StagesOf,
     TakenIn,
     Visit,
+    finish,
     plainly,
     take_in,
 )
@@ -67,15 +68,27 @@ class Collected:
         return items.wanted - items.stored > self.submission.allowed_failures
 
 
+Announce = Callable[[Collected], Awaitable[None]]
+
+
+async def silently(collected: Collected) -> None:
+    """Announce nothing."""
+
+
 async def collect(
     store: Store,
     accounts: Accounts,
     scope: Scope,
     shared: Shared = lambda account: None,
     stages: StagesOf = plainly,
+    announce: Announce = silently,
 ) -> list[Collected]:
     """Look once per account at the jobs of all active batches that nobody runs, store what has ended, and
     close the books of those that are done. What is delivered meanwhile is taken in too.
+
+    Args:
+        announce: is awaited for each batch whose jobs were let go, once its books are closed. One that was
+            announced by a process that died thereupon may be announced again.
 
     Raises:
         StoreError: the store is gone.
@@ -91,7 +104,11 @@ async def collect(
             async with connected(free, accounts, shared) as those:
                 rows = await look_at_all(free, those)
                 for batch in free:
-                    found[batch.batch_id] = await _collected(store, batch, those, rows, scope, stages)
+                    collected = await _collected(store, batch, those, rows, scope, stages)
+                    found[batch.batch_id] = collected
+                    if collected.finished is not None:
+                        await announce(collected)
+                        await blocking(finish, store, batch.batch_id)
             read = [key for batch in free for key in batch.deliveries]
             await blocking(remove_deliveries, store, read)
             open_still = [each.batch_id for each in free if found[each.batch_id].running]
@@ -146,4 +163,11 @@ def _visit(batch: UnderWay, rows: Rows, scope: Scope) -> Visit | None:
     if not (batch.others or any(seen.values()) or over):
         return None
     timing = batch.submission.timing if batch.submission is not None else scope.timing
-    return Visit(batch.batch_id, unknown=scope.unknown, seen=seen, overdue=overdue, timing=timing)
+    return Visit(
+        batch.batch_id,
+        unknown=scope.unknown,
+        seen=seen,
+        overdue=overdue,
+        to_announce=batch.submission is not None,
+        timing=timing,
+    )

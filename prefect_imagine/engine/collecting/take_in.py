@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.inbox import remove_all_deliveries
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.submission import remove_submission
+from prefect_imagine.billing.root import settle_stock
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.open_session import NOTHING_SEEN, open_session
 from prefect_imagine.engine.planning.accounts import Accounts, Connect, reached
@@ -41,6 +43,7 @@ class Visit:
         lingers: whether jobs are waited for.
         seen: by provider and id, records of its jobs that somebody has looked at just now.
         overdue: by provider, jobs that have run for longer than they should.
+        to_announce: whether the end of the batch is to be announced, after which `finish` is called.
     """
 
     batch_id: str
@@ -48,6 +51,7 @@ class Visit:
     lingers: bool = False
     seen: Mapping[str, Mapping[str, Generation]] = field(default_factory=lambda: NOTHING_SEEN)
     overdue: Mapping[str, Collection[str]] = field(default_factory=dict)
+    to_announce: bool = False
     timing: Timing = field(default_factory=Timing)
 
 
@@ -74,7 +78,7 @@ async def take_in(
     options = BatchOptions(batch_id=visit.batch_id, recreate_unknown=visit.unknown, timing=visit.timing)
     async with prepare_batch(store, visit.batch_id, None, accounts, options, connect=connect) as prepared:
         if prepared.settled:
-            return await _closed(store, prepared)
+            return await _closed(store, prepared, to_announce=visit.to_announce)
         session_of = open_session(
             prepared, store, options, create=False, lingers=visit.lingers, seen=visit.seen
         )
@@ -83,17 +87,26 @@ async def take_in(
                 await run_session(session, executed_by)
             overdue = await session.mark_overdue(visit.overdue)
             closed = visit.lingers or session.books.counts.under_way <= overdue
-            summary, usage = await (session.close_books() if closed else session.leave_books())
+            books = session.close_books(to_announce=visit.to_announce) if closed else session.leave_books()
+            summary, usage = await books
             return TakenIn(summary, usage, closed)
 
 
-async def _closed(store: Store, prepared: PreparedBatch) -> TakenIn:
+async def _closed(store: Store, prepared: PreparedBatch, *, to_announce: bool) -> TakenIn:
     """Close the books of a batch of which nothing is left to do."""
     summary, usage = prepared.position.summary(store.address)
     blocking = Blocking(patience=STORE_SECONDS)
     try:
-        await blocking(settle_books, store, usage)
-        await blocking(remove_submission, store, prepared.batch_id)
+        if not to_announce:
+            await blocking(remove_submission, store, prepared.batch_id)
+        await blocking(settle_books, store, usage, to_announce=to_announce)
     finally:
         await blocking.aclose()
     return TakenIn(summary, usage, closed=True)
+
+
+def finish(store: Store, batch_id: str) -> None:
+    """The end of a batch has been announced: nothing more is to be done about it. Raises `StoreError`."""
+    remove_submission(store, batch_id)
+    if settle_stock(store, batch_id):
+        remove_all_deliveries(store, batch_id)
