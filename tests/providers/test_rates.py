@@ -279,7 +279,7 @@ def test_a_429_that_was_not_about_the_rate_is_forgiven() -> None:
 
 
 def test_a_create_that_passes_confirms_the_slower_pace() -> None:
-    slowed = rates.refused(replace(Pace(), answered=True), NOW, SILENT, NOW)
+    slowed = rates.refused(replace(Pace(), answered=True, passed=20), NOW, SILENT, NOW)
     confirmed = rates.answered(slowed, NOW + 2, SILENT, created=True)
     assert rates.without_backoff(confirmed, NOW + 3).interval == confirmed.interval > 0
 

@@ -13,6 +13,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 
+from prefect_imagine.providers.limits import stepping
 from prefect_imagine.providers.limits.pace import Pace
 
 FEW_AT_ONCE = 2
@@ -39,6 +40,8 @@ QUICKEST = 0.001
 WINDOW_PASSED = 60
 """Requests in a window, as a guess."""
 FEW_PASSED = 20
+DOUBTFUL = 8
+"""Requests: a first measurement that rests on fewer is none."""
 FAR_OFF = 1.5
 CAUTION = 1.025
 EXACT = 1.01
@@ -53,25 +56,38 @@ class Measured:
         interval: seconds between requests.
         met: how often the limit was met.
         unrefused: how many requests have passed since then.
+        evidence: how many requests it rests on.
+        refused_steps: how often a quicker pace was tried in vain.
     """
 
     interval: float
     met: int = 1
     unrefused: int = 0
+    evidence: int = 60
+    refused_steps: int = 0
 
 
 def measured(pace: Pace) -> Measured | None:
     """What 429s have measured; `None` where no limit was met, or where headers tell it."""
     if pace.by_headers or not pace.met or not pace.interval:
         return None
-    return Measured(pace.interval, pace.met, pace.unrefused)
+    interval = pace.proven or pace.interval
+    return Measured(interval, pace.met, pace.unrefused, pace.evidence, pace.refused_steps)
 
 
 def begun_with(pace: Pace, known: Measured) -> Pace:
     """The same, going on from what was measured before, unless more is known by now."""
     if pace.by_headers or pace.interval or pace.met:
         return pace
-    return replace(pace, interval=known.interval, met=known.met, unrefused=known.unrefused)
+    going_on = replace(
+        pace,
+        interval=known.interval,
+        met=known.met,
+        unrefused=known.unrefused,
+        evidence=known.evidence,
+        refused_steps=known.refused_steps,
+    )
+    return stepping.begun(going_on)
 
 
 def at_once(pace: Pace, now: float) -> float:
@@ -82,6 +98,8 @@ def at_once(pace: Pace, now: float) -> float:
 def backoff(pace: Pace, now: float) -> float:
     """Seconds to wait after a 429 that tells none: few at first, then until a usual window may be over."""
     soon = max(SHORT_WAIT, 2 * pace.interval) if pace.interval else FIRST_WAIT
+    if pace.proven and pace.freezes == 1:
+        return min(LONGEST_WAIT, max(soon, stepping.step_wait(pace, now)))
     wait = soon * 2.0 ** min(pace.freezes - 1, 10) * random.uniform(0.8, 1.2)
     if _waits_for_windows(pace):
         opening = next((at for at in _openings(pace) if at > now), None)
@@ -104,7 +122,13 @@ def _openings(pace: Pace) -> list[float]:
 
 def passed_again(pace: Pace, now: float) -> Pace:
     """The limit is measured: a request has passed for the first time since it was met."""
+    if pace.proven:
+        pace = stepping.step_refused(pace)
+        return replace(pace, next_at=now + pace.interval, began_at=now, passed=0, met=pace.met + 1)
     interval = _span(pace, now) / max(1, pace.passed)
+    if not pace.interval and not pace.met and pace.passed < DOUBTFUL and interval >= stepping.SLOW:
+        # Others may have used up the window, or the provider has a bad minute: that is found out at once.
+        return replace(pace, began_at=now, passed=0, met=1, unrefused=0)
     if pace.interval:
         interval = CAUTION * _corrected(pace, interval)
     interval = min(SLOWEST, max(FREE_BELOW, interval))
@@ -113,6 +137,7 @@ def passed_again(pace: Pace, now: float) -> Pace:
         interval=interval,
         next_at=now + interval,
         began_at=now,
+        evidence=max(pace.evidence if pace.interval else 0, pace.passed),
         passed=0,
         met=pace.met + 1,
         unrefused=0,
@@ -142,10 +167,13 @@ def _corrected(pace: Pace, interval: float) -> float:
     return interval
 
 
-def quickened(pace: Pace) -> Pace:
+def quickened(pace: Pace, now: float) -> Pace:
     """The pace after one more request has passed."""
     if not pace.interval:
         return pace
+    pace = stepping.stepped(pace, now)
+    if pace.proven:
+        return pace if pace.interval > FREE_BELOW else replace(pace, interval=0.0, proven=0.0)
     interval = pace.interval / (1 + _quickening(pace))
     return replace(pace, interval=interval if interval > FREE_BELOW else 0.0)
 

@@ -17,6 +17,8 @@ class Pace:
         refused_at, wait_told: when the first of these was refused, and whether the provider told the wait.
         began_at, passed: since when requests have been sent without a pause or a 429 between them, and how
             many of them passed.
+        evidence: how many requests the measured interval rests on.
+        proven, refused_steps: the interval before a step that is not proven yet, and how many were refused.
         met, unrefused: how often a limit that no header tells was met, and how many requests have passed
             since then.
     """
@@ -41,5 +43,8 @@ class Pace:
     passed: int = 0
     refused_at: float = 0.0
     wait_told: bool = False
+    evidence: int = 0
+    proven: float = 0.0
+    refused_steps: int = 0
     met: int = 0
     unrefused: int = 0

@@ -120,7 +120,7 @@ def answered(
     )
     if headers.remaining is not None and headers.reset_in is not None:
         return _follow(pace, now, headers)
-    return pace if pace.by_headers else measuring.quickened(pace)
+    return pace if pace.by_headers else measuring.quickened(pace, now)
 
 
 def _follow(pace: Pace, now: float, headers: RateHeaders) -> Pace:
