@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.billing.estimates import estimate_text
-from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.persist import again_if_amended, persist_plan
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.planning.resolve import resolve
 from prefect_imagine.errors import (
@@ -99,15 +99,19 @@ async def generate_batch(
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
                 # The rows whose turn it is are others once the list has another length.
                 keep = rotation is not None
-                prepared_of = prepare_batch(
-                    store, batch_id, asked, find, options, shared_limit, source=source, keep=keep
-                )
-                async with prepared_of as prepared:
-                    announce_low_credits(prepared.balances, low_credits)
-                    if validate_only:
-                        return await _estimated(prepared)
-                    await check_approved(prepared, approve_above, approval_minutes)
-                    return await run_batch(store, await persist_plan(store, prepared), options)
+
+                async def made() -> State[Any]:
+                    prepared_of = prepare_batch(
+                        store, batch_id, asked, find, options, shared_limit, source=source, keep=keep
+                    )
+                    async with prepared_of as prepared:
+                        announce_low_credits(prepared.balances, low_credits)
+                        if validate_only:
+                            return await _estimated(prepared)
+                        await check_approved(prepared, approve_above, approval_minutes)
+                        return await run_batch(store, await persist_plan(store, prepared), options)
+
+                return await again_if_amended(made)
         except NotApprovedError as error:
             return Cancelled(message=f"nothing was created: {error}", data=error)
         except InvalidPromptsError as error:

@@ -284,5 +284,10 @@ class BatchBusyError(ImagineError):
     """Another living process runs this batch."""
 
 
+class AmendedMeanwhileError(BatchBusyError):
+    """Another process has planned something else for the batch in the same moment: what is asked for has to
+    be compared with the batch again."""
+
+
 class FencedError(ImagineError):
     """Another process has taken this batch over; this one has stopped."""

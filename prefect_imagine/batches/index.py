@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from prefect_imagine.batches.reading import folder, possible_batches
+from prefect_imagine.batches.reading import folder, may_be_batch, possible_batches
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
@@ -67,6 +67,8 @@ def read_index(store: Store) -> RootIndex:
     settled: dict[str, datetime] = {}
     for found in store.list(SETTLED):
         time, _, name = found.key.removeprefix(SETTLED).partition("~")
+        if not may_be_batch(name):
+            continue
         with suppress(ValueError):
             settled[name] = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
     strangers = set(possible_batches(store)) - active - settled.keys()
@@ -77,7 +79,8 @@ def read_index(store: Store) -> RootIndex:
 
 def active_batches(store: Store) -> set[str]:
     """The batches that are marked as active. Raises `StoreError`."""
-    return {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)} - {""}
+    names = {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)}
+    return set(filter(may_be_batch, names))
 
 
 def is_marked_active(store: Store, batch_id: str) -> bool:
@@ -115,22 +118,32 @@ def put_mark(store: Store, batch_id: str, shard: int, claim: int) -> None:
     _remove_marks(store, batch_id, {shard: claim - 1})
 
 
-def settle_batch(store: Store, batch_id: str, last_create: datetime, shards: Mapping[int, int]) -> None:
-    """Say that a batch is settled; the settlements of its shards have been written. An earlier entry stays:
-    it leads to the same settlements. Raises `StoreError`.
+def settle_batch(
+    store: Store,
+    batch_id: str,
+    last_create: datetime,
+    shards: Mapping[int, int],
+    before: datetime | None = None,
+) -> None:
+    """Say that a batch is settled; the settlements of its shards have been written. Raises `StoreError`.
 
     Args:
         last_create: when it created something last.
+        before: the same as an earlier entry has it, which goes. One that stays leads to the same settlements.
         shards: the last segment of each shard's journal. Whoever has claimed one since keeps the mark.
     """
-    store.put_new(f"{SETTLED}{last_create.astimezone(UTC):{_TIME}}~{batch_id}", b"")
+    store.put_new(_settled_key(batch_id, last_create), b"")
+    if before is not None and _settled_key(batch_id, before) != _settled_key(batch_id, last_create):
+        store.delete(_settled_key(batch_id, before))
     _remove_marks(store, batch_id, shards)
 
 
 def _remove_marks(store: Store, batch_id: str, shards: Mapping[int, int]) -> None:
     for found in list(store.list(_active_key(batch_id, ""))):
         claim, _, shard = found.key.rpartition("~")[2].partition(".")
-        if claim.isdigit() and int(claim) <= shards.get(int(shard or FIRST), -1):
+        shard = shard or str(FIRST)
+        numbers = all(each.isascii() and each.isdecimal() for each in (claim, shard))
+        if numbers and int(claim) <= shards.get(int(shard), -1):
             store.delete(found.key)
 
 
@@ -175,6 +188,10 @@ def _written(store: Store, batch_id: str) -> float | None:
     except StoreError as error:
         leave_out(batch_id, error)
         return None
+
+
+def _settled_key(batch_id: str, last_create: datetime) -> str:
+    return f"{SETTLED}{last_create.astimezone(UTC):{_TIME}}~{batch_id}"
 
 
 def _active_key(batch_id: str, claim: str, shard: int = FIRST) -> str:

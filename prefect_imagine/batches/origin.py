@@ -16,7 +16,8 @@ class Origin(Frozen):
 
     Attributes:
         source: path or address of the prompts that it was made of; `None` where they came without one.
-        items: how many it was to hold at first: with fewer, whoever planned it was interrupted.
+        items: how many it was to hold at first: with fewer, whoever planned it was interrupted; 0 once
+            somebody has gone on with that.
     """
 
     format: Literal[2] = 2
@@ -42,3 +43,17 @@ def read_origin(store: Store, batch_id: str) -> Origin | None:
         return Origin.model_validate_json(store.read(_key(batch_id)) or b"")
     except ValidationError:
         return None
+
+
+def complete_origin(store: Store, batch_id: str) -> None:
+    """Say that all is planned of a batch whose first planning was interrupted, however many items it has by
+    now. Raises `StoreError`."""
+    found = store.read_version(_key(batch_id))
+    if found is None:
+        return
+    try:
+        origin = Origin.model_validate_json(found[0])
+    except ValidationError:
+        return
+    whole = origin.model_copy(update={"items": 0}).model_dump_json().encode()
+    store.swap(_key(batch_id), whole, found[1])  # somebody else's says the same

@@ -50,10 +50,11 @@ class Reading:
 def possible_batches(store: Store) -> Iterator[str]:
     """The folders under a root that may be batches, ascending: others may lie there too, under names that no
     batch has. Raises `StoreError`."""
-    return filter(_may_be_batch, store.folders(""))
+    return filter(may_be_batch, store.folders(""))
 
 
-def _may_be_batch(name: str) -> bool:
+def may_be_batch(name: str) -> bool:
+    """Whether a batch may have this name."""
     try:
         return bool(check_batch_id(name))
     except ConfigurationError:

@@ -142,8 +142,15 @@ class Withdrawn(ItemRecord):
     kind: Literal["withdrawn"] = "withdrawn"
 
 
+class Unwanted(ItemRecord):
+    """What was asked for is not asked for any more, while it is not known whether its create was accepted. If
+    it was not, it is withdrawn."""
+
+    kind: Literal["unwanted"] = "unwanted"
+
+
 class Restored(ItemRecord):
-    """What was withdrawn is asked for again."""
+    """What was withdrawn, or unwanted, is asked for again."""
 
     kind: Literal["restored"] = "restored"
 
@@ -171,6 +178,7 @@ AnyItemRecord = (
     | Failed
     | Retry
     | Withdrawn
+    | Unwanted
     | Restored
 )
 Record = Annotated[Claim | AnyItemRecord, Field(discriminator="kind")]

@@ -22,7 +22,8 @@ def shard_path(batch_id: str, shard: int = FIRST) -> str:
 def shard_numbers(store: Store, batch_id: str) -> range:
     """The numbers of a batch's shards, of which the first may be missing where there is no batch. Raises
     `StoreError`."""
-    further = (int(name) for name in store.folders(f"{batch_id}/shards") if name.isdigit())
+    names = store.folders(f"{batch_id}/shards")
+    further = (int(name) for name in names if name.isascii() and name.isdecimal())
     return range(FIRST, max(further, default=FIRST) + 1)
 
 

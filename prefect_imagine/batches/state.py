@@ -24,6 +24,7 @@ from prefect_imagine.batches.records import (
     Retry,
     Stored,
     Unknown,
+    Unwanted,
     Withdrawn,
 )
 from prefect_imagine.providers.models import GenerationStatus, Output
@@ -68,6 +69,7 @@ class ItemState:
         reason: a stable word for it.
         retried_by: the run that last had to create it again.
         withdrawn_from: where it stood when it was withdrawn, if it is.
+        unwanted: whether it is withdrawn if the create that is open turns out not to have been accepted.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -89,6 +91,7 @@ class ItemState:
     stored_at: datetime | None = None
     retried_by: str = ""
     withdrawn_from: Phase | None = None
+    unwanted: bool = False
 
     @property
     def settled(self) -> bool:
@@ -166,18 +169,25 @@ def _(record: Created | Adopted, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Refused, item: ItemState) -> ItemState:
-    phase = Phase.FAILED if record.final else Phase.PLANNED
-    return replace(item, phase=phase, intent=None, reason=record.reason, error=record.message)
+    known = replace(item, intent=None, reason=record.reason, error=record.message)
+    return replace(known, phase=Phase.FAILED) if record.final else _not_accepted(known)
 
 
 @_apply.register
 def _(record: NotSent, item: ItemState) -> ItemState:
-    return replace(item, phase=Phase.PLANNED, intent=None, reason="not_sent", error=record.message)
+    return _not_accepted(replace(item, intent=None, reason="not_sent", error=record.message))
 
 
 @_apply.register
 def _(record: Absent, item: ItemState) -> ItemState:
-    return replace(item, phase=Phase.PLANNED, intent=None)
+    return _not_accepted(replace(item, intent=None))
+
+
+def _not_accepted(item: ItemState) -> ItemState:
+    """It stands to be created again, unless nobody wants it any more."""
+    if item.unwanted:
+        return replace(item, phase=Phase.WITHDRAWN, withdrawn_from=Phase.PLANNED, unwanted=False)
+    return replace(item, phase=Phase.PLANNED)
 
 
 @_apply.register
@@ -226,6 +236,7 @@ def _(record: Retry, item: ItemState) -> ItemState:
         outputs=(),
         possible_jobs=possible,
         retried_by=record.asked_by,
+        unwanted=False,
     )
 
 
@@ -235,5 +246,10 @@ def _(_record: Withdrawn, item: ItemState) -> ItemState:
 
 
 @_apply.register
+def _(_record: Unwanted, item: ItemState) -> ItemState:
+    return replace(item, unwanted=True)
+
+
+@_apply.register
 def _(_record: Restored, item: ItemState) -> ItemState:
-    return replace(item, phase=item.withdrawn_from or item.phase, withdrawn_from=None)
+    return replace(item, phase=item.withdrawn_from or item.phase, withdrawn_from=None, unwanted=False)

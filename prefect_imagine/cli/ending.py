@@ -15,8 +15,18 @@ def show_end(position: Position, summary: Summary, usage: Usage, root: str, *, t
     """The bill of a batch, its failures by reason, and the commands that go on with it."""
     output.show_usage(usage, summary, to_stderr=to_stderr)
     show_failures(position, to_stderr=to_stderr)
+    if summary.submitted:
+        output.line(_submitted_text(summary, root), to_stderr=to_stderr)
+        return
     for line in what_next(position, usage.batch_id, root):
         output.line(line, to_stderr=to_stderr)
+
+
+def _submitted_text(summary: Summary, root: str) -> str:
+    """What takes the jobs in that were let go, and when."""
+    when = f", the last of them expected by {summary.expected_at:%H:%M:%S} UTC" if summary.expected_at else ""
+    jobs = f"{summary.items.under_way} that are under way"
+    return f"prefect-imagine collect --output {shlex.quote(root)}: stores {jobs}{when}"
 
 
 def show_failures(position: Position, *, to_stderr: bool) -> None:

@@ -63,7 +63,10 @@ def contract(summary: Summary) -> dict[str, Any]:
     said = summary.model_dump(
         mode="json", exclude={"exit_code": True, "stopped_by": True, "credits": {"possible"}}
     )
-    return {name: value for name, value in said.items() if name != "plan" or value is not None}
+    left_out = {"plan"} if summary.plan is None else set()
+    if not summary.submitted:
+        left_out |= {"submitted", "expected_at"}
+    return {name: value for name, value in said.items() if name not in left_out}
 
 
 def nothing_done(message: str, exit_code: int, batch_id: str = "") -> Summary:
@@ -120,7 +123,8 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
         shown.print(escape(said), soft_wrap=True)
     if summary.error:
         shown.print(f"[bold red]stopped:[/] {escape(summary.error)}", soft_wrap=True)
-    shown.print(f"report: {escape(summary.report)}", soft_wrap=True)
+    if not summary.submitted:
+        shown.print(f"report: {escape(summary.report)}", soft_wrap=True)
 
 
 def _cells(line: UsageLine) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.errors import BatchBusyError, ConfigurationError
+from prefect_imagine.errors import AmendedMeanwhileError, BatchBusyError, ConfigurationError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
@@ -138,9 +139,9 @@ async def test_a_create_that_is_open_is_not_withdrawn_unless_it_was_not_accepted
 
 
 def prepared(
-    runs: Runs, rows: list[Row], source: str | None = None, *, amend: bool = True
+    runs: Runs, rows: list[Row], source: str | None = None, *, amend: bool = True, **more: Any
 ) -> AbstractAsyncContextManager[PreparedBatch]:
-    options = BatchOptions(batch_id="batch", timing=TIMING)
+    options = BatchOptions(batch_id="batch", timing=TIMING, **more)
     asked = ask(list(enumerate(rows, 1)), Defaults(), {})
     return prepare_batch(runs.store, "batch", asked, runs.accounts, options, source=source, amend=amend)
 
@@ -171,7 +172,7 @@ async def test_two_that_amend_at_once_otherwise_make_no_half_of_each(runs: Runs)
         prepared(runs, rows_of("imaginelab", "a", "c")) as two,
     ):
         await persist_plan(runs.store, one)
-        with pytest.raises(ConfigurationError, match="has just been amended with other prompts"):
+        with pytest.raises(AmendedMeanwhileError, match="has just been amended with other prompts"):
             await persist_plan(runs.store, two)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import httpx
 
@@ -21,7 +22,7 @@ from prefect_imagine.cli.run.changes import announce, dry_run, plan_counts
 from prefect_imagine.cli.run.which_batch import default_batch
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.planning.persist import persist_plan
+from prefect_imagine.engine.planning.persist import again_if_amended, persist_plan
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.prompts.spool import Asked
@@ -80,26 +81,31 @@ async def _run(job: Job, watcher: TerminalObserver) -> Summary:
     store = open_store(job.root)
     try:
         job = await asyncio.to_thread(_named, job, store)
-        accounts = accounts_for(job.credentials)
-        prepared_of = prepare_batch(
-            store,
-            job.batch_id or "",
-            job.asked,
-            accounts,
-            job.options,
-            LateSharedLimit,
-            source=job.source,
-            amend=job.amend,
-        )
-        async with prepared_of as prepared:
-            if job.dry_run:
-                summary = dry_run(prepared, store.address, to_stderr=job.json)
-            else:
-                summary = await _made(job, store, prepared, watcher)
-        return summary if job.asked is None else summary.model_copy(update={"plan": plan_counts(prepared)})
+        return await again_if_amended(partial(_prepared, job, store, watcher))
     finally:
         store.close()
         watcher.listen_alone()
+
+
+async def _prepared(job: Job, store: Store, watcher: TerminalObserver) -> Summary:
+    """Compare a batch with what is asked for, and make it that. Raises `AmendedMeanwhileError` where somebody
+    else does the same."""
+    prepared_of = prepare_batch(
+        store,
+        job.batch_id or "",
+        job.asked,
+        accounts_for(job.credentials),
+        job.options,
+        LateSharedLimit,
+        source=job.source,
+        amend=job.amend,
+    )
+    async with prepared_of as prepared:
+        if job.dry_run:
+            summary = dry_run(prepared, store.address, to_stderr=job.json)
+        else:
+            summary = await _made(job, store, prepared, watcher)
+    return summary if job.asked is None else summary.model_copy(update={"plan": plan_counts(prepared)})
 
 
 def _named(job: Job, store: Store) -> Job:

@@ -36,6 +36,7 @@ class Difference:
         restored: items that had been withdrawn and are asked for again.
         surplus: how many items are not asked for, whatever has become of them, but for those that had been
             withdrawn before.
+        compared: whether anything is asked for: a batch that is gone on with as it is was not compared.
     """
 
     new: Asked = ()
@@ -44,6 +45,7 @@ class Difference:
     gone: frozenset[int] = frozenset()
     restored: frozenset[int] = frozenset()
     surplus: int = 0
+    compared: bool = False
 
     @property
     def unchanged(self) -> bool:
@@ -121,6 +123,7 @@ class Holdings:
             withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
             gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN))),
             restored=frozenset(restored),
+            compared=True,
             surplus=sum(1 for _ in _those(left.values(), tuple(set(Phase) - {Phase.WITHDRAWN}))),
         )
 

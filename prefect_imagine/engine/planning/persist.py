@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.lease import Lease, who_runs
-from prefect_imagine.batches.origin import Origin, write_origin
+from prefect_imagine.batches.origin import Origin, complete_origin, write_origin
 from prefect_imagine.batches.plan import Plan, read_plan, write_plan
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.shards import FIRST, shard_path
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.prepare import STORE_SECONDS, PreparedBatch
-from prefect_imagine.errors import ConfigurationError, StoreError
+from prefect_imagine.errors import AmendedMeanwhileError, ConfigurationError, StoreError
 from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST_TIMES = 5
 
 
 async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
@@ -23,7 +31,8 @@ async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
 
     Raises:
         BatchBusyError: another process runs the batch that is to be amended.
-        ConfigurationError: the store cannot be written, or another process plans something else.
+        AmendedMeanwhileError: another process has planned something else.
+        ConfigurationError: the store cannot be written.
     """
     if prepared.settled:
         return prepared
@@ -36,6 +45,8 @@ async def persist_plan(store: Store, prepared: PreparedBatch) -> PreparedBatch:
                 plans = iter(prepared.plans)
                 while (plan := await asyncio.to_thread(next, plans, None)) is not None:
                     await _persist(store, blocking, plan)
+        if prepared.interrupted:
+            await blocking(complete_origin, store, prepared.batch_id)
         return prepared
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
@@ -81,6 +92,17 @@ async def _persist(store: Store, blocking: Blocking, plan: Plan) -> None:
     known = await blocking(read_plan, store, plan.batch_id, plan.shard)
     if known is None or known.asked != plan.asked:
         what = "made" if plan.shard == FIRST else "amended"
-        raise ConfigurationError(
+        raise AmendedMeanwhileError(
             f"batch {plan.batch_id!r} has just been {what} with other prompts: run this again"
         )
+
+
+async def again_if_amended(work: Callable[[], Awaitable[T]]) -> T:
+    """Prepare and run a batch, from the beginning where another process has amended it meanwhile. Raises
+    `AmendedMeanwhileError` where that happens again and again."""
+    for _ in range(MOST_TIMES - 1):
+        try:
+            return await work()
+        except AmendedMeanwhileError as error:
+            logger.info("%s", error)
+    return await work()

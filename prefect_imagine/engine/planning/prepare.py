@@ -13,7 +13,7 @@ from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.origin import Origin, read_origin
 from prefect_imagine.batches.shard import Shard
-from prefect_imagine.batches.state import BatchState, ItemState
+from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.estimates import EstimateLine, Estimates, estimate_key
 from prefect_imagine.engine.planning.accounts import (
@@ -64,6 +64,7 @@ class PreparedBatch:
         clients: of the providers that still have something to do.
         identities: of their accounts.
         source: of what is asked for, path or address.
+        interrupted: whether its first planning was interrupted, and goes on with this.
         wait: whether another process that runs the batch is waited for.
     """
 
@@ -81,6 +82,7 @@ class PreparedBatch:
     identities: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Balance] = field(default_factory=dict)
     source: str | None = None
+    interrupted: bool = False
     wait: bool = False
 
     @property
@@ -91,7 +93,8 @@ class PreparedBatch:
     @property
     def settled(self) -> bool:
         """Whether running it would change nothing."""
-        return not (self.clients or self.plans is not None or any(shard.changes for shard in self.shards))
+        changed = self.plans is not None or any(shard.changes for shard in self.shards)
+        return not (self.clients or self.interrupted or changed)
 
 
 @asynccontextmanager
@@ -174,6 +177,7 @@ async def prepare_batch(
             identities={name: account.identity for name, account in found.items()},
             balances=inspection.balances,
             source=source,
+            interrupted=interrupted and asked is not None,
             wait=options.wait,
         )
 
@@ -225,7 +229,9 @@ def _visited(
     """The shards with what a run has to do with each."""
     wanted = {each.index for each in creatable}
     again = {each.index for each in creatable if options.creates_again(each.phase)}
-    changed = difference.withdrawn | difference.restored | again
+    open_still = {each.index for each in outlook.candidates if each.phase is Phase.OPEN}
+    away = difference.withdrawn | (difference.gone & open_still)
+    changed = away | difference.restored | again
     for shard in outlook.shards:
         changes = not changed.isdisjoint(shard.indices)
         visit = changes or shard.number in outlook.followed or not wanted.isdisjoint(shard.indices)

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.index import settle_batch
-from prefect_imagine.batches.plan import plan_key
-from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.billing.bill import Bill
-from prefect_imagine.billing.root import NEVER, Settled, shard_books
+from prefect_imagine.billing.root import NEVER, Settled, shard_books, take_stock
 from prefect_imagine.billing.settlement import Settlement, settle, write_settlement
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks, ShardStanding
@@ -58,6 +58,7 @@ class ShardFeed:
         self.settled: dict[int, Settled] = {
             shard.number: shard.settled for shard in prepared.shards if shard.settled is not None
         }
+        self._settled_before = _last_create(self.settled) if self.settled else None
         self._batch_id = prepared.batch_id
         self._upcoming = deque(shard for shard in prepared.shards if shard.visit)
         self._opener = opener
@@ -176,11 +177,6 @@ class ShardFeed:
     def _note(self, settled: Settlement) -> None:
         self.settled[settled.shard] = Settled(settled.seq, settled.last_create)
 
-    async def _is_planned(self, number: int) -> bool:
-        """Whether there is such a shard, and not only the lease of somebody who was about to plan it."""
-        key = plan_key(shard_path(self._batch_id, number))
-        return await self._blocking(self._store.head, key) is not None
-
     async def meet_others(self) -> None:
         """Take in the bills of shards that somebody else has planned since this run began."""
         for number in await self._blocking(shard_numbers, self._store, self._batch_id):
@@ -192,10 +188,22 @@ class ShardFeed:
     async def settle_batch(self) -> bool:
         """Say in the root's index that nothing is left of the batch to look at, if so; and say whether."""
         numbers = await self._blocking(shard_numbers, self._store, self._batch_id)
-        left = [number for number in numbers if number not in self.settled]
-        if self._opener.fenced.is_set() or any([await self._is_planned(number) for number in left]):
+        for number in [number for number in numbers if number not in self.settled]:
+            if self._opener.fenced.is_set() or number in self._shards.numbers:
+                return False
+            # One whose holder was killed before it said so may have settled.
+            books = await self._blocking(take_stock, self._store, self._batch_id, number)
+            if isinstance(books, Settlement):
+                self._note(books)
+            elif books is not None:
+                return False
+        if self._opener.fenced.is_set():
             return False
-        last_create = max(each.last_create or NEVER for each in self.settled.values())
         segments = {number: each.seq for number, each in self.settled.items()}
-        await self._blocking(settle_batch, self._store, self._batch_id, last_create, segments)
+        last, before = _last_create(self.settled), self._settled_before
+        await self._blocking(settle_batch, self._store, self._batch_id, last, segments, before)
         return True
+
+
+def _last_create(settled: Mapping[int, Settled]) -> datetime:
+    return max((each.last_create or NEVER for each in settled.values()), default=NEVER)

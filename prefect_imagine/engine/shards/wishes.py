@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.process_identity import boot_id
-from prefect_imagine.batches.records import AnyItemRecord, Intent, Restored, Retry, Withdrawn
+from prefect_imagine.batches.records import (
+    AnyItemRecord,
+    Intent,
+    Restored,
+    Retry,
+    Unwanted,
+    Withdrawn,
+)
 from prefect_imagine.batches.state import WITHDRAWABLE, ItemState, Phase
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.open_shards import OpenShard
@@ -34,13 +41,23 @@ class Wishes:
         index, phase = item.index, state.phase
         entries: list[AnyItemRecord] = []
         if index in self.difference.gone:
-            return [Withdrawn(item=index, at=utc_now())] if phase in WITHDRAWABLE else []
+            return self._away(index, state)
+        if state.unwanted and self.difference.compared:
+            return [Restored(item=index, at=utc_now())]
         if index in self.difference.restored and phase is Phase.WITHDRAWN:
             entries.append(Restored(item=index, at=utc_now()))
             phase = state.withdrawn_from or phase
         if self.options.creates_again(phase) and state == self.seen.get(index) and not self._known(state):
             entries.append(Retry(item=index, at=utc_now(), asked_by=self.asked_by))
         return entries
+
+    def _away(self, index: int, state: ItemState) -> list[AnyItemRecord]:
+        """What is to be written down of an item that is not asked for any more."""
+        if state.phase in WITHDRAWABLE:
+            return [Withdrawn(item=index, at=utc_now())]
+        if state.phase is Phase.OPEN and not state.unwanted:
+            return [Unwanted(item=index, at=utc_now())]
+        return []
 
     def _known(self, state: ItemState) -> bool:
         """Whether this run has created an item again before it crashed."""

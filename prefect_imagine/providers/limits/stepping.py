@@ -76,4 +76,4 @@ def _patience(pace: Pace) -> int:
 
 
 def _step(refused: int) -> float:
-    return 1 + (FIRST_STEP - 1) / 2 ** min(refused, 4)
+    return 1 + (FIRST_STEP - 1) / 2.0 ** min(refused, 4)
