@@ -54,28 +54,31 @@ class CheckedReader:
         Raises:
             OutputError: the body is not whole, or cannot be had.
         """
-        self._touched = True
-        if not self._buffer:
-            self._buffer = memoryview(next(self._chunks, b""))
-        piece, self._buffer = self._buffer[:size], self._buffer[size:]
-        return bytes(piece)
+        return bytes(self._piece(size))
 
-    def read_full(self, size: int) -> bytes:
+    def read_full(self, size: int) -> bytearray:
         """The next `size` bytes; fewer only at the end.
 
         Raises:
             OutputError: the body is not whole, or cannot be had.
         """
         data = bytearray()
-        while len(data) < size and (piece := self.read(size - len(data))):
+        while len(data) < size and (piece := self._piece(size - len(data))):
             data += piece
-        return bytes(data)
+        return data
 
     def seek(self, offset: int) -> int:
         """Back to the start while nothing was read, so that a client can repeat a refused request."""
         if offset or self._touched:
             raise OSError("this body can be read once")
         return 0
+
+    def _piece(self, size: int) -> memoryview:
+        self._touched = True
+        if not self._buffer:
+            self._buffer = memoryview(next(self._chunks, b""))
+        piece, self._buffer = self._buffer[:size], self._buffer[size:]
+        return piece
 
     def _whole(self, source: MediaSource) -> Iterator[bytes]:
         held = b""

@@ -173,9 +173,10 @@ class S3Store:
         return s3_errors(f"{self.address}/{key}".rstrip("/"), condition)
 
     def _send(self, key: str, data: bytes, media_type: str, **condition: Any) -> None:
-        self._put(key, data, media_type, checksum(data), **condition)
+        # Of `bytes` botocore makes a file, and asks the server for leave before it sends a file.
+        self._put(key, bytearray(data), media_type, checksum(data), **condition)
 
-    def _put(self, key: str, body: bytes | BinaryIO, media_type: str, crc: str, **condition: Any) -> None:
+    def _put(self, key: str, body: Any, media_type: str, crc: str, **condition: Any) -> None:
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._key(key),

@@ -55,7 +55,7 @@ class OutputUpload:
         else:
             self._put_parts(slots)
 
-    def _put_bytes(self, data: bytes) -> None:
+    def _put_bytes(self, data: bytearray) -> None:
         body: dict[str, Any] = {
             **self._place,
             **self._type,
@@ -167,14 +167,15 @@ class _Parts:
     def started(self) -> bool:
         return self._upload is not None
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytearray) -> None:
         if self._upload is None:
             answer = self._client.create_multipart_upload(
                 **self._place, **self._details, ChecksumAlgorithm="CRC32"
             )
             self._upload = {**self._place, "UploadId": answer["UploadId"]}
         number, crc = len(self._done) + 1, checksum(data)
-        part = self._client.upload_part(**self._upload, PartNumber=number, Body=data, ChecksumCRC32=crc)
+        body: Any = data
+        part = self._client.upload_part(**self._upload, PartNumber=number, Body=body, ChecksumCRC32=crc)
         self._done.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": crc})
 
     def complete(self, condition: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ from prefect_imagine.stores.s3_errors import ABSENT, CONTESTED, EXISTS, code_of
 CONTESTS = 5
 
 
-def checksum(data: bytes) -> str:
+def checksum(data: bytes | bytearray) -> str:
     """The CRC-32 as S3 wants it; the server refuses a body that does not match."""
     return checksum_of([data])
 
 
-def checksum_of(pieces: Iterable[bytes]) -> str:
+def checksum_of(pieces: Iterable[bytes | bytearray]) -> str:
     """The same of a body that comes in pieces."""
     crc = 0
     for piece in pieces:
