@@ -73,7 +73,7 @@ class Downloader:
         name = without_query(url)
         response = self._follow(url, policy, name)
         try:
-            _check_status(response, name, _foreign(url, policy))
+            _check_status(response, name, url, policy)
             yield MediaSource(
                 _body(response, deadline, name),
                 content_length=_length(response),
@@ -133,8 +133,12 @@ def _check_peer(response: httpx.Response, url: httpx.URL, api: httpx.URL) -> Non
     """A name may have resolved differently when it was connected to."""
     stream = response.extensions.get("network_stream")
     peer = stream.get_extra_info("server_addr") if stream else None
-    if peer and not is_proxied(url):
-        check_address(parse(str(peer[0])), url, api)
+    try:
+        if peer:
+            check_address(parse(str(peer[0])), url, api)
+    except OutputError:
+        if not is_proxied(url):  # looks through the whole environment, so it is asked last
+            raise
 
 
 def _foreign(url: str, policy: DownloadPolicy) -> str:
@@ -152,7 +156,7 @@ def _shown(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
-def _check_status(response: httpx.Response, name: str, foreign: str) -> None:
+def _check_status(response: httpx.Response, name: str, url: str, policy: DownloadPolicy) -> None:
     """Only the body of a 200 is the output."""
     status = response.status_code
     if status == 200:
@@ -162,7 +166,7 @@ def _check_status(response: httpx.Response, name: str, foreign: str) -> None:
     # Which status an expired signature gets differs between clouds: it may be any 4xx.
     gone = 400 <= status < 500 and status not in _PASSING
     reason = "missing" if status == 404 else "expired" if gone else "unavailable"
-    message = f"{name}: HTTP {status}" + (foreign if status in (401, 403) else "")
+    message = f"{name}: HTTP {status}" + (_foreign(url, policy) if status in (401, 403) else "")
     wait = _retry_after(response.headers)
     raise OutputError(message, reason=reason, retry_after=wait, rate_limited=status == 429)
 
