@@ -86,8 +86,9 @@ class PictureCopy:
     def thumbnail(self) -> bytes | None:
         """The whole picture as WebP, at most `SIDE` pixels wide and high, once it has passed.
 
-        `None` where the picture is small enough to be its own thumbnail, was not copied, has too many
-        pixels, cannot be decoded, or has not been after a minute. Waits while another picture is decoded.
+        `None` where the picture is small enough to be its own thumbnail, in bytes or, unless it moves, in
+        pixels, was not copied, has too many pixels, cannot be decoded, or has not been after a minute. Waits
+        while another picture is decoded.
         """
         if self._file is None or self._size <= SMALL_BYTES:
             return None
@@ -127,6 +128,8 @@ def _shrunk(file: SpooledTemporaryFile[bytes]) -> bytes | None:
     from PIL import Image, ImageOps
 
     with Image.open(file, formats=_FORMATS) as picture:
+        if max(picture.size) <= SIDE and not getattr(picture, "is_animated", False):
+            return None
         most = MAX_PIXELS if picture.format in ("JPEG", "PNG") else MAX_PIXELS_ELSE
         if picture.width * picture.height > most:
             raise ValueError(f"{picture.width} by {picture.height} pixels are too many")

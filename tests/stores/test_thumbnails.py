@@ -98,6 +98,13 @@ def test_a_small_picture_is_its_own_thumbnail(known: bool) -> None:
     assert thumbnail_of(media_files.png(), known=known) is None
 
 
+def test_a_picture_of_few_pixels_is_its_own_thumbnail_unless_it_moves() -> None:
+    assert thumbnail_of(encoded(grainy(SIDE, SIDE), "BMP")) is None
+    frames = [grainy(SIDE // 2, SIDE // 2) for _ in range(20)]
+    moving = encoded(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:])
+    assert opened(thumbnail_of(moving)).size == (SIDE // 2, SIDE // 2)
+
+
 @pytest.mark.parametrize(
     "body", [media_files.wav(400_000), media_files.mp3(400_000), media_files.SVG + b" " * 400_000]
 )
