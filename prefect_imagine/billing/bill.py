@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
-from prefect_imagine.billing.costs import Place, cost_of, model_name, place_of
+from prefect_imagine.billing.costs import Cost, Place, cost_of, model_name, place_of
 from prefect_imagine.billing.spans import Span, Spans
 from prefect_imagine.billing.usage import BalanceChange, ItemCounts, Tally, Usage, UsageLine
 from prefect_imagine.providers.credits import add_credits
@@ -37,9 +37,13 @@ class Sums:
     refund_unknown_items: int = 0
     times: Spans = field(default_factory=Spans)
 
-    def add(self, item: BatchItem, state: ItemState, sign: int = 1) -> None:
-        """Count an item as it stands; or, with -1, as it stood no longer."""
-        cost, place = cost_of(item, state), place_of(state)
+    def add(self, item: BatchItem, state: ItemState) -> None:
+        """Count an item as it stands."""
+        self.count(cost_of(item, state), state)
+
+    def count(self, cost: Cost, state: ItemState, sign: int = 1) -> None:
+        """Count an item that stands so and has cost this; or, with -1, count it no longer."""
+        place = place_of(state)
         self.places[place] = self.places.get(place, 0) + sign
         self.charged += sign * cost.charged
         self.estimated += sign * cost.estimated
@@ -167,10 +171,12 @@ class Bill:
         if before is state:
             return False
         self._counted[item.index] = state
+        cost = cost_of(item, state)
+        known = cost_of(item, before) if before is not None else cost
         for sums in self._of(item):
             if before is not None:
-                sums.add(item, before, -1)
-            sums.add(item, state)
+                sums.count(known, before, -1)
+            sums.count(cost, state)
         return True
 
     def forget_items(self) -> None:
