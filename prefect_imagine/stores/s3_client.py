@@ -37,8 +37,6 @@ def s3_client_config(concurrency: int) -> Config:
         read_timeout=60,
         # Without it links are signed in a way that newer regions refuse.
         signature_version="s3v4",
-        # botocore's own is put together anew, twice for each request.
-        user_agent="prefect-imagine",
         retries={"mode": "standard", "total_max_attempts": 4},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
