@@ -129,6 +129,6 @@ async def test_names_that_only_look_like_ours_disturb_nobody(runs: Runs) -> None
         runs.store.put(key, b"")
     runs.store.put(f"{SETTLED}20261128T000000~b~c", b"")
     index = read_index(runs.store)
-    assert (index.active, set(index.settled)) == ({"batch"}, set())
+    assert (set(index.active), set(index.settled)) == ({"batch"}, set[str]())
     assert (await runs.run(numbered("imaginelab", 2))).summary.items.stored == 2
     assert list(books_since(runs.store, utc_now() - timedelta(days=30)))

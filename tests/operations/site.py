@@ -169,28 +169,30 @@ def make_clone(folder: Path) -> Path:
 @contextmanager
 def followed_page(folder: Path, sandbox: RunningSandbox, s3: S3Server, store: Store) -> Iterator[Site]:
     """Follow the page to its end; nothing that it has started is left afterwards."""
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        other.bind(("127.0.0.1", 0))
+        port, receiver = (str(each.getsockname()[1]) for each in (probe, other))
     home = folder / "home"
     home.mkdir()
     ours = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **_QUICK}
     terminal = Terminal(make_clone(folder / "clone"), home, ours)
     site = Site(terminal, f"http://127.0.0.1:{port}/api", sandbox, store)
     try:
-        for block in shell_blocks(PAGE.read_text(), _values(port, sandbox, s3)):
+        for block in shell_blocks(PAGE.read_text(), _values(port, receiver, sandbox, s3)):
             site.printed.append(terminal.run(block))
         yield site
     finally:
         _end(terminal)
 
 
-def _values(port: str, sandbox: RunningSandbox, s3: S3Server) -> dict[str, str]:
-    """The reader's own port, bucket and keys."""
+def _values(port: str, receiver: str, sandbox: RunningSandbox, s3: S3Server) -> dict[str, str]:
+    """The reader's own ports, bucket and keys."""
     key, address = sandbox.environment["AIVISUALSTUDIO_API_KEY"], sandbox.base_urls["aivisualstudio"]
     aws = "AWS_ACCESS_KEY_ID=YOUR-KEY-ID\nAWS_SECRET_ACCESS_KEY=YOUR-SECRET\nAWS_REGION=us-east-1\n"
     return {
         "4200": port,
+        "8787": receiver,
         "YOUR-BUCKET": BUCKET,
         aws: _lines(s3.environment),
         "AIVISUALSTUDIO_API_KEY=YOUR-KEY\n": _lines(sandbox.environment),
