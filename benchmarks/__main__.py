@@ -19,6 +19,7 @@ CASES = (
     "processes",
     "machines",
     "pending",
+    "webhooks",
     "overhead",
     "memory",
     "growth",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.models import Generation
 
 MOST = 10_000
@@ -25,7 +26,7 @@ class Arrivals:
         self.count = 0
         self._wake = wake
         self._rows: dict[str, Generation] = {}
-        self._hinted: dict[str, None] = {}
+        self._hinted: dict[str, float] = {}
 
     def bring(self, rows: Mapping[str, Generation]) -> None:
         """Records that need no further look."""
@@ -36,12 +37,18 @@ class Arrivals:
     def hint(self, jobs: Collection[str]) -> None:
         """Jobs that may have ended."""
         self.count += len(jobs)
-        self._hinted.update((job, None) for job in jobs if len(self._hinted) < MOST)
+        for job in jobs:
+            if len(self._hinted) < MOST:
+                self._hinted.setdefault(job, boot_seconds())
         self._wake()
 
     def concern(self, followed: Collection[str]) -> bool:
-        """Whether something has come of one of these jobs."""
-        return any(job in followed for come in (self._rows, self._hinted) for job in come)
+        """Whether a record has come of one of these jobs."""
+        return any(job in followed for job in self._rows)
+
+    def hinted(self, followed: Collection[str]) -> dict[str, float]:
+        """Those of these jobs that are worth a look, with the times (boot clock) since when."""
+        return {job: since for job, since in self._hinted.items() if job in followed}
 
     def take_rows(self, followed: Collection[str]) -> dict[str, Generation]:
         """The records of these jobs, once."""
@@ -52,7 +59,7 @@ class Arrivals:
 
     def take_hints(self, followed: Collection[str]) -> list[str]:
         """Those of these jobs that are worth a look, once."""
-        found = [job for job in self._hinted if job in followed]
+        found = list(self.hinted(followed))
         for job in found:
             del self._hinted[job]
         return found

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 MAX_MISSED_POLLS = 5
 VANISHED = "vanished"
+HINTED = 6.0
+HINTED_WHILE_CREATING = 30.0
+"""How long a job that is said to have ended waits to be looked at with others, where looks cost creates."""
 OVERDUE_SECONDS = 60.0
 """Between looks at jobs that the run does not wait for any more."""
 
@@ -56,6 +59,8 @@ class PollStage:
                     return
                 if run.arrivals.concern(run.queues.running):
                     await self._patiently(self._take_arrivals())
+                if self._hints_in(boot_seconds()) <= 0:
+                    await self._patiently(self._take_hints())
                 if run.looks and run.queues.running and boot_seconds() >= self._next_look:
                     await self._patiently(self.look())
                     self._next_look = math.inf
@@ -71,6 +76,7 @@ class PollStage:
         now = boot_seconds()
         self._next_look = self._when_to_look(now) if run.looks else math.inf
         wait = max(0.0, self._next_look - now)
+        wait = min(wait, self._hints_in(now))
         if run.arrivals.concern(run.queues.running):
             return
         if run.queues.open:
@@ -144,18 +150,32 @@ class PollStage:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
 
     async def _take_arrivals(self) -> None:
-        """Write down what has come of jobs by other ways, and look at those that are said to have ended."""
+        """Write down what has come of jobs by other ways."""
         run = self._run
         await self._write_down(await self._records(run.arrivals.take_rows(run.queues.running)))
+
+    async def _take_hints(self) -> None:
+        """Look at those jobs that are said to have ended."""
+        run = self._run
         hinted = run.arrivals.take_hints(run.queues.running)
-        if not hinted:
-            return
         try:
             seen = await run.client.poll(hinted)
         except ProviderError:
             run.arrivals.hint(hinted)
             raise
         await self._write_down(await self._records(seen))
+
+    def _hints_in(self, now: float) -> float:
+        """Seconds until jobs are looked at that are said to have ended: where looks cost creates, some of them
+        together."""
+        run = self._run
+        hinted = run.arrivals.hinted(run.queues.running) if run.looks else {}
+        if not hinted:
+            return math.inf
+        if not run.client.pacer.limited or (not run.creating and 2 * len(hinted) >= len(run.queues.running)):
+            return 0.0
+        patience = HINTED_WHILE_CREATING if run.creating else HINTED
+        return max(0.0, min(hinted.values()) + patience - now)
 
     async def _records(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
         """The records of jobs that have ended. Of a shard that was left meanwhile nothing is followed any
