@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from prefect_imagine.batches.options import Timing
 from prefect_imagine.engine.collecting.collect import Collected, collect
 from prefect_imagine.engine.collecting.survey import Scope
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs
+from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
 from prefect_imagine.flows.run_batch import report_link
@@ -24,7 +25,7 @@ from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import Reconciled, publish, publish_reconciled
-from prefect_imagine.tasks.events import announce_end
+from prefect_imagine.tasks.events import announce_end, announce_failure
 from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.waves import PrefectStages
@@ -85,11 +86,20 @@ async def _looked_at(output: str, credentials: Credentials, bucket: Bucket, scop
             with closing(await open_output(output, bucket)) as store:
                 find = accounts(credentials)
                 publish_end = partial(_publish_end, store)
-                found = await collect(store, find, scope, shared_limit, PrefectStages, publish_end)
+                found = await collect(store, find, scope, shared_limit, _stages, publish_end)
         except ImagineError as error:
             return Failed(message=str(error), data=error)
     await publish_reconciled(map(_row, found))
     return _state(found)
+
+
+@contextmanager
+def _stages(session: Session) -> Iterator[PrefectStages]:
+    """The stages of a session as task runs; what has failed in them is announced."""
+    with PrefectStages(session) as stages:
+        yield stages
+    for item, state in session.books.failures:
+        announce_failure(session.batch_id, item, state)
 
 
 async def _publish_end(store: Store, collected: Collected) -> None:

@@ -35,7 +35,7 @@ def measure(rig: Rig) -> Table:
     count = 60 if rig.quick else 280
     table = Table(
         "Webhooks",
-        f"One provider at a time, N = {count}, {LIMIT} requests per {WINDOW:g} s with headers, jobs of 3-5 s. "
+        f"One provider at a time, N = {count}, {LIMIT} requests / {WINDOW:g} s with headers, jobs of 3-5 s. "
         "All requests that reached the API, those before the first create included, over the generations. AI "
         "Visual Studio signs its deliveries; of the others each is a reason to ask. Bound as above.",
         ("provider", "receiver", "requests/generation", "looks", "makespan s", "over bound", "stored"),

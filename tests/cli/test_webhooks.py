@@ -89,7 +89,7 @@ def test_people_are_shown_the_secret_once_and_what_takes_it(bare_shell: Shell) -
 @pytest.mark.parametrize(
     ("words", "environment", "says"),
     [
-        ([], {}, "COMMAND is missing, one of register, list, update, remove"),
+        ([], {}, "COMMAND is missing, one of serve, url, register, list, update, remove"),
         (["lst"], {}, "there is no command 'webhooks lst'; did you mean list"),
         (["register"], {}, "URL is missing"),
         (["register", "http://hooks.example.com"], {}, "https://"),

@@ -115,7 +115,8 @@ class TestAProviderThatIsGone:
         assert summary.items.stored == 12
 
     async def test_what_waits_to_be_stored_is_stored(self, runs: Runs) -> None:
-        runs.sandbox.faults.add(FaultRule("slow", provider="imaginelab", on="media", seconds=0.5))
+        # Sixteen are stored at once: of the others some wait, however slow the machine is.
+        runs.sandbox.faults.add(FaultRule("slow", provider="imaginelab", on="media", seconds=5.0))
         rows = [*numbered("imaginelab", 24), *numbered("blockadelabs", 20)]
         async with runs.session(rows, shard_size=4) as session, asyncio.timeout(90):
             running = asyncio.ensure_future(run_session(session))

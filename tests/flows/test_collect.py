@@ -78,6 +78,8 @@ async def test_more_failures_than_allowed_fail_the_collecting_run(
     state = await collected(tmp_path)
     assert state.is_failed()
     assert batch_id in (state.message or "")
+    told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 4)
+    assert [event["event"] for event in told].count("imagine.generation.failed") == 2
 
 
 async def test_ends_of_one_span_wake_one_collect_at_its_end(

@@ -195,6 +195,23 @@ async def test_an_unsigned_end_comes_in_by_a_capability_and_is_not_believed() ->
         assert (delivery.job, delivery.record) == ("1842", None)
 
 
+async def test_a_capability_needs_no_signature_that_nobody_could_check() -> None:
+    """As of a create whose own address was given to a provider that has no webhook registered."""
+    store = MemoryStore()
+    write_batch(store, intent(), created(job=JOB))
+    path = (
+        f"/aivisualstudio/{make_capability(SECRET, ACCOUNT.replace('blockadelabs', 'aivisualstudio'), BATCH)}"
+    )
+    async with served(store) as receiver:
+        assert await receiver.post("/aivisualstudio", Said().body, Said().headers) == 401
+        assert await receiver.post(path, Said().body, Said().headers) == 200
+    [delivery] = read_inbox(store, BATCH).values()
+    assert delivery.record is None
+    async with receiver_of(store) as receiver:
+        forged = Said(secret=SecretStr("whsec_other"))
+        assert await receiver.post(path, forged.body, forged.headers) == 401
+
+
 async def test_a_capability_is_good_for_its_own_batch_and_provider_only() -> None:
     store = MemoryStore()
     write_batch(store, intent(), created(job="1842"), provider="blockadelabs")

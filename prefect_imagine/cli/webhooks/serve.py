@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
@@ -140,8 +141,6 @@ async def _serve(
     )
     config = uvicorn.Config(
         webhook_app(receiver),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,  # addresses hold capabilities
         limit_concurrency=MOST_CONNECTIONS,
@@ -149,12 +148,15 @@ async def _serve(
     )
     server = uvicorn.Server(config)
     try:
-        listening = config.bind_socket()
-    except SystemExit as error:
-        raise ConfigurationError(f"{host}:{port} cannot be listened on; --port 0 takes a free one") from error
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened on ({error.strerror}); --port 0 takes a free one"
+        raise ConfigurationError(message) from error
     with closing(listening):
-        bound = listening.getsockname()
-        output.say(f"webhooks are taken in at http://{host}:{bound[1]}, for batches under {store.address}")
+        where = f"[{host}]" if ":" in host else host
+        address = f"http://{where}:{listening.getsockname()[1]}"
+        output.say(f"webhooks are taken in at {address}, for batches under {store.address}")
         await server.serve(sockets=[listening])
 
 

@@ -166,8 +166,8 @@ class PollStage:
         await self._write_down(await self._records(seen))
 
     def _hints_in(self, now: float) -> float:
-        """Seconds until jobs are looked at that are said to have ended: where looks cost creates, some of them
-        together."""
+        """Seconds until jobs are looked at that are said to have ended; some together, where looks cost
+        creates."""
         run = self._run
         hinted = run.arrivals.hinted(run.queues.running) if run.looks else {}
         if not hinted:
