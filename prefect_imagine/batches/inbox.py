@@ -1,6 +1,6 @@
 """Deliveries of webhooks, until whoever follows their jobs has taken them in.
 
-    .imagine/inbox/<batch>/<provider>~<hash of the job's id>.json    put before the delivery is answered
+    .imagine/inbox/<batch>~<provider>~<hash of the job's id>.json    put before the delivery is answered
     .imagine/inbox/receiver.json                                     says that a receiver lives
 
 A receiver puts, whoever runs or collects the batch takes in and removes. The same delivery twice is one
@@ -63,7 +63,7 @@ class ReceiverState(Frozen):
 
 def delivery_key(batch_id: str, provider: str, job: str) -> str:
     """Where what is said of a job waits."""
-    return f"{_folder(batch_id)}{provider}~{hashlib.sha256(job.encode()).hexdigest()[:32]}.json"
+    return f"{_prefix(batch_id)}{provider}~{hashlib.sha256(job.encode()).hexdigest()[:32]}.json"
 
 
 def put_delivery(store: Store, batch_id: str, delivery: Delivery) -> bool:
@@ -74,7 +74,7 @@ def put_delivery(store: Store, batch_id: str, delivery: Delivery) -> bool:
 
 def read_inbox(store: Store, batch_id: str, known: Collection[str] = ()) -> dict[str, Delivery]:
     """What waits for a batch, by key: some at once of those that are not known yet. Raises `StoreError`."""
-    keys = (found.key for found in store.list(_folder(batch_id)) if found.key not in known)
+    keys = (found.key for found in store.list(_prefix(batch_id)) if found.key not in known)
     found: dict[str, Delivery] = {}
     for key in list(islice(keys, READ_AT_ONCE)):
         data = store.read(key)
@@ -88,6 +88,12 @@ def read_inbox(store: Store, batch_id: str, known: Collection[str] = ()) -> dict
     return found
 
 
+def delivered_batches(store: Store) -> set[str]:
+    """The batches for which something waits. Raises `StoreError`."""
+    names = (found.key.removeprefix(INBOX).partition("~") for found in store.list(INBOX))
+    return {batch_id for batch_id, mark, _ in names if mark}
+
+
 def remove_deliveries(store: Store, keys: Collection[str]) -> None:
     """Remove what has been taken in. Raises `StoreError`."""
     for key in keys:
@@ -96,7 +102,7 @@ def remove_deliveries(store: Store, keys: Collection[str]) -> None:
 
 def remove_all_deliveries(store: Store, batch_id: str) -> None:
     """Remove all that waits for a batch. Raises `StoreError`."""
-    remove_deliveries(store, [found.key for found in store.list(_folder(batch_id))])
+    remove_deliveries(store, [found.key for found in store.list(_prefix(batch_id))])
 
 
 def put_receiver(store: Store, state: ReceiverState) -> None:
@@ -115,5 +121,5 @@ def read_receiver(store: Store) -> ReceiverState | None:
         return None  # of another version: it is none that this one could hear
 
 
-def _folder(batch_id: str) -> str:
-    return f"{INBOX}{batch_id}/"
+def _prefix(batch_id: str) -> str:
+    return f"{INBOX}{batch_id}~"

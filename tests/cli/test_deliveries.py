@@ -50,7 +50,7 @@ def test_deliveries_are_collected_without_asking(shell: Shell, providers: Runnin
     providers.configure(latency=dict.fromkeys(KINDS, (25.0, 30.0)))
     registered = shell.run("webhooks", "register", "http://127.0.0.1:9/aivisualstudio", "--json")
     hook, secret = registered.last["webhook"]["id"], registered.last["secret"]
-    inbox = shell.folder / "told" / ".imagine" / "inbox" / "told"
+    inbox = shell.folder / "told" / ".imagine" / "inbox"
     with receiver(shell, "told", AIVISUALSTUDIO_WEBHOOK_SECRET=secret) as (process, address):
         assert shell.run("webhooks", "update", hook, "--url", f"{address}/aivisualstudio").code == 0
         words = (
@@ -66,7 +66,7 @@ def test_deliveries_are_collected_without_asking(shell: Shell, providers: Runnin
         submitted = shell.run(*words, **SECRET)
         assert submitted.code == 0, submitted.stderr
         assert submitted.last["submitted"], "the machine is too slow for jobs of half a minute"
-        until(lambda: len(list(inbox.glob("*.json"))) == submitted.last["items"]["under_way"])
+        until(lambda: len(list(inbox.glob("told~*.json"))) == submitted.last["items"]["under_way"])
         os.kill(process.pid, signal.SIGKILL)
         shell.end(process)
     before = providers.books.requests["aivisualstudio"].copy()
@@ -74,4 +74,4 @@ def test_deliveries_are_collected_without_asking(shell: Shell, providers: Runnin
     assert found.last["batches"][0]["closed"], found.stderr
     asked = providers.books.requests["aivisualstudio"] - before
     assert {name: count for name, count in asked.items() if name != "media"} == {}
-    assert not list(inbox.glob("*.json"))
+    assert not list(inbox.glob("told~*.json"))

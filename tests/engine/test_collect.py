@@ -244,7 +244,7 @@ async def test_what_is_delivered_is_not_asked_for(runs: Runs) -> None:
     before = looks(runs)["aivisualstudio"]
     assert (await collected(runs))["batch"].finished
     assert looks(runs)["aivisualstudio"] == before
-    assert list(runs.store.list(".imagine/inbox/batch/")) == []
+    assert list(runs.store.list(".imagine/inbox/")) == []
     runs.check()
 
 

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.inbox import remove_deliveries
+from prefect_imagine.batches.inbox import delivered_batches, remove_deliveries
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.looks import Connected, Rows, connected, look_at_all
-from prefect_imagine.engine.collecting.survey import Scope, UnderWay, delivered_batches, survey
+from prefect_imagine.engine.collecting.survey import Scope, UnderWay, survey
 from prefect_imagine.engine.collecting.take_in import (
     STORE_SECONDS,
     StagesOf,
@@ -111,8 +111,8 @@ async def collect(
                         await blocking(finish, store, batch.batch_id)
             read = [key for batch in free for key in batch.deliveries]
             await blocking(remove_deliveries, store, read)
-            open_still = [each.batch_id for each in free if found[each.batch_id].running]
-            only = await blocking(delivered_batches, store, open_still)
+            open_still = {each.batch_id for each in free if found[each.batch_id].running}
+            only = open_still and open_still & await blocking(delivered_batches, store)
             if not only:
                 break
     finally:

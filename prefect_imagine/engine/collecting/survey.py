@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from prefect_imagine.batches.inbox import INBOX, Delivery, read_inbox
+from prefect_imagine.batches.inbox import Delivery, delivered_batches, read_inbox
 from prefect_imagine.batches.index import (
     DAY,
     active_batches,
@@ -86,7 +86,7 @@ def survey(store: Store, scope: Scope, now: datetime, only: Collection[str] | No
         only: of these batches alone.
     """
     ensure_index(store)
-    delivered = set(store.folders(INBOX))
+    delivered = delivered_batches(store)
     found: list[UnderWay] = []
     for batch_id in _batches(store, scope) if only is None else sorted(only):
         try:
@@ -99,11 +99,6 @@ def survey(store: Store, scope: Scope, now: datetime, only: Collection[str] | No
         if batch.held or batch.providers or batch.submission is not None:
             found.append(batch)
     return found
-
-
-def delivered_batches(store: Store, among: Collection[str]) -> set[str]:
-    """Those of these batches for which something waits in the inbox. Raises `StoreError`."""
-    return set(store.folders(INBOX)) & set(among)
 
 
 def _batches(store: Store, scope: Scope) -> Iterator[str]:
