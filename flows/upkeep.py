@@ -118,8 +118,12 @@ def _row(collected: Collected) -> Reconciled:
     if collected.busy:
         return Reconciled(collected.batch_id, "is being run")
     if collected.taken_in is None:
-        return Reconciled(collected.batch_id, f"{collected.running} under way")
-    return Reconciled(collected.batch_id, _standing(collected.taken_in.summary), failed=collected.failed)
+        outcome = f"{collected.running} under way"
+    else:
+        outcome = _standing(collected.taken_in.summary)
+    if collected.unseen:
+        outcome += f"; {collected.unseen} jobs are not shown by their provider: another key's?"
+    return Reconciled(collected.batch_id, outcome, failed=collected.failed)
 
 
 def _standing(summary: Summary) -> str:

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from uuid import NAMESPACE_URL, uuid5
 
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
@@ -89,7 +90,7 @@ class CollectSoon:
 
 
 def announce_job_ended(ended: Ended) -> None:
-    """A provider has delivered the end of a `job`; `believed`: with a signature."""
+    """A provider has delivered the end of a `job`; `believed`: it is signed. Told twice, it is one event."""
     emit_event(
         event=JOB_ENDED,
         resource={
@@ -97,4 +98,5 @@ def announce_job_ended(ended: Ended) -> None:
             "prefect.resource.name": ended.batch_id,
         },
         payload={"provider": ended.provider, "job": ended.job, "believed": ended.believed},
+        id=uuid5(NAMESPACE_URL, f"{JOB_ENDED}/{ended.batch_id}/{ended.provider}/{ended.job}"),
     )

@@ -93,6 +93,13 @@ def is_indexed(store: Store) -> bool:
     return store.head(INDEX) is not None
 
 
+def check_root(store: Store) -> None:
+    """Make sure that a root which had an index is still there. Raises `StoreError` where it is gone, or
+    another one is in its place."""
+    if not is_indexed(store):
+        raise StoreError(f"{store.address} is gone: it has no index any more", retryable=True)
+
+
 def ensure_index(store: Store) -> None:
     """Give a root an index, in which what lies there already counts as active until somebody has looked.
     Raises `StoreError`."""

@@ -39,6 +39,9 @@ def collect_all(
     with closing(open_store(absolute(under))) as store:
         found = asyncio.run(collect(store, accounts_for(dict(credentials)), scope))
     _show(found, to_stderr=json)
+    for each in found:
+        if each.unseen:
+            output.say(f"{each.batch_id}: {each.unseen} jobs are not shown by their provider: another key's?")
     problems = [f"{each.batch_id}: {problem}" for each in found for problem in each.problems]
     for problem in problems:
         output.complain(problem)
@@ -84,6 +87,7 @@ def _contract(collected: Collected) -> dict[str, object]:
     return {
         "batch_id": collected.batch_id,
         "under_way": collected.running,
+        "unseen": collected.unseen,
         "busy": collected.busy,
         "closed": taken_in is not None and taken_in.closed,
         "summary": None if taken_in is None else output.contract(taken_in.summary),

@@ -15,6 +15,11 @@ from prefect_imagine.batches.inbox import LARGEST_BODY
 from prefect_imagine.errors import StoreError
 from prefect_imagine.webhooks.receiver import OK, UNAVAILABLE, Receiver
 
+TOO_SLOW = 408
+BODY_SECONDS = 10.0
+HEALTH_SECONDS = 5.0
+"""For how long it is believed that the store can be written to."""
+
 
 def webhook_app(receiver: Receiver) -> Starlette:
     """An application with `POST /<provider>`, `POST /<provider>/<capability>` and `GET /health`.
@@ -26,9 +31,12 @@ def webhook_app(receiver: Receiver) -> Starlette:
     async def deliver(request: Request) -> Response:
         parts = request.path_params
         try:
-            body = await _body(request)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(request)
         except ClientDisconnect:
             return Response(status_code=OK)  # there is nobody to answer
+        except TimeoutError:
+            return Response(status_code=TOO_SLOW, headers={"Connection": "close"})
         headers = {name.lower(): value for name, value in request.headers.items()}
         return Response(
             status_code=await receiver.take(parts["provider"], parts.get("capability"), headers, body)
@@ -36,7 +44,7 @@ def webhook_app(receiver: Receiver) -> Starlette:
 
     async def health(request: Request) -> Response:
         try:
-            await receiver.beat()
+            await receiver.beat(HEALTH_SECONDS)
         except StoreError:
             return JSONResponse({"status": "the store cannot be written to"}, UNAVAILABLE)
         return JSONResponse({"status": "ok"})
@@ -52,14 +60,16 @@ def webhook_app(receiver: Receiver) -> Starlette:
                 await beating
             await receiver.aclose()
 
-    return Starlette(
+    paths = ("/{provider}", "/{provider}/{capability}")
+    app = Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
-            Route("/{provider}", deliver, methods=["POST"]),
-            Route("/{provider}/{capability}", deliver, methods=["POST"]),
+            *(Route(path + slash, deliver, methods=["POST"]) for path in paths for slash in ("", "/")),
         ],
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # nobody repeats a POST elsewhere
+    return app
 
 
 async def _body(request: Request) -> bytes | None:

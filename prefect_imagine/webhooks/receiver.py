@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
+from pydantic_core import PydanticSerializationError
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.capability import read_capability
@@ -23,19 +24,24 @@ from prefect_imagine.batches.inbox import (
     put_delivery,
     put_receiver,
 )
+from prefect_imagine.batches.index import check_root, ensure_index
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.errors import ConfigurationError, SignatureError, StoreError, UnexpectedResponseError
 from prefect_imagine.providers.registry import spec_of
 from prefect_imagine.providers.signatures import check_signature
+from prefect_imagine.providers.transport.answers import loaded
 from prefect_imagine.providers.webhook_scheme import Delivered, WebhookScheme
 from prefect_imagine.stores import Store
 from prefect_imagine.webhooks.known_jobs import KnownJobs
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 OK, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_LARGE, UNAVAILABLE = 200, 400, 401, 404, 413, 503
-STORE_SECONDS = 5.0
-"""How long the store may fail before the provider is told to come again."""
+STORE_SECONDS = 6.0
+"""How long the store may fail, or say nothing, before the provider is told to come again."""
+PATIENCE_SECONDS = 4.0
 ANSWER_SECONDS = 4.0
 """How long a delivery waits for the answer to the create of its job."""
 
@@ -67,7 +73,8 @@ class Receiver:
     Args:
         signing_secrets: by provider, those that its deliveries may be signed with.
         capability_secret: the one that addresses of providers without signatures are made with.
-        on_ended: is awaited for each job that is newly said to have ended, after that is durable.
+        on_ended: is awaited for each job that is said to have ended, after that is durable; of what is
+            delivered again, again.
         now: seconds since the epoch.
     """
 
@@ -86,10 +93,11 @@ class Receiver:
         self._capability_secret = capability_secret
         self._on_ended = on_ended
         self._now = now
-        self._blocking = Blocking(patience=STORE_SECONDS)
+        self._blocking = Blocking(patience=PATIENCE_SECONDS)
         self._jobs = KnownJobs(store, self._blocking)
         self._delivered: dict[str, datetime] = {}
         self._beaten_at = -BEAT_SECONDS
+        self._indexed = False
 
     async def take(
         self, provider: str, capability: str | None, headers: Mapping[str, str], body: bytes | None
@@ -108,6 +116,7 @@ class Receiver:
         except StoreError as error:
             logger.error("a delivery of %s cannot be written down: %s", provider, error)
             status, outcome = UNAVAILABLE, "store"
+            self._beaten_at = -BEAT_SECONDS
         self.counts[outcome] += 1
         if status not in (OK, UNAVAILABLE):
             logger.warning("a delivery was refused with %d: %s", status, outcome)
@@ -156,33 +165,68 @@ class Receiver:
             return "unknown_job"
         now = self._now()
         record = dict(said.record) if believed else None
-        delivery = Delivery(provider=provider, job=said.job, at=now, record=record)
-        new = await self._blocking(put_delivery, self._store, found, delivery)
+        new = await self._put(found, Delivery(provider=provider, job=said.job, at=now, record=record))
+        await self._tell(Ended(provider, found, said.job, believed))
         is_first = provider not in self._delivered
         self._delivered[provider] = now
-        await self.beat(now=is_first)
-        if new and self._on_ended is not None:
-            await self._on_ended(Ended(provider, found, said.job, believed))
+        with suppress(StoreError):
+            await self.beat(0.0 if is_first else BEAT_SECONDS)
         return "accepted" if new else "repeated"
+
+    async def _put(self, batch_id: str, delivery: Delivery) -> bool:
+        """Make a delivery durable, and say whether it is new. A record that is nested too deeply to be
+        written down is left to be asked for."""
+        await self._stored(check_root, self._store)
+        try:
+            return await self._stored(put_delivery, self._store, batch_id, delivery)
+        except PydanticSerializationError:
+            bare = delivery.model_copy(update={"record": None})
+            return await self._stored(put_delivery, self._store, batch_id, bare)
+
+    async def _tell(self, ended: Ended) -> None:
+        """Also of what is repeated: whoever wrote it down may have died before."""
+        if self._on_ended is not None:
+            await self._on_ended(ended)
+
+    async def _stored(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something with the store, which has to answer in time. Raises `StoreError`."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                if not self._indexed:
+                    await self._blocking(ensure_index, self._store)
+                    self._indexed = True
+                return await self._blocking(work, *arguments)
+        except TimeoutError as error:
+            raise StoreError(f"{self._store.address} does not answer", retryable=True) from error
 
     async def _known(self, provider: str, job: str) -> str | None:
         """The batch of a job. While creates are being answered, one that is not known may become so."""
         until = boot_seconds() + ANSWER_SECONDS
         while (found := self._jobs.batch_of(provider, job)) is None:
-            await self._jobs.refresh()
+            await self._stored_jobs()
             if (found := self._jobs.batch_of(provider, job)) is not None:
                 break
             if boot_seconds() >= until or not self._jobs.may_come(provider):
                 break
         return found
 
-    async def beat(self, *, now: bool = False) -> None:
-        """Say that a receiver lives, when it is time to, or now. Raises `StoreError`."""
-        if not now and boot_seconds() < self._beaten_at + BEAT_SECONDS:
+    async def _stored_jobs(self) -> None:
+        await self._stored(check_root, self._store)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._jobs.refresh()
+        except TimeoutError as error:
+            raise StoreError(f"{self._store.address} does not answer", retryable=True) from error
+
+    async def beat(self, every: float = BEAT_SECONDS) -> None:
+        """Say that a receiver lives, unless that was said so few seconds ago, and nothing has failed since.
+        Raises `StoreError`."""
+        if boot_seconds() < self._beaten_at + every:
             return
-        self._beaten_at = boot_seconds()
         state = ReceiverState(at=self._now(), delivered=dict(self._delivered))
-        await self._blocking(put_receiver, self._store, state)
+        self._beaten_at = -BEAT_SECONDS
+        await self._stored(put_receiver, self._store, state)
+        self._beaten_at = boot_seconds()
 
     async def keep_beating(self) -> None:
         """Say so again and again."""
@@ -211,8 +255,7 @@ def _scheme_of(provider: str) -> WebhookScheme:
 def _read(provider: str, scheme: WebhookScheme, body: bytes) -> Delivered | None:
     """What a body says; `None` where it is none about a job."""
     try:
-        loaded: Any = json.loads(body)
-        return scheme.read(provider, loaded)
+        return scheme.read(provider, loaded(body))
     except (ValueError, RecursionError) as error:
         raise _Refused(BAD_REQUEST, "no_json") from error
     except UnexpectedResponseError:

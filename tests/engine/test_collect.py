@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 
 from prefect_imagine.batches.inbox import Delivery, put_delivery
 from prefect_imagine.batches.index import ensure_index, read_index
@@ -22,6 +24,7 @@ from prefect_imagine.engine.maintenance import reconcile
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.models import GenerationKind
+from prefect_imagine.providers.spec import Account
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.engine.engine_runs import TIMING, Runs, numbered
@@ -172,9 +175,11 @@ async def test_what_was_not_created_is_left_to_whoever_resumes(runs: Runs) -> No
     ended = await runs.run(numbered("aivisualstudio", 3), detach=True, max_credits=12)
     assert (ended.summary.items.under_way, ended.summary.exit_code) == (2, 3)
     runs.sandbox.advance(700)
-    end = (await collected(runs))["batch"].finished
+    found = (await collected(runs))["batch"]
+    end = found.finished
     assert end is not None
     assert (end.summary.items.stored, end.summary.items.planned) == (2, 1)
+    assert found.failed is False
     assert await collected(runs) == {}
     assert runs.creates()["aivisualstudio"] == 2
     runs.sandbox.configure(latency={"image": (0.1, 0.1)})
@@ -208,6 +213,42 @@ async def test_jobs_that_never_end_are_overdue_and_hold_no_books_open(runs: Runs
     assert [each.phase for each in late] == [Phase.CREATED]
     assert (await collected(runs))["batch"].running == 1
     assert read_submission(runs.store, "batch") is None
+
+
+@pytest.mark.parametrize("detach", [True, False], ids=["let go", "crashed"])
+async def test_whoever_collects_can_say_when_jobs_are_overdue(runs: Runs, detach: bool) -> None:
+    rows = numbered("aivisualstudio", 2)
+    if detach:
+        await runs.run(rows, detach=True)
+    else:
+        async with runs.session(rows) as session, asyncio.timeout(60):
+            running = asyncio.ensure_future(run_session(session))
+            await until(lambda: session.progress().running == 2)
+            running.cancel()
+    soon = TIMING.model_copy(update={"longest_by_kind": {GenerationKind.IMAGE: 0.001}})
+    found = (await collected(runs, timing=soon))["batch"]
+    assert found.taken_in is not None
+    assert found.taken_in.closed
+    assert runs.store.read("batch/report.html") is not None
+    assert (await collected(runs, timing=soon))["batch"].taken_in is None
+    runs.sandbox.advance(700)
+    later = (await collected(runs))["batch"].taken_in
+    assert later is not None
+    assert later.summary.items.stored == 2
+    runs.check()
+
+
+async def test_jobs_of_another_account_are_told(runs: Runs) -> None:
+    await runs.run(numbered("aivisualstudio", 2), detach=True)
+    own = runs.accounts
+
+    async def others(providers: Sequence[str]) -> Mapping[str, Account]:
+        found = await own(providers)
+        return {name: replace(each, key=SecretStr("avs_live_sandbox-other")) for name, each in found.items()}
+
+    [found] = await collect(runs.store, others, Scope(DAYS, timing=TIMING))
+    assert (found.running, found.unseen) == (2, 2)
+    assert (await collected(runs))["batch"].unseen == 0
 
 
 async def test_one_account_that_cannot_be_asked_hinders_no_other(runs: Runs) -> None:

@@ -12,9 +12,11 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_imagine.stores import Store
 from prefect_imagine.webhooks import Ended, Receiver, webhook_app
+from prefect_imagine.webhooks.connections import ImpatientProtocol
 
 SECRET = SecretStr("a secret that nobody can guess")
 
@@ -40,6 +42,7 @@ async def served(
     store: Store,
     signing_secrets: Mapping[str, Sequence[SecretStr]] | None = None,
     mounted_at: str | None = None,
+    http: type[H11Protocol] = ImpatientProtocol,
 ) -> AsyncIterator[Served]:
     """A receiver, as long as the context lasts."""
     ended: list[Ended] = []
@@ -52,7 +55,9 @@ async def served(
     app = webhook_app(receiver)
     if mounted_at is not None:
         app = Starlette(routes=[Mount(mounted_at, app)])
-    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, port=0, http=http, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -25,6 +26,7 @@ from prefect_imagine.batches.records import AnyItemRecord, Header, to_line
 from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store, open_store
+from prefect_imagine.webhooks.connections import ImpatientProtocol
 from tests.batches.memory_store import MemoryStore
 from tests.billing.test_usage import created, intent, succeeded
 from tests.engine.fake_provider import plan_of
@@ -106,7 +108,7 @@ async def test_the_same_delivery_twice_is_one(store: Store) -> None:
             *(receiver.post("/aivisualstudio", Said().body, Said().headers) for _ in range(10))
         )
         assert answers == [200] * 10
-        assert len(read_inbox(store, BATCH)) == len(receiver.ended) == 1
+        assert len(read_inbox(store, BATCH)) == len({each.job for each in receiver.ended}) == 1
 
 
 @pytest.mark.parametrize(
@@ -255,6 +257,11 @@ class GoneStore(MemoryStore):
             raise StoreError("the store is gone", retryable=False)
         return super().put_new(key, data, media_type)
 
+    def put(self, key: str, data: bytes, media_type: str = "") -> None:
+        if self.gone and key.startswith(INBOX):
+            raise StoreError("the store is gone", retryable=False)
+        super().put(key, data, media_type)
+
 
 async def test_a_store_that_is_gone_has_the_provider_come_again() -> None:
     store = GoneStore()
@@ -264,6 +271,63 @@ async def test_a_store_that_is_gone_has_the_provider_come_again() -> None:
         store.gone = False
         assert await receiver.post("/aivisualstudio", Said().body, Said().headers) == 200
     assert len(read_inbox(store, BATCH)) == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["of a known job", "of a job not met yet"])
+async def test_a_root_that_is_gone_has_the_provider_come_again(
+    store: Store, tmp_path: Path, known: bool
+) -> None:
+    said = Said()
+    async with receiver_of(store) as receiver:
+        await receiver.post("/aivisualstudio", Said(job=JOB if known else "gen_2").body, said.headers)
+        assert await receiver.post("/aivisualstudio", said.body, said.headers) == 200
+        (tmp_path / "root").rename(tmp_path / "away")
+        (tmp_path / "root").mkdir()
+        assert await receiver.post("/aivisualstudio", said.body, said.headers) == 503
+    assert not list((tmp_path / "root").rglob("*~*"))
+
+
+async def test_health_is_bad_until_the_store_can_be_written_to() -> None:
+    store = GoneStore()
+    store.gone = False
+    write_batch(store, intent(), created(job=JOB))
+    async with receiver_of(store) as receiver, httpx.AsyncClient() as client:
+        assert (await client.get(f"{receiver.address}/health")).status_code == 200
+        store.gone = True
+        await receiver.post("/aivisualstudio", Said().body, Said().headers)
+        for _ in range(3):
+            assert (await client.get(f"{receiver.address}/health")).status_code == 503
+        store.gone = False
+        assert (await client.get(f"{receiver.address}/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "beside", [b'"prompt": "a fox \\ud83e"', b'"deep": ' + b"[" * 400 + b"]" * 400], ids=["cut", "deep"]
+)
+async def test_a_record_that_is_odd_is_taken_all_the_same(store: Store, beside: bytes) -> None:
+    said = _Raw(raw=b'{"data": {"id": "%s", "status": "completed", %s}}' % (JOB.encode(), beside))
+    async with receiver_of(store) as receiver:
+        assert await receiver.post("/aivisualstudio", said.body, said.headers) == 200
+    [delivery] = read_inbox(store, BATCH).values()
+    assert delivery.job == JOB
+
+
+async def test_a_connection_that_asks_for_nothing_is_closed(store: Store) -> None:
+    class Hurried(ImpatientProtocol):
+        patience = 0.2
+
+    async with served(store, {"aivisualstudio": [SIGNED_WITH]}, http=Hurried) as receiver:
+        host, port = receiver.address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /aivisualstudio HTTP/1.1\r\nHost: x\r\nX-")
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+        assert await receiver.post("/aivisualstudio", Said().body, Said().headers) == 200
+
+
+async def test_a_slash_at_the_end_is_no_other_address(store: Store) -> None:
+    async with receiver_of(store) as receiver:
+        assert await receiver.post("/aivisualstudio/", Said().body, Said().headers) == 200
 
 
 async def test_neither_secrets_nor_capabilities_are_logged(

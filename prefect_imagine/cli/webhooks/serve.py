@@ -132,6 +132,7 @@ async def _serve(
     import uvicorn
 
     from prefect_imagine.webhooks import Receiver, webhook_app
+    from prefect_imagine.webhooks.connections import ImpatientProtocol
 
     receiver = Receiver(
         store,
@@ -143,6 +144,7 @@ async def _serve(
         webhook_app(receiver),
         log_level="warning",
         access_log=False,  # addresses hold capabilities
+        http=ImpatientProtocol,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

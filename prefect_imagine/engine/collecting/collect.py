@@ -12,7 +12,7 @@ from prefect_imagine.batches.inbox import delivered_batches, remove_deliveries
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.looks import Connected, Rows, connected, look_at_all
-from prefect_imagine.engine.collecting.survey import Scope, UnderWay, survey
+from prefect_imagine.engine.collecting.survey import Scope, UnderWay, survey, timing_of
 from prefect_imagine.engine.collecting.take_in import (
     STORE_SECONDS,
     StagesOf,
@@ -39,6 +39,7 @@ class Collected:
 
     Attributes:
         running: jobs that have not ended.
+        unseen: how many of them the provider does not show: they may be another account's.
         busy: whether a process runs it, so that it was left alone.
         taken_in: where it stands, if something of it was taken in.
         submission: what the run has left that let its jobs go, if one has.
@@ -47,6 +48,7 @@ class Collected:
 
     batch_id: str
     running: int = 0
+    unseen: int = 0
     busy: bool = False
     taken_in: TakenIn | None = None
     submission: Submission | None = None
@@ -65,7 +67,8 @@ class Collected:
         if self.finished is None or self.submission is None:
             return False
         items = self.finished.summary.items
-        return items.wanted - items.stored > self.submission.allowed_failures
+        # What was not created, the run that let its jobs go has told of.
+        return items.wanted - items.planned - items.stored > self.submission.allowed_failures
 
 
 Announce = Callable[[Collected], Awaitable[None]]
@@ -124,9 +127,12 @@ async def _collected(
     store: Store, batch: UnderWay, those: Connected, rows: Rows, scope: Scope, stages: StagesOf
 ) -> Collected:
     problems = tuple(those.failed[name] for name in sorted(batch.providers & those.failed.keys()))
+    unseen = _unseen(batch, those, rows)
     visit = _visit(batch, rows, scope)
     if visit is None:
-        return Collected(batch.batch_id, batch.running, submission=batch.submission, problems=problems)
+        return Collected(
+            batch.batch_id, batch.running, unseen, submission=batch.submission, problems=problems
+        )
     before = those.requests
     try:
         taken_in = await take_in(store, visit, those.accounts_of, stages, those.reached)
@@ -139,10 +145,16 @@ async def _collected(
     return Collected(
         batch_id=batch.batch_id,
         running=summary.summary.items.under_way,
+        unseen=unseen,
         taken_in=summary,
         submission=batch.submission,
         problems=problems,
     )
+
+
+def _unseen(batch: UnderWay, those: Connected, rows: Rows) -> int:
+    asked = {name: jobs for name, jobs in batch.jobs.items() if name in rows and name not in those.failed}
+    return sum(len(jobs - rows[name].keys()) for name, jobs in asked.items())
 
 
 def _with_requests(taken_in: TakenIn, sent: Counter[str]) -> TakenIn:
@@ -159,15 +171,15 @@ def _visit(batch: UnderWay, rows: Rows, scope: Scope) -> Visit | None:
         seen[provider] = {job: shown[job] for job in jobs if job in shown and shown[job].status.terminal}
     overdue = {name: jobs - seen.get(name, {}).keys() for name, jobs in batch.overdue.items()}
     left = batch.running - sum(map(len, seen.values()))
-    over = batch.submission is not None and left == sum(map(len, overdue.values()))
+    waited_for = batch.submission is not None or batch.newly_overdue
+    over = waited_for and left == sum(map(len, overdue.values()))
     if not (batch.others or any(seen.values()) or over):
         return None
-    timing = batch.submission.timing if batch.submission is not None else scope.timing
     return Visit(
         batch.batch_id,
         unknown=scope.unknown,
         seen=seen,
         overdue=overdue,
         to_announce=batch.submission is not None,
-        timing=timing,
+        timing=timing_of(batch, scope),
     )

@@ -52,6 +52,7 @@ class UnderWay:
     Attributes:
         jobs: by provider, those that run, by id.
         overdue: those that have run for longer than they should.
+        newly_overdue: whether nobody has noted that of some of them.
         others: providers of attempts that are open, outputs to be stored, and items that are looked for.
         deliveries: what waits in its inbox, by key.
         submission: what the run has left that let its jobs go.
@@ -63,6 +64,7 @@ class UnderWay:
     overdue: dict[str, set[str]] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
     deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    newly_overdue: bool = False
     submission: Submission | None = None
     held: bool = False
 
@@ -115,7 +117,7 @@ def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> Unde
         batch.held = True
         return batch
     batch.submission = read_submission(store, batch_id)
-    timing = batch.submission.timing if batch.submission is not None else scope.timing
+    timing = timing_of(batch, scope)
     settled: dict[int, Settled] = {}
     unsettled = False
     for number in numbers:
@@ -130,6 +132,15 @@ def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> Unde
     return batch
 
 
+def timing_of(batch: UnderWay, scope: Scope) -> Timing:
+    """When jobs of a batch count as overdue: as its run has said, but for kinds that the scope names."""
+    if batch.submission is None:
+        return scope.timing
+    said = batch.submission.timing
+    by_kind = {**said.longest_by_kind, **scope.timing.longest_by_kind}
+    return said.model_copy(update={"longest_by_kind": by_kind})
+
+
 def _take(batch: UnderWay, shard: Shard, scope: Scope, timing: Timing, now: datetime) -> None:
     looked_for = (Phase.OPEN, Phase.FINISHED, *((Phase.UNKNOWN,) if scope.unknown else ()))
     for item, known in shard.standings():
@@ -141,3 +152,4 @@ def _take(batch: UnderWay, shard: Shard, scope: Scope, timing: Timing, now: date
             asked_at = known.intent_at or now
             if (now - asked_at).total_seconds() > timing.longest(item.request.kind):
                 batch.overdue.setdefault(provider, set()).add(known.id)
+                batch.newly_overdue |= known.reason is None

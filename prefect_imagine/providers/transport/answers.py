@@ -30,15 +30,21 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def json_of(response: httpx.Response) -> Any:
-    """An answer's JSON, or `UNREADABLE`. Half a surrogate pair, as a text that was cut in the middle of an
-    emoji has it, becomes a question mark: nothing could write it down."""
+    """An answer's JSON, or `UNREADABLE`."""
     try:
-        body = json.loads(response.content)
-        if _SURROGATE.search(response.content):
-            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
-        return body
+        return loaded(response.content)
     except ValueError:
         return UNREADABLE
+
+
+def loaded(content: bytes) -> Any:
+    """What JSON says. Half a surrogate pair, as a text that was cut in the middle of an emoji has it, becomes
+    a question mark: nothing could write it down. Raises `ValueError`; `RecursionError` where it is too deep.
+    """
+    body = json.loads(content)
+    if _SURROGATE.search(content):
+        body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+    return body
 
 
 @dataclass(frozen=True)
