@@ -48,7 +48,7 @@ async def test_whoever_amends_second_compares_again(runs: Runs) -> None:
     begun: list[str] = []
 
     async def amended(*prompts: str) -> None:
-        async with prepared(runs, rows_of("imaginelab", *prompts)) as found:
+        async with prepared(runs, rows_of("imaginelab", *prompts), wait=True) as found:
             begun.append(prompts[-1])
             await until(lambda: len(begun) >= 2)
             await persist_plan(runs.store, found)
