@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.blocking import Blocking
@@ -70,7 +69,6 @@ class KnownJobs:
         self._blocking = blocking
         self._every = every
         self._shards: dict[str, _Shard] = {}
-        self._settled: set[str] = set()
         self._listed: dict[str, float] = {}
         self._by_job: dict[JobKey, str] = {}
         self._looked_at = -every
@@ -87,14 +85,20 @@ class KnownJobs:
         )
 
     async def refresh(self) -> None:
-        """Take in what is new in the journals, unless that was done a moment ago. Raises `StoreError`."""
-        asked_at = boot_seconds()
+        """Take in what is new in the journals, unless that was done a moment ago. A look goes on when nobody
+        waits for it any more: no other may begin beside it. Raises `StoreError`."""
+        look = asyncio.ensure_future(self._refresh(boot_seconds()))
+        look.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(look)
+
+    async def _refresh(self, asked_at: float) -> None:
         async with self._looking:
             if self._looked_at >= asked_at:
                 return  # somebody else's look began after this one was asked for
             await asyncio.sleep(max(0.0, self._looked_at + self._every - boot_seconds()))
-            self._looked_at = boot_seconds()
+            begun = boot_seconds()
             self._by_job = await self._blocking(self._look)
+            self._looked_at = begun
 
     def _look(self) -> dict[JobKey, str]:
         active = active_batches(self._store)
@@ -105,7 +109,11 @@ class KnownJobs:
                 self._read(batch_id)
             except StoreError as error:
                 leave_out(batch_id, error)
-        return dict(self._running(self._shards.values()))
+        return {
+            (shard.provider(index), job): shard.batch_id
+            for shard in self._shards.values()
+            for index, job in shard.jobs.items()
+        }
 
     def _read(self, batch_id: str) -> None:
         now = boot_seconds()
@@ -135,10 +143,3 @@ class KnownJobs:
             elif known.phase is Phase.CREATED and known.id:
                 shard.jobs[index] = known.id
         self._shards[path] = shard
-
-    def _running(self, shards: Iterable[_Shard]) -> Iterable[tuple[JobKey, str]]:
-        return (
-            ((shard.provider(index), job), shard.batch_id)
-            for shard in shards
-            for index, job in shard.jobs.items()
-        )

@@ -1,0 +1,74 @@
+"""Which batch a job belongs to, while the store is slow or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.index import ACTIVE
+from prefect_imagine.errors import StoreError
+from prefect_imagine.stores import StoredObject
+from prefect_imagine.webhooks.known_jobs import KnownJobs
+from tests.batches.memory_store import MemoryStore
+from tests.billing.test_usage import created, intent
+from tests.engine.waiting import until
+from tests.webhooks.test_receiver import BATCH, JOB, write_batch
+
+
+class GatedStore(MemoryStore):
+    """A store whose first list of active batches waits for a gate, or that fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.fails = False
+        self.looks = 0
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
+        if prefix == ACTIVE and threading.current_thread() is not threading.main_thread():
+            self.looks += 1
+            if self.looks == 1:
+                self.gate.wait(60)
+            if self.fails:
+                raise StoreError("the store fails", retryable=False)
+        return super().list(prefix, after=after)
+
+
+@pytest.fixture
+async def jobs() -> tuple[KnownJobs, GatedStore]:
+    store = GatedStore()
+    write_batch(store, intent(), created(job=JOB))
+    return KnownJobs(store, Blocking(patience=1.0), every=0.0), store
+
+
+async def test_a_look_that_nobody_waits_for_any_more_goes_on_alone(
+    jobs: tuple[KnownJobs, GatedStore],
+) -> None:
+    known, store = jobs
+    first = asyncio.ensure_future(known.refresh())
+    await until(lambda: store.looks == 1)
+    first.cancel()
+    second = asyncio.ensure_future(known.refresh())
+    done, _ = await asyncio.wait(
+        [second], timeout=0.3
+    )  # in which it would end, did it not wait for the first
+    assert not done
+    store.gate.set()
+    await second
+    assert known.batch_of("aivisualstudio", JOB) == BATCH
+
+
+async def test_whoever_waited_for_a_look_that_failed_does_not_take_it_for_one(
+    jobs: tuple[KnownJobs, GatedStore],
+) -> None:
+    known, store = jobs
+    store.fails = True
+    both = [asyncio.ensure_future(known.refresh()) for _ in range(2)]
+    await until(lambda: store.looks == 1)
+    store.gate.set()
+    ended = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(each) for each in ended] == [StoreError, StoreError]
