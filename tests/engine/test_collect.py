@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -26,7 +25,7 @@ from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.stores import Store
 from tests.engine.engine_runs import TIMING, Runs, numbered
 from tests.engine.test_root_index import settled_batch, stock_taken
 from tests.engine.test_shard_faults import watched
@@ -34,12 +33,6 @@ from tests.engine.waiting import until
 
 DAYS = 1.0
 LONG = {"image": (600.0, 600.0), "video": (600.0, 600.0)}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, closing
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -25,22 +24,11 @@ from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.errors import AmendedMeanwhileError, BatchBusyError, ConfigurationError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.spec import Account
-from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.sandbox import FaultRule
+from prefect_imagine.stores import Store
 from tests.batches.journals import AT
 from tests.books import manifest
 from tests.engine.engine_runs import TIMING, Row, Runs, numbered, rows_of
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
-
-
-@pytest.fixture
-def runs(sandbox: RunningSandbox, store: Store) -> Runs:
-    return Runs(sandbox, store)
 
 
 def states(store: Store) -> dict[int, ItemState]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,15 +11,9 @@ from prefect_imagine.batches.learned import OUTDATED, LearnedLimits, read_learne
 from prefect_imagine.clock import utc_now
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.stores import Store
 from tests.batches.memory_store import MemoryStore
 from tests.engine.engine_runs import Runs, numbered
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
 
 
 async def test_the_next_run_begins_with_what_the_last_one_has_learned(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -24,22 +21,10 @@ from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.reports.books import settle_books
-from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.sandbox import FaultRule
 from tests.engine.engine_runs import Runs, numbered, rows_of
 from tests.engine.test_desired_state import prepared, states
 from tests.engine.waiting import until
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
-
-
-@pytest.fixture
-def runs(sandbox: RunningSandbox, store: Store) -> Runs:
-    return Runs(sandbox, store)
 
 
 async def test_whoever_amends_second_compares_again(runs: Runs) -> None:

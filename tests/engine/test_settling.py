@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +21,7 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.providers.models import Generation, GenerationStatus
 from prefect_imagine.sandbox import RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.stores import Store
 from tests.engine.engine_runs import Runs, numbered
 from tests.engine.fake_provider import LOST_BEFORE, FakeProvider, Job, moment, plan_of
 from tests.engine.test_looking_back import looked_for, shaped
@@ -33,12 +30,6 @@ from tests.engine.worlds import World, world
 __all__ = ["world"]
 
 ROWS = numbered("imaginelab", 1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
 
 
 def intent(attempt: int = 1) -> Intent:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -27,23 +25,12 @@ from prefect_imagine.errors import ConfigurationError, ProviderError, StoreError
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.providers.apis.blockadelabs import BlockadeLabsClient
 from prefect_imagine.providers.spec import Account
-from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.sandbox import FaultRule
+from prefect_imagine.stores import Store
 from tests.engine.engine_runs import TIMING, Row, Runs, numbered, rows_of
 from tests.engine.waiting import until
 
 IMPATIENT = TIMING.model_copy(update={"longest_job": 1.0})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
-
-
-@pytest.fixture
-def runs(sandbox: RunningSandbox, store: Store) -> Runs:
-    return Runs(sandbox, store)
 
 
 class _Watched:

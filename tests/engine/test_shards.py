@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -22,24 +19,13 @@ from prefect_imagine.engine.shards.feed import MAX_OPEN
 from prefect_imagine.errors import BatchBusyError, FencedError
 from prefect_imagine.reports.overview import Follower
 from prefect_imagine.reports.position import position_of
-from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store, open_store
+from prefect_imagine.sandbox import FaultRule
+from prefect_imagine.stores import Store
 from tests.books import assert_stored_exactly, manifest
 from tests.engine.engine_runs import Runs, numbered
 from tests.engine.waiting import until
 
 MIXED = [*numbered("imaginelab", 9), *numbered("blockadelabs", 7), *numbered("aivisualstudio", 8)]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(str(tmp_path / "root"))) as found:
-        yield found
-
-
-@pytest.fixture
-def runs(sandbox: RunningSandbox, store: Store) -> Runs:
-    return Runs(sandbox, store)
 
 
 def settled_shards(store: Store) -> int:
