@@ -4,7 +4,7 @@ and journal."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -111,17 +111,32 @@ def take_stock(store: Store, batch_id: str, shard: int) -> Books | None:
     return settled
 
 
-def settle_stock(store: Store, batch_id: str) -> bool:
+def settle_stock(
+    store: Store,
+    batch_id: str,
+    shards: Iterable[int],
+    meet: Callable[[Unsettled], None] = lambda shard: None,
+    *,
+    listed: bool = True,
+) -> bool:
     """Write down how the shards of a batch have settled, and list it once all have, where whoever ran it has
-    died before that; and say whether all have. Raises `StoreError`."""
+    died before that; and say whether all have. Raises `StoreError`.
+
+    Args:
+        shards: the numbers of all of them.
+        meet: is called for each that has not settled.
+        listed: whether the batch is listed; otherwise somebody has yet to say how it ended.
+    """
     settled: dict[int, Settled] = {}
     unsettled = False
-    for shard in shard_numbers(store, batch_id):
+    for shard in shards:
         found = take_stock(store, batch_id, shard)
         if isinstance(found, Settlement):
             settled[shard] = Settled(found.seq, found.last_create)
-        unsettled |= isinstance(found, Unsettled)
-    if not unsettled:
+        elif found is not None:
+            unsettled = True
+            meet(found)
+    if listed and not unsettled:
         list_settled(store, batch_id, settled)
     return not unsettled
 

@@ -178,7 +178,6 @@ class Session:
             to_announce: whether somebody is going to announce the end of the batch, and only then is done
                 with it.
         """
-        self._update_books()
         if self._is_let_go:
             return await self._submit()
         # A run that was told to end waits for no provider.

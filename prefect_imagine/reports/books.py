@@ -59,7 +59,7 @@ def settle_books(store: Store, usage: Usage, *, to_announce: bool = False) -> No
     if not there or not _same(store.read(usage_key(batch_id)), usage):
         write_books(store, usage)
     if not to_announce and is_marked_active(store, batch_id):
-        settle_stock(store, batch_id)
+        settle_stock(store, batch_id, shard_numbers(store, batch_id))
 
 
 def _same(written: bytes | None, usage: Usage) -> bool:

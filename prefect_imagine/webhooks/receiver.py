@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -75,7 +75,7 @@ class Receiver:
         capability_secret: the one that addresses of providers without signatures are made with.
         on_ended: is awaited for each job that is said to have ended, after that is durable; of what is
             delivered again, again.
-        now: seconds since the epoch.
+        now: the present time.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Receiver:
         # By a capability, what is not signed, or with a secret that nobody has told, is a hint all the same.
         believed = scheme.signed and (capability is None or (signature is not None and bool(secrets)))
         if believed:
-            self._check(provider, signature, body)
+            self._check(signature, body, secrets)
         said = _read(provider, scheme, body)
         if said is None or not said.ended:
             return "no_end"
@@ -152,9 +152,8 @@ class Receiver:
             raise _Refused(NOT_FOUND, "bad_capability")
         return batch_id
 
-    def _check(self, provider: str, signature: str | None, body: bytes) -> None:
+    def _check(self, signature: str | None, body: bytes, secrets: Sequence[SecretStr]) -> None:
         try:
-            secrets = self._signing_secrets.get(provider, ())
             check_signature(signature, body, secrets, self._now().timestamp())
         except SignatureError as error:
             raise _Refused(UNAUTHORIZED, f"bad_signature: {error}") from error
@@ -190,33 +189,30 @@ class Receiver:
 
     async def _stored(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do something with the store, which has to answer in time. Raises `StoreError`."""
+        async with self._in_time(STORE_SECONDS):
+            if not self._indexed:
+                await self._blocking(ensure_index, self._store)
+                self._indexed = True
+            return await self._blocking(work, *arguments)
+
+    @asynccontextmanager
+    async def _in_time(self, seconds: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                if not self._indexed:
-                    await self._blocking(ensure_index, self._store)
-                    self._indexed = True
-                return await self._blocking(work, *arguments)
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError as error:
             raise StoreError(f"{self._store.address} does not answer", retryable=True) from error
 
     async def _known(self, provider: str, job: str) -> str | None:
         """The batch of a job. While creates are being answered, one that is not known may become so."""
         until = boot_seconds() + ANSWER_SECONDS
-        while (found := self._jobs.batch_of(provider, job)) is None:
-            await self._stored_jobs()
-            if (found := self._jobs.batch_of(provider, job)) is not None:
-                break
-            if boot_seconds() >= until or not self._jobs.may_come(provider):
-                break
-        return found
-
-    async def _stored_jobs(self) -> None:
-        await self._stored(check_root, self._store)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+        found, may_come = self._jobs.batch_of(provider, job), True
+        while found is None and may_come and boot_seconds() < until:
+            await self._stored(check_root, self._store)
+            async with self._in_time(ANSWER_SECONDS):
                 await self._jobs.refresh()
-        except TimeoutError as error:
-            raise StoreError(f"{self._store.address} does not answer", retryable=True) from error
+            found, may_come = self._jobs.batch_of(provider, job), self._jobs.may_come(provider)
+        return found
 
     async def beat(self, every: float = BEAT_SECONDS) -> None:
         """Say that a receiver lives, unless that was said so few seconds ago, and nothing has failed since.

@@ -56,9 +56,9 @@ class Connected:
         models: bool,
     ) -> AsyncIterator[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]:
         """Those of them that can be asked, in place of opening them anew; nothing is read of them."""
-        known = [name for name in providers if name in self.clients and name not in self.failed]
-        found = {name: self.accounts[name] for name in known}
-        yield found, {name: self.clients[name] for name in known}, Inspection()
+        those = await accounts(providers)
+        found = {name: account for name, account in those.items() if name not in self.failed}
+        yield found, {name: self.clients[name] for name in found}, Inspection()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from prefect_imagine.batches.inbox import Delivery, delivered_batches, read_inbox
 from prefect_imagine.batches.index import (
@@ -22,8 +23,7 @@ from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.submission import Submission, read_submission
-from prefect_imagine.billing.root import Settled, list_settled, take_stock
-from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.billing.root import settle_stock
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
@@ -117,18 +117,8 @@ def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> Unde
         batch.held = True
         return batch
     batch.submission = read_submission(store, batch_id)
-    timing = timing_of(batch, scope)
-    settled: dict[int, Settled] = {}
-    unsettled = False
-    for number in numbers:
-        books = take_stock(store, batch_id, number)
-        if isinstance(books, Settlement):
-            settled[number] = Settled(books.seq, books.last_create)
-        elif books is not None:
-            unsettled = True
-            _take(batch, books, scope, timing, now)
-    if not unsettled and batch.submission is None:
-        list_settled(store, batch_id, settled)
+    take = partial(_take, batch, scope, timing_of(batch, scope), now)
+    settle_stock(store, batch_id, numbers, take, listed=batch.submission is None)
     return batch
 
 
@@ -141,7 +131,7 @@ def timing_of(batch: UnderWay, scope: Scope) -> Timing:
     return said.model_copy(update={"longest_by_kind": by_kind})
 
 
-def _take(batch: UnderWay, shard: Shard, scope: Scope, timing: Timing, now: datetime) -> None:
+def _take(batch: UnderWay, scope: Scope, timing: Timing, now: datetime, shard: Shard) -> None:
     looked_for = (Phase.OPEN, Phase.FINISHED, *((Phase.UNKNOWN,) if scope.unknown else ()))
     for item, known in shard.standings():
         provider = item.request.provider

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.inbox import remove_all_deliveries
 from prefect_imagine.batches.options import BatchOptions, Timing
+from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.batches.submission import remove_submission
 from prefect_imagine.billing.root import settle_stock
 from prefect_imagine.billing.usage import Usage
@@ -108,5 +109,5 @@ async def _closed(store: Store, prepared: PreparedBatch, *, to_announce: bool) -
 def finish(store: Store, batch_id: str) -> None:
     """The end of a batch has been announced: nothing more is to be done about it. Raises `StoreError`."""
     remove_submission(store, batch_id)
-    if settle_stock(store, batch_id):
+    if settle_stock(store, batch_id, shard_numbers(store, batch_id)):
         remove_all_deliveries(store, batch_id)
