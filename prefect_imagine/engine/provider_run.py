@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from prefect_imagine.backoff import PAUSES, Pauses
-from prefect_imagine.batches.learned import Latency, LearnedLimits
+from prefect_imagine.batches.accounts.learned import Latency, LearnedLimits
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import cancelled_since
-from prefect_imagine.batches.learned import read_learned, write_learned
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_imagine.batches.learned import OUTDATED, LearnedLimits, read_learned, write_learned
+from prefect_imagine.batches.accounts.learned import OUTDATED, LearnedLimits, read_learned, write_learned
 from prefect_imagine.clock import utc_now
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.sandbox import RateLimit, RunningSandbox

@@ -1,0 +1,1 @@
+"""What is known of the accounts that are used under a root, whatever batch they are used for."""
