@@ -67,6 +67,7 @@ class ItemState:
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
+        retried: why each earlier job failed, or was refused, that was created again, in order.
         retried_by: the run that last had to create it again.
         withdrawn_from: where it stood when it was withdrawn, if it is.
         unwanted: whether it is withdrawn if the create that is open turns out not to have been accepted.
@@ -89,6 +90,7 @@ class ItemState:
     created_at: datetime | None = None
     finished_at: datetime | None = None
     stored_at: datetime | None = None
+    retried: tuple[str, ...] = ()
     retried_by: str = ""
     withdrawn_from: Phase | None = None
     unwanted: bool = False
@@ -227,6 +229,7 @@ def _(record: Failed, item: ItemState) -> ItemState:
 @_apply.register
 def _(record: Retry, item: ItemState) -> ItemState:
     possible = item.possible_jobs + (item.phase is Phase.UNKNOWN)
+    failed = (item.reason or "",) if item.phase is Phase.FAILED else ()
     return replace(
         item,
         phase=Phase.PLANNED,
@@ -235,6 +238,7 @@ def _(record: Retry, item: ItemState) -> ItemState:
         status=None,
         outputs=(),
         possible_jobs=possible,
+        retried=(*item.retried, *failed),
         retried_by=record.asked_by,
         unwanted=False,
     )

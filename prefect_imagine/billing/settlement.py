@@ -18,6 +18,7 @@ from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.state import BatchState, ItemState, Phase, may_have_unknown_job
 from prefect_imagine.billing.bill import Bill, Group, Sums
 from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.outcomes import Outcomes, OutcomeSums
 from prefect_imagine.billing.spans import Span
 from prefect_imagine.billing.usage import Tally, Usage
 from prefect_imagine.providers.models import Frozen
@@ -50,11 +51,12 @@ class Settlement(Frozen):
         times: when items were under way that are stored, as in the bill.
         failed: the indices of the items that failed.
         withdrawn: of those that were withdrawn.
+        outcomes: what its generations came to.
         jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
             of each was last asked for.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     batch_id: str
     shard: int
     seq: int
@@ -64,6 +66,7 @@ class Settlement(Frozen):
     failed: tuple[int, ...] = ()
     withdrawn: tuple[int, ...] = ()
     spent: tuple[Spent, ...]
+    outcomes: tuple[Outcomes, ...]
     jobs: dict[str, dict[str, float | None]]
 
     @property
@@ -103,12 +106,20 @@ def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime)
         failed=_those_in(Phase.FAILED, plan, state),
         withdrawn=_those_in(Phase.WITHDRAWN, plan, state),
         spent=tuple(_spent(plan, state)),
+        outcomes=_outcomes(plan, state),
         jobs=jobs,
     )
 
 
 def _those_in(phase: Phase, plan: Plan, state: BatchState) -> tuple[int, ...]:
     return tuple(item.index for item in plan.items if state[item.index].phase is phase)
+
+
+def _outcomes(plan: Plan, state: BatchState) -> tuple[Outcomes, ...]:
+    sums = OutcomeSums()
+    for item in plan.items:
+        sums.update(item, state[item.index])
+    return sums.outcomes
 
 
 def _spent(plan: Plan, state: BatchState) -> Iterator[Spent]:

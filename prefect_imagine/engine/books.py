@@ -27,6 +27,7 @@ from prefect_imagine.billing.usage import (
 )
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
+from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Balance
@@ -174,8 +175,8 @@ class RunBooks:
     def _costs_before(self, provider: str) -> tuple[Credits, ...]:
         return costs_of(self._before.get(provider, UsageLine(name=provider)))
 
-    async def balance_changes(self) -> tuple[BalanceChange, ...]:
-        """Each balance that was read before the run, read again."""
+    async def balance_changes(self, traffic: Traffic) -> tuple[BalanceChange, ...]:
+        """Each balance that was read before the run, read again; `traffic` takes them in."""
         changes = []
         for line in self.usage().by_provider if self._balances else ():
             before = self._balances.get(line.name)
@@ -186,6 +187,7 @@ class RunBooks:
             except ProviderError as error:
                 logger.warning("%s: the balance could not be read again: %s", line.name, error)
                 continue
+            traffic.saw_balance(line.name, after)
             known = self._before.get(line.name)
             charged = add_credits([line.charged, -known.charged if known is not None else 0])
             changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))

@@ -51,7 +51,10 @@ async def run_session(session: Session, stages: Stages | None = None) -> None:
 
 
 async def _run_all(session: Session, stages: Stages) -> None:
-    listening = asyncio.create_task(session.deliveries.watch())
+    beside = [
+        asyncio.create_task(session.deliveries.watch()),
+        asyncio.create_task(session.traffic.keep_noting(session.store, session.blocking)),
+    ]
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(session.feed.feed(session.runs))
@@ -60,8 +63,9 @@ async def _run_all(session: Session, stages: Stages) -> None:
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from group_of_errors
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for each in beside:
+            each.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def _first(error: BaseException) -> BaseException:

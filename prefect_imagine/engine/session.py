@@ -61,6 +61,7 @@ class Session:
         self.batch_id = prepared.batch_id
         self.clients = prepared.clients
         self._identities = prepared.identities
+        self.traffic = prepared.traffic
         self.store = store
         self.blocking = blocking
         self.options = options
@@ -181,7 +182,7 @@ class Session:
         if self._is_let_go:
             return await self._submit()
         # A run that was told to end waits for no provider.
-        balances = () if self.stopped.is_set() else await self.books.balance_changes()
+        balances = () if self.stopped.is_set() else await self.books.balance_changes(self.traffic)
         # A stage that was cancelled may have left a record that is durable and in no book yet.
         self._update_books()
         await self.feed.meet_others()
@@ -256,6 +257,7 @@ class Session:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.blocking.pauses.at_the_end if self.stopped.is_set() else None):
                 await self.shards.flush()
+                await self.traffic.note(self.store, self.blocking)
         self.downloader.close()
         for shard in self.shards:
             await shard.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from prefect_imagine.batches.shards import FIRST
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.root import take_stock
-from prefect_imagine.billing.settlement import Settlement, read_settlement
+from prefect_imagine.billing.settlement import Settlement, read_settlement, settlement_key
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.providers.models import Generation, GenerationStatus
@@ -139,3 +140,19 @@ async def test_an_item_that_is_in_two_waves_at_once_leaves_no_place_taken(world:
         await process.create(1, 1)
         await process.create(2)
     assert len(world.server.jobs) == 2
+
+
+async def test_a_settlement_of_an_older_version_is_written_again(
+    sandbox: RunningSandbox, store: Store
+) -> None:
+    await Runs(sandbox, store).run(numbered("imaginelab", 3))
+    key = settlement_key("batch")
+    written = json.loads(store.read(key) or b"")
+    older = {name: value for name, value in written.items() if name != "outcomes"}
+    store.put(key, json.dumps({**older, "format": 2}).encode())
+    assert read_settlement(store, "batch") is None
+    found = take_stock(store, "batch", FIRST)
+    assert isinstance(found, Settlement)
+    assert read_settlement(store, "batch") == found
+    [outcomes] = found.outcomes
+    assert (outcomes.stored, outcomes.failed, sum(outcomes.seconds)) == (3, {}, 3)

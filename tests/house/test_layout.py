@@ -59,6 +59,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "history",
         "planning",
         "observer",
+        "traffic",
     ),
     "providers": (
         "registry",

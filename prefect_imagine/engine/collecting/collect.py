@@ -112,6 +112,7 @@ async def collect(
                     if collected.finished is not None:
                         await announce(collected)
                         await blocking(finish, store, batch.batch_id)
+                await those.traffic.note(store, blocking)
             read = [key for batch in free for key in batch.deliveries]
             await blocking(remove_deliveries, store, read)
             open_still = {each.batch_id for each in free if found[each.batch_id].running}

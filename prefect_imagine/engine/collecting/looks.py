@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.engine.collecting.survey import UnderWay
 from prefect_imagine.engine.deliveries import believed
-from prefect_imagine.engine.planning.accounts import Accounts, Shared
+from prefect_imagine.engine.planning.accounts import Accounts, Reached, Shared
 from prefect_imagine.engine.planning.preflight import Inspection
+from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Generation
 from prefect_imagine.providers.protocol import ProviderClient
@@ -29,12 +30,14 @@ class Connected:
 
     Attributes:
         failed: why a provider cannot be asked, or could not.
+        traffic: counts what is sent.
     """
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.clients: dict[str, ProviderClient] = {}
         self.failed: dict[str, str] = {}
+        self.traffic = Traffic({}, {})
 
     @property
     def requests(self) -> Counter[str]:
@@ -54,11 +57,11 @@ class Connected:
         shared: Shared = lambda account: None,
         *,
         models: bool,
-    ) -> AsyncIterator[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]:
+    ) -> AsyncIterator[Reached]:
         """Those of them that can be asked, in place of opening them anew; nothing is read of them."""
         those = await accounts(providers)
         found = {name: account for name, account in those.items() if name not in self.failed}
-        yield found, {name: self.clients[name] for name in found}, Inspection()
+        yield Reached(found, {name: self.clients[name] for name in found}, Inspection(), self.traffic)
 
 
 @asynccontextmanager
@@ -77,6 +80,8 @@ async def connected(
                 continue
             stack.push_async_callback(client.aclose)
             all_of_them.accounts[name], all_of_them.clients[name] = account, client
+        identities = {name: account.identity for name, account in all_of_them.accounts.items()}
+        all_of_them.traffic = Traffic(all_of_them.clients, identities)
         yield all_of_them
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from prefect_imagine.batches.capability import URL_VARIABLE, webhook_address, webhook_secret
 from prefect_imagine.batches.options import BatchOptions
@@ -13,6 +13,7 @@ from prefect_imagine.engine.planning.preflight import (
     Inspection,
     inspect,
 )
+from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pacing import SharedLimit
 from prefect_imagine.providers.limits.rates import Rate
@@ -49,9 +50,23 @@ Shared = Callable[[Account], SharedLimit | None]
 """Finds the limit that an account's key shares with other machines, if any."""
 
 
-Connect = Callable[
-    ..., AbstractAsyncContextManager[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]
-]
+@dataclass(frozen=True)
+class Reached:
+    """Some providers that can be asked.
+
+    Attributes:
+        accounts, clients: by provider.
+        inspection: what they tell.
+        traffic: counts what the clients send.
+    """
+
+    accounts: Mapping[str, Account]
+    clients: Mapping[str, ProviderClient]
+    inspection: Inspection
+    traffic: Traffic
+
+
+Connect = Callable[..., AbstractAsyncContextManager[Reached]]
 """Opens accounts, as `reached` does it."""
 
 
@@ -63,7 +78,7 @@ async def reached(
     shared: Shared = lambda account: None,
     *,
     models: bool,
-) -> AsyncIterator[tuple[Mapping[str, Account], Mapping[str, ProviderClient], Inspection]]:
+) -> AsyncIterator[Reached]:
     """Accounts and clients of some providers, and what those tell, for as long as the context lasts. Raises
     `ConfigurationError`."""
     found = {name: _tuned(each, options) for name, each in (await accounts(providers)).items()}
@@ -72,7 +87,11 @@ async def reached(
         for name, account in found.items():
             clients[name] = open_client(account, shared=shared(account))
             stack.push_async_callback(clients[name].aclose)
-        yield found, clients, await inspect(clients, models=models) if clients else Inspection()
+        inspection = await inspect(clients, models=models) if clients else Inspection()
+        traffic = Traffic(clients, {name: account.identity for name, account in found.items()})
+        for name, balance in inspection.balances.items():
+            traffic.saw_balance(name, balance)
+        yield Reached(found, clients, inspection, traffic)
 
 
 def _tuned(account: Account, options: BatchOptions) -> Account:

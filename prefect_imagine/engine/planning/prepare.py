@@ -31,6 +31,7 @@ from prefect_imagine.engine.planning.preflight import (
     check_requests,
 )
 from prefect_imagine.engine.planning.refusals import or_problems
+from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.prompts.formats import Problems
 from prefect_imagine.prompts.spool import Asked, providers_of
@@ -63,6 +64,7 @@ class PreparedBatch:
         seen: where those items stand.
         clients: of the providers that still have something to do.
         identities: of their accounts.
+        traffic: counts what is sent with these.
         source: of what is asked for, path or address.
         interrupted: whether its first planning was interrupted, and goes on with this.
         wait: whether another process that runs the batch is waited for.
@@ -80,6 +82,7 @@ class PreparedBatch:
     seen: Mapping[int, ItemState] = field(default_factory=dict)
     clients: Mapping[str, ProviderClient] = field(default_factory=dict)
     identities: Mapping[str, str] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=lambda: Traffic({}, {}))
     balances: Mapping[str, Balance] = field(default_factory=dict)
     source: str | None = None
     interrupted: bool = False
@@ -151,15 +154,15 @@ async def prepare_batch(
     providers |= dict.fromkeys(providers_of(difference.new))
     found_by = or_problems(difference.new, accounts, options) if len(difference.new) else accounts
     clients_of = connect(list(providers), found_by, options, shared, models=bool(len(difference.new)))
-    async with clients_of as (found, clients, inspection):
+    async with clients_of as those:
         if creatable or len(difference.new):
-            for name, url in webhook_urls_of(found, batch_id, options).items():
-                clients[name].webhook_url = url
+            for name, url in webhook_urls_of(those.accounts, batch_id, options).items():
+                those.clients[name].webhook_url = url
         problems = Problems()
-        await asyncio.to_thread(check_requests, difference.new, clients, inspection, problems)
+        await asyncio.to_thread(check_requests, difference.new, those.clients, those.inspection, problems)
         problems.check()
-        prices = prices_of(found, options)
-        plans = NewPlans(outlook, difference.new, clients, inspection, prices, options.shard_size)
+        prices = prices_of(those.accounts, options)
+        plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, options.shard_size)
         added = await asyncio.to_thread(_add, outlook, plans)
         check_priced(outlook, creatable, added.unpriced, options)
         yield PreparedBatch(
@@ -173,9 +176,10 @@ async def prepare_batch(
             examples=tuple([*(each.title for each in creatable), *added.titles][:EXAMPLES]),
             again=tuple(_estimated(each for each in creatable if options.creates_again(each.phase)).lines),
             seen=outlook.seen,
-            clients=clients,
-            identities={name: account.identity for name, account in found.items()},
-            balances=inspection.balances,
+            clients=those.clients,
+            identities={name: account.identity for name, account in those.accounts.items()},
+            traffic=those.traffic,
+            balances=those.inspection.balances,
             source=source,
             interrupted=interrupted and asked is not None,
             wait=options.wait,

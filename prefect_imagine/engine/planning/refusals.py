@@ -28,8 +28,8 @@ async def _note_refused(asked: Asked, accounts: Accounts, options: BatchOptions,
     async def ask(provider: str) -> None:
         own = (each for each in asked if each.request.provider == provider)
         try:
-            async with reached([provider], accounts, options, models=True) as (_, clients, inspection):
-                check_requests(own, clients, inspection, problems)
+            async with reached([provider], accounts, options, models=True) as those:
+                check_requests(own, those.clients, those.inspection, problems)
         except ConfigurationError as error:
             problems.add(str(error))
             check_unasked(provider, own, problems)

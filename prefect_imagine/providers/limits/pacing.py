@@ -163,6 +163,9 @@ def machine_pace_store(name: str) -> PaceStore:
 class Pacer:
     """Hands out permits for one key, reads before creates, as fast as the limit allows.
 
+    Attributes:
+        refused: how many requests were refused for the rate so far.
+
     Args:
         cell: where the pace is kept.
         rate: a rate to keep where the provider's headers name none.
@@ -179,6 +182,8 @@ class Pacer:
         self._reads_waiting = 0
         self._flying: list[float] = []
         self._news = asyncio.Event()
+        self._window = 0.0
+        self.refused = 0
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
         """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
@@ -240,6 +245,17 @@ class Pacer:
 
         return self._cell.update(read)
 
+    @property
+    def limit(self) -> Rate | None:
+        """What the key may send, as far as that is known. Of the window that headers tell, what was seen."""
+
+        def read(pace: Pace) -> tuple[Pace, Rate | None]:
+            if pace.by_headers:
+                return pace, Rate(pace.limit, self._window) if self._window else None
+            return pace, Rate(1, pace.interval) if pace.interval else self._rate
+
+        return self._cell.update(read)
+
     def begin_with(self, known: Measured) -> None:
         """Go on from what was measured before, unless more is known by now."""
         self._change(lambda pace: measuring.begun_with(pace, known))
@@ -253,9 +269,11 @@ class Pacer:
         """Learn from the answer that came for a permit."""
         self._landed(permit)
         reported = RateHeaders.of(headers, time.time())
+        self._window = max(self._window, reported.reset_in or 0.0)
         now = boot_seconds()
         # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
         if status == 429 and not (reported.remaining and reported.retry_after is None):
+            self.refused += 1
             self._change(lambda pace: rates.refused(pace, now, reported, permit.granted_at))
         else:
             created = status < 300 and permit.priority is Priority.CREATE
@@ -276,6 +294,7 @@ class Pacer:
             sent_at: boot clock of the moment when it was sent.
             retry_after: seconds to wait, where the server says so.
         """
+        self.refused += 1
         reported = RateHeaders(retry_after=retry_after)
         now = boot_seconds()
         self._change(

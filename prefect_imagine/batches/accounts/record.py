@@ -1,0 +1,102 @@
+"""What all who store under a root have seen of an account: `.imagine/accounts/<key>.json`.
+
+Each of them adds to it what it has sent, by compare-and-swap, about twice a minute. One that is killed takes
+what it sent since then with it; nothing but metrics depends on that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.limits.rates import Rate
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.stores import Store
+
+ACCOUNTS = ".imagine/accounts/"
+ATTEMPTS = 10
+"""How often a change is tried beside those of others."""
+
+
+class AccountRecord(Frozen):
+    """What has been seen of an account.
+
+    Attributes:
+        requests: how many were ever sent to its API, by purpose: create, poll, fetch, history, other.
+        rate_limited: how many of them were refused for the rate limit.
+        limit, window: requests that the key may send in so many seconds, as far as that is known.
+        balance: the credits that were left, as the provider told last, at `balance_at`.
+    """
+
+    provider: str
+    requests: dict[str, int] = {}  # noqa: RUF012 pydantic copies it
+    rate_limited: int = 0
+    limit: int | None = None
+    window: float | None = None
+    balance: Credits | None = None
+    balance_at: datetime | None = None
+
+    @property
+    def limit_per_second(self) -> float | None:
+        """The requests that the key may send in a second; `None` where that is not known."""
+        return self.limit / self.window if self.limit and self.window else None
+
+    def with_traffic(self, sent: Mapping[str, int], rate_limited: int) -> AccountRecord:
+        """With so many more requests, and of them refused for the rate limit."""
+        requests = dict(Counter(self.requests) + Counter(sent))
+        return self.model_copy(
+            update={"requests": requests, "rate_limited": self.rate_limited + rate_limited}
+        )
+
+    def with_limit(self, limit: Rate, *, told: bool) -> AccountRecord:
+        """With another limit.
+
+        Args:
+            told: whether headers tell it. They tell how long a window still lasts: the longest is the window.
+        """
+        same = told and self.window is not None and limit.limit == self.limit
+        window = max(self.window or 0.0, limit.seconds) if same else limit.seconds
+        return self.model_copy(update={"limit": limit.limit, "window": round(window, 3)})
+
+    def with_balance(self, balance: Credits, at: datetime) -> AccountRecord:
+        """With what was left then, unless something later is known."""
+        if self.balance_at is not None and self.balance_at > at:
+            return self
+        return self.model_copy(update={"balance": balance, "balance_at": at})
+
+
+def change_account_record(
+    store: Store, identity: str, provider: str, change: Callable[[AccountRecord], AccountRecord]
+) -> None:
+    """Change what is known of an account; others may do so at the same time. Raises `StoreError`."""
+    key = f"{ACCOUNTS}{identity}.json"
+    for _ in range(ATTEMPTS):
+        found = store.read_version(key)
+        known = _parsed(found[0]) if found is not None else None
+        data = change(known or AccountRecord(provider=provider)).model_dump_json(exclude_none=True).encode()
+        # A write that the store's client repeated has met itself.
+        if store.swap(key, data, found[1] if found is not None else None) or store.read(key) == data:
+            return
+    raise StoreError(f"{store.address}/{key} is changed by too many at once", retryable=True)
+
+
+def read_account_records(store: Store) -> dict[str, AccountRecord]:
+    """What has been seen of each account that was used under a root. Raises `StoreError`."""
+    records: dict[str, AccountRecord] = {}
+    for found in store.list(ACCOUNTS):
+        record = _parsed(store.read(found.key) or b"")
+        if record is not None:
+            records[found.key.removeprefix(ACCOUNTS).removesuffix(".json")] = record
+    return records
+
+
+def _parsed(data: bytes) -> AccountRecord | None:
+    try:
+        return AccountRecord.model_validate_json(data)
+    except ValidationError:
+        return None

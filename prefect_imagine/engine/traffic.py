@@ -1,0 +1,79 @@
+"""What a process sends with some accounts, noted under the root for all to see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+from prefect_imagine.batches.accounts.record import AccountRecord, change_account_record
+from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.clock import utc_now
+from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.models import Balance
+from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+NOTE_SECONDS = 30.0
+
+
+class Traffic:
+    """Counts what is sent with some accounts, for as long as their clients live.
+
+    Args:
+        clients: by provider.
+        identities: names of their accounts.
+    """
+
+    def __init__(self, clients: Mapping[str, ProviderClient], identities: Mapping[str, str]) -> None:
+        self._accounts = {name: _AccountTraffic(identities[name], client) for name, client in clients.items()}
+
+    def saw_balance(self, provider: str, balance: Balance) -> None:
+        """Take in what is left on an account, as it has just been told."""
+        self._accounts[provider].balance = balance, utc_now()
+
+    async def note(self, store: Store, blocking: Blocking) -> None:
+        """Note what is new. Where the store fails, that waits for the next time: only metrics need it."""
+        for account in self._accounts.values():
+            await account.note(store, blocking)
+
+    async def keep_noting(self, store: Store, blocking: Blocking) -> None:
+        """Do so again and again."""
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            await self.note(store, blocking)
+
+
+class _AccountTraffic:
+    def __init__(self, identity: str, client: ProviderClient) -> None:
+        self.balance: tuple[Balance, datetime] | None = None
+        self._identity = identity
+        self._client = client
+        self._sent: Counter[str] = Counter()
+        self._refused = 0
+
+    async def note(self, store: Store, blocking: Blocking) -> None:
+        client, balance = self._client, self.balance
+        sent, refused = client.requests - self._sent, client.pacer.refused - self._refused
+        if not (sent or refused or balance):
+            return
+        limit, told = client.pacer.limit, client.pacer.led_by_headers
+
+        def added(known: AccountRecord) -> AccountRecord:
+            changed = known.with_traffic(sent, refused)
+            if limit is not None:
+                changed = changed.with_limit(limit, told=told)
+            return changed if balance is None else changed.with_balance(balance[0].credits, balance[1])
+
+        # Counted as noted from here on: a write that is given up on at the end of a run goes on by itself.
+        self._sent, self._refused, self.balance = self._sent + sent, self._refused + refused, None
+        try:
+            await blocking.once(change_account_record, store, self._identity, client.provider, added)
+        except StoreError as error:
+            self._sent, self._refused = self._sent - sent, self._refused - refused
+            self.balance = self.balance or balance
+            logger.info("%s: what was sent cannot be noted: %s", client.provider, error)
