@@ -44,3 +44,5 @@ def _forget_the_end(output: Path) -> None:
     """As if the process had died before its last records were durable."""
     segments = sorted(output.glob("*/journal/*.jsonl"))
     segments[-1].unlink()
+    for settlement in output.glob("*/settled.json"):
+        settlement.unlink()
