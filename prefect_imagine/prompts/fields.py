@@ -104,7 +104,7 @@ def _seconds(row: int, column: str, value: Any, problems: Problems) -> int | flo
 def _setting(row: int, column: str, value: Any, problems: Problems) -> Any:
     """A provider's own setting as JSON has it, since that is how it is kept and sent."""
     try:
-        text = json.dumps(_literal(value), default=str, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(literal(value), default=str, ensure_ascii=False, allow_nan=False)
         text.encode()
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
@@ -112,7 +112,7 @@ def _setting(row: int, column: str, value: Any, problems: Problems) -> Any:
         return None
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """A cell's value: JSON where it is a number, boolean, list or object, else the text itself."""
     if not isinstance(value, str):
         return value

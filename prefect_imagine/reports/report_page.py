@@ -18,6 +18,7 @@ from jinja2.filters import do_filesizeformat
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, outcome
 from prefect_imagine.billing.usage import Usage, UsageLine
+from prefect_imagine.prompts.cells import setting_cells
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, CreditCharts
@@ -26,10 +27,19 @@ from prefect_imagine.reports.manifest import Items, ManifestItem
 
 EXCERPT = 4000
 EXAMPLES = 3
-ONE_PAGE = 2000
-"""Items that one page holds whole."""
+WHOLE = 1000
+"""Items that the page itself holds, where there are no more: less than 2 MB."""
 FIRST = 500
-"""Items in the page itself where there are more: it opens at once, whatever the size of the batch."""
+"""Items in the page itself where there are more: it opens at once, whatever the size of the batch. As many
+are in the plain table that a browser without scripts shows."""
+ONE_PAGE = 2000
+"""Items of a data page."""
+SCRIPTS = (
+    "base", "tiles", "cards", "ratings", "sheet", "filters", "box", "export", "downloads", "take", "compare",
+    "keyboard", "charts", "start",
+)  # fmt: skip
+"""The parts of the page's script, which share one scope, in order."""
+STYLES = ("base", "bill", "sheet", "box", "picks", "narrow")
 # Pictures larger than this would fill a browser's memory: those without a thumbnail show on request.
 HEAVY_BYTES = 16 * 1024**2
 
@@ -152,6 +162,7 @@ def render_report(
     links: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
     pages: Sequence[str] = (),
+    address: str = "",
 ) -> Iterator[str]:
     """The page in pieces, as HTML to be put as `report.html` beside the batch's outputs.
 
@@ -161,6 +172,8 @@ def render_report(
         texts: the content of text outputs by output key; the page carries the first 4,000 characters.
         pages: the addresses of the data pages that hold what is beyond the first items, in order; see
             `beyond` and `render_items`.
+        address: the batch's own, such as `s3://bucket/prefix/batch`, for lists of its files; a folder's is
+            left out, because a page may be handed on.
     """
     media = _Media(links or {}, texts or {})
     overall = _Overall(items)
@@ -171,14 +184,18 @@ def render_report(
         chart_size=(WIDTH, HEIGHT),
         failures=overall.failures,
         cards=_Cards(items, FIRST if pages else len(items), media),
+        listed=_Cards(items, FIRST, media),
         pages=list(pages),
+        address=address,
+        scripts=SCRIPTS,
+        styles=STYLES,
         origins=sorted({match[0] for match in map(_ORIGIN.match, pages) if match}),
     )
 
 
 def beyond(items: Items) -> Iterator[list[ManifestItem]]:
     """The items that the page itself does not hold, by data pages."""
-    if len(items) > ONE_PAGE:
+    if len(items) > WHOLE:
         rest = islice(items, FIRST, None)
         while page := list(islice(rest, ONE_PAGE)):
             yield page
@@ -198,7 +215,7 @@ def render_items(
 
 
 def _template() -> Template:
-    loader = FileSystemLoader(Path(__file__).parent)
+    loader = FileSystemLoader(Path(__file__).parent / "page")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -242,27 +259,33 @@ def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:
     times = (("Created", item.created_at), ("Finished", item.finished_at), ("Stored", item.stored_at))
     return {
         "index": item.index,
+        "item": item.item_id,
         "name": item.name or "",
         "prompt": request.prompt,
         "provider": request.provider,
         "kind": request.kind.value,
-        "model": request.model or "default",
+        "model": request.model or "",
         "status": outcome(ItemState(phase=item.status, reason=item.reason)),
         "phase": item.status.value,
         "reason": item.reason or "",
         "error": item.error or "",
         "costs": _costs(item.credits),
-        "labels": [f"{name}={value}" for name, value in sorted(request.labels.items())],
-        "settings": [(name, _setting(value)) for name, value in sorted(request.settings.items())],
+        "labels": sorted(request.labels.items()),
+        "settings": list(setting_cells(request.settings)),
         "outputs": [_output(output, request.kind, media) for output in item.outputs],
         "times": [(name, _moment(at)) for name, at in times if at is not None],
+        "seconds": _seconds(item),
         "id": item.id or "",
         "attempts": item.attempts,
     }
 
 
-def _setting(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _seconds(item: ManifestItem) -> float | None:
+    """How long the (last) job of a stored item took, until it was seen to have ended."""
+    ended = item.finished_at or item.stored_at
+    if item.status is not Phase.STORED or item.created_at is None or ended is None:
+        return None
+    return round(max(0.0, (_utc(ended) - _utc(item.created_at)).total_seconds()), 1)
 
 
 def _costs(cost: ItemCost) -> list[tuple[str, str]]:
@@ -275,7 +298,7 @@ def _output(output: Output, kind: GenerationKind, media: _Media) -> dict[str, An
     shown_as = (output.media_type or _MEDIA.get(kind, kind)).partition("/")[0].lower()
     text = media.texts.get(key, output.text or "") if shown_as == "text" else ""
     return {
-        "file": key.rpartition("/")[2],
+        "key": key,
         "href": media.address(output.key),
         "thumbnail": media.address(output.thumbnail),
         "heavy": (output.bytes or 0) > HEAVY_BYTES,

@@ -35,7 +35,8 @@ def write_report(store: Store, batch_id: str, items: Items, usage: Usage, *, pre
         store.put(f"{batch_id}/{key}", data, "text/javascript; charset=utf-8")
         pages.append(store.link(f"{batch_id}/{key}") if presign and "://" in store.address else key)
     page = io.BytesIO()
-    for piece in render_report(items, usage, links=links, texts=texts, pages=pages):
+    address = f"{store.address}/{batch_id}" if "://" in store.address else ""
+    for piece in render_report(items, usage, links=links, texts=texts, pages=pages, address=address):
         page.write(piece.encode())
     store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -125,17 +126,33 @@ async def problems(page: Page) -> AsyncIterator[Problems]:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def __init__(self, *args: Any, headers: Mapping[str, str], **more: Any) -> None:
+        self._headers = headers
+        super().__init__(*args, **more)
+
+    def end_headers(self) -> None:
+        for name, value in self._headers.items():
+            self.send_header(name, value)
+        super().end_headers()
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 
+class Serve(Protocol):
+    """Serves a folder over HTTP on loopback, with further headers, and gives its address."""
+
+    def __call__(self, folder: Path, headers: Mapping[str, str] = ...) -> str: ...
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], str]]:
-    """Serves a folder over HTTP on loopback and gives its address."""
+def serve() -> Iterator[Serve]:
+    """Servers for the length of a test."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    def start(folder: Path, headers: Mapping[str, str] = {}) -> str:
+        handler = partial(_Quiet, directory=str(folder), headers=headers)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         servers.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}"

@@ -141,3 +141,45 @@ def large(count: int = 2000) -> list[ManifestItem]:
         )
         for index in range(1, count + 1)
     ]
+
+
+def over_models() -> list[ManifestItem]:
+    """Two prompts over three models, one of them only over two, and a third prompt of one model."""
+    lab: dict[str, Any] = {"provider": "imaginelab", "model": "flux"}
+    seedream: dict[str, Any] = {"provider": "imaginelab", "model": "seedream"}
+    studio: dict[str, Any] = {"provider": "aivisualstudio", "model": "nano"}
+    return [
+        make_item(1, "a red canoe", outputs=(JPEG,), cost=ItemCost(charged=5), **lab),
+        make_item(2, "a red canoe", outputs=(PNG,), cost=ItemCost(estimated=3), **seedream),
+        make_item(3, "a red canoe", outputs=(JPEG,), cost=ItemCost(charged=7, possible=2), **studio),
+        make_item(4, "a wooden hut", outputs=(PNG,), cost=ItemCost(charged=5), **lab),
+        make_item(5, "a wooden hut", outputs=(PNG,), cost=ItemCost(charged=5), **lab),
+        make_item(6, "a wooden hut", status=Phase.FAILED, reason="moderation", error="flagged", **studio),
+        make_item(7, "a heron", outputs=(PNG,), **lab),
+    ]
+
+
+def tricky() -> list[ManifestItem]:
+    """Prompts, settings and labels that a CSV, a template or a spreadsheet could take for something else."""
+    prompts = (
+        "=1+1", "+1", "-1", "@SUM(A1)", "a {brace} and }}two{{", 'says "hi", twice', "line\none\r\nand\ttwo",
+        "  ümlaut 🦊".strip(), "1e5", "true", "'quoted'", "null", *HOSTILE,
+    )  # fmt: skip
+    settings: list[dict[str, Any]] = [
+        {}, {"seed": 2**63 - 1}, {"negative_prompt": "=bad, {not} this", "aspect_ratio": "16:9"},
+        {"quality": "12", "steps": 12, "hd": True, "list": [1, "two"]},
+        {"duration": 2.5, "seed": 7, "style": " x "},
+    ]  # fmt: skip
+    return [
+        make_item(
+            index,
+            prompt,
+            provider=("imaginelab", "aivisualstudio")[index % 2],
+            kind=(GenerationKind.IMAGE, GenerationKind.VIDEO)[index % 2],
+            model=("flux", None)[index % 2],
+            settings=settings[index % len(settings)],
+            labels={"team": "=a,b", "über": prompt.strip()} if index % 3 else {},
+            name=f"name-{index}" if index % 4 == 0 else None,
+        )
+        for index, prompt in enumerate((*prompts, "a fox", "a fox", "a fox"), 1)
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from prefect_imagine.reports.report_page import WHOLE
 from tests.browser.conftest import Problems
 from tests.browser.report_batches import HOSTILE, hostile, large, mixed, write_batch
 
@@ -200,12 +201,13 @@ class TestKeyboard:
         await page.goto(batch)
         await page.get_by_role("searchbox").focus()
         reached = []
-        for _ in range(8):
+        for _ in range(9):
             await page.keyboard.press("Tab")
             reached.append(
                 await page.evaluate("document.activeElement.name || document.activeElement.className")
             )
-        assert reached == ["status", "provider", "kind", "model", "label", "reason", "quiet", "card stored"]
+        facets = ["status", "provider", "kind", "model", "label", "reason"]
+        assert reached == [*facets, "quiet", "quiet", "card stored"]
 
     async def test_a_chart_is_read_by_arrow_keys_and_by_mouse(self, page: Page, batch: str) -> None:
         await page.goto(batch)
@@ -273,21 +275,22 @@ async def test_nothing_reaches_beyond_a_narrow_screen(page: Page, tmp_path: Path
         await page.keyboard.press("Escape")
 
 
-async def test_two_thousand_items_open_in_two_seconds(page: Page, tmp_path: Path) -> None:
-    address = write_batch(tmp_path, large()).as_uri()
+async def test_the_largest_page_without_data_pages_opens_in_a_second(page: Page, tmp_path: Path) -> None:
+    path = write_batch(tmp_path, large(WHOLE))
+    assert path.stat().st_size < 2_000_000
     await page.add_init_script(OPENED)
     seconds = []
-    for _ in range(3):
-        await page.goto(address)
+    for _ in range(5):
+        await page.goto(path.as_uri())
         seconds.append(await page.evaluate("window.opened") / 1000)
-        if seconds[-1] < 2:
+        if seconds[-1] < 1:
             break
-    assert min(seconds) < 2, seconds
-    await expect(page.locator("#matches")).to_have_text("2,000 items")
+    assert min(seconds) < 1, seconds
+    await expect(page.locator("#matches")).to_have_text(f"{WHOLE:,} items")
     assert await page.locator(".card").count() < 200
     await page.locator(".card").first.focus()
     await page.keyboard.press("End")
-    await expect(page.locator(".card .index").last).to_have_text("2000")
+    await expect(page.locator(".card .index").last).to_have_text(str(WHOLE))
 
 
 class TestHostileText:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from prefect_imagine.reports.report_page import SCRIPTS, STYLES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,9 +48,9 @@ def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
     for wanted in (
         "prefect_imagine/py.typed",
         "prefect_imagine/flows/generate.py",
-        "prefect_imagine/reports/report.html.j2",
-        "prefect_imagine/reports/report.css",
-        "prefect_imagine/reports/report.js",
+        "prefect_imagine/reports/page/report.html.j2",
+        *(f"prefect_imagine/reports/page/{name}.css" for name in STYLES),
+        *(f"prefect_imagine/reports/page/{name}.js" for name in SCRIPTS),
         "prefect_imagine/sandbox/media/clip.mp4",
         "prefect_imagine/cli/prompts.csv",
     ):
