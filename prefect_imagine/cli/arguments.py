@@ -22,6 +22,7 @@ from cyclopts import (
 )
 
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
+from prefect_imagine.cli.books import find
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.cli.webhooks import registrations, serve
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "cancel": batch.cancel,
     "collect": collect.collect_all,
     "reconcile": batch.reconcile,
+    "find": find.find,
     "models": accounts.models,
     "balance": accounts.balance,
     "limits": limits.limits,

@@ -44,6 +44,10 @@ _EXAMPLES = {
         "reconcile prompts",
         "reconcile s3://bucket/art/prompts --json",
     ),
+    "find": (
+        "find poster.png --output s3://bucket/art",
+        "find 9f86d081884c7d65 --json",
+    ),
     "models": (
         "models aivisualstudio",
         "models imaginelab --json",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prefect_imagine.billing.costs import ItemCost
 from prefect_imagine.billing.estimates import EstimateLine
 from prefect_imagine.billing.usage import ItemCounts, Usage, UsageLine
 from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
@@ -134,7 +135,7 @@ def _cells(line: UsageLine) -> tuple[str, ...]:
     return provider, kind, model, items, credits_told(line, line.unpriced), seconds
 
 
-def credits_told(bill: UsageLine | Usage, unpriced: int) -> str:
+def credits_told(bill: UsageLine | Usage | ItemCost, unpriced: int) -> str:
     """Kinds of credits side by side, since nothing may add them up; `unpriced` are jobs, or items."""
     amounts = {
         "": bill.charged,

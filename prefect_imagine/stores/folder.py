@@ -42,6 +42,15 @@ class FolderStore:
         found = self.read_version(key)
         return found[0] if found else None
 
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        path = self._path(key)
+        with os_errors(path):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return None
+        return _pieces(path, file)
+
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         path = self._path(key)
         with os_errors(path):
@@ -222,6 +231,12 @@ class FolderStore:
                     status = _status(path)
                 if status:
                     yield _describe(key, status)
+
+
+def _pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    with os_errors(path), file:
+        while piece := file.read(COPY_BYTES):
+            yield piece
 
 
 def _related(folder: str, prefix: str) -> bool:

@@ -62,6 +62,10 @@ class Store(Protocol):
         """The object's bytes; `None` where there is no such key."""
         ...
 
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        """The same bytes one piece after the other, for what may not fit into memory."""
+        ...
+
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         """The object's bytes and the version they belong to; `None` where there is no such key."""
         ...

@@ -54,6 +54,20 @@ class S3Store:
         found = self.read_version(key)
         return found[0] if found else None
 
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        with self._errors(key):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return None
+                raise
+        return self._body(key, answer["Body"])
+
+    def _body(self, key: str, body: Any) -> Iterator[bytes]:
+        with self._errors(key), closing(body):
+            yield from body.iter_chunks(_PIECE)
+
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         with self._errors(key):
             try:

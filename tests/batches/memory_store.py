@@ -26,6 +26,10 @@ class MemoryStore:
         found = self.files.get(key)
         return found[0] if found else None
 
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        found = self.read(key)
+        return None if found is None else iter([found])
+
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         found = self.files.get(key)
         return (found[0], str(found[1])) if found else None

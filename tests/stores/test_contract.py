@@ -48,6 +48,21 @@ def test_an_empty_object_is_not_an_absent_one(store: Store) -> None:
     assert store.head("b/absent") is None
 
 
+def test_what_may_not_fit_into_memory_comes_in_pieces(store: Store) -> None:
+    data = bytes(range(256)) * 12_000
+    store.put("b/manifest.jsonl", data)
+    pieces = store.pieces("b/manifest.jsonl")
+    assert pieces is not None
+    first = next(pieces)
+    assert len(first) < len(data)
+    assert first + b"".join(pieces) == data
+    assert store.pieces("b/absent") is None
+    store.put("b/empty", b"")
+    empty = store.pieces("b/empty")
+    assert empty is not None
+    assert b"".join(empty) == b""
+
+
 def test_put_new_writes_once(store: Store) -> None:
     assert store.put_new("b/journal/1", b"mine")
     assert not store.put_new("b/journal/1", b"theirs")
