@@ -8,12 +8,13 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from prefect_imagine.billing.spending import described
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
-from prefect_imagine.tasks.credit_report import TREND_DAYS, described, publish_credits
+from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.run_log import logs_in_run
 from prefect_imagine.tasks.schedule import planned_time

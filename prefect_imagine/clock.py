@@ -1,4 +1,4 @@
-"""Clocks: one that runs through suspend, and the provider's own."""
+"""Clocks: one that runs through suspend, and the provider's own; and time zones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo
+
+from prefect_imagine.errors import ConfigurationError
 
 # macOS has none by this name: its CLOCK_MONOTONIC runs through sleep, and `time.monotonic` does not.
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -20,6 +23,16 @@ def boot_seconds() -> float:
 def utc_now() -> datetime:
     """This machine's idea of now; only for records that people read."""
     return datetime.now(UTC)
+
+
+def zone_of(time_zone: str) -> ZoneInfo:
+    """A time zone by its name. Raises `ConfigurationError`."""
+    try:
+        return ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"there is no time zone {time_zone!r}: use a name such as UTC or Europe/Berlin"
+        ) from error
 
 
 class Deadline:

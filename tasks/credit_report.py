@@ -9,16 +9,16 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
-from prefect_imagine.billing.usage import AMOUNTS, add_tallies
+from prefect_imagine.billing.spending import WEEK, By, described, left, spent
+from prefect_imagine.billing.usage import AMOUNTS
+from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.tasks.artifacts import publish_table
-from prefect_imagine.tasks.bookkeeping import AccountBalance
 
 REPORT_KEY = "imagine-credit-report"
 MODELS_KEY = "imagine-credits-by-model"
 LABELS_KEY = "imagine-credits-by-label"
 TREND_DAYS = 14
-WEEK = 7
 _SUMMED = ("items", "stored", "failed", *AMOUNTS, "unpriced")
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -33,11 +33,6 @@ async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], to
         (LABELS_KEY, ledger.by_label, "by label; an item with two labels is in two lines"),
     ):
         await publish_table(table(lines), key=key, description=f"Credits a day since {ledger.first}, {what}.")
-
-
-def described(ledger: Ledger) -> str:
-    """How many batches a ledger covers."""
-    return "1 batch" if ledger.batches == 1 else f"{ledger.batches} batches"
 
 
 def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
@@ -62,23 +57,21 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
                 _spent(ledger, today),
             ),
             "## Spent by model",
-            *_rows(("model", *_SUMMED), _sums(ledger.by_model)),
+            *_rows(("model", *_SUMMED), _sums(ledger, "model")),
             "## Spent by label",
-            *_rows(("label", *_SUMMED), _sums(ledger.by_label)),
+            *_rows(("label", *_SUMMED), _sums(ledger, "label")),
         ]
     )
 
 
 def _left(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for each in balances:
-        own = [line for line in ledger.by_model if provider_of(line.name) == each.provider]
-        a_day = sum(daily(own, "charged", today, WEEK)) / WEEK
-        if each.balance is None:
+    for each in left(ledger, balances, today):
+        if each.credits is None:
             rows.append((each.provider, each.note, "", ""))
         else:
-            lasts = f"{each.balance.credits / a_day:.0f} days" if a_day else ""
-            rows.append((each.provider, each.balance.credits, f"{a_day:.1f}", lasts))
+            lasts = "" if each.days is None else f"{each.days:.0f} days"
+            rows.append((each.provider, each.credits, f"{each.charged_a_day:.1f}", lasts))
     return rows
 
 
@@ -95,12 +88,8 @@ def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:
     return rows
 
 
-def _sums(lines: Iterable[LedgerLine]) -> list[tuple[object, ...]]:
-    groups: dict[str, list[LedgerLine]] = {}
-    for line in lines:
-        groups.setdefault(line.name, []).append(line)
-    sums = [add_tallies(name, group) for name, group in sorted(groups.items())]
-    return [tuple(getattr(each, column) for column in ("name", *_SUMMED)) for each in sums]
+def _sums(ledger: Ledger, by: By) -> list[tuple[object, ...]]:
+    return [tuple(getattr(each, column) for column in ("name", *_SUMMED)) for each in spent(ledger, by)]
 
 
 def sparkline(amounts: Sequence[int | float]) -> str:

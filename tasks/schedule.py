@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from prefect_imagine.batches.naming import default_batch_id
 from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.clock import zone_of
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.spool import Asked
 from prefect_imagine.prompts.templates import fill_id
-
-
-def zone_of(time_zone: str) -> ZoneInfo:
-    """A time zone by its name. Raises `ConfigurationError`."""
-    try:
-        return ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"there is no time zone {time_zone!r}: use a name such as UTC or Europe/Berlin"
-        ) from error
 
 
 def planned_time(time_zone: str) -> datetime:

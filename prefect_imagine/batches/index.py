@@ -13,7 +13,7 @@ folder; so is what came under an indexed root by other means than a run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ BY_INDEX = "00000000"
 """The claim that stands for whoever ran a batch before its root had an index."""
 _TIME = "%Y%m%dT%H%M%S"
 _WRITERS = 8
+Unreadable = Callable[[str, StoreError], None]
+"""Takes in which batch cannot be read, and why; it raises where that must not pass."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,18 @@ def forget_index_mark(store: Store, batch_id: str) -> None:
     store.delete(_active_key(batch_id, BY_INDEX))
 
 
-def batches_since(store: Store, since: datetime) -> list[str]:
+def leave_out(batch_id: str, error: StoreError) -> None:
+    """Report a batch that cannot be read; raise the error where the store itself fails."""
+    if error.retryable:
+        raise error
+    logger.warning("batch %s cannot be read and is left out: %s", batch_id, error)
+
+
+def batches_since(store: Store, since: datetime, unreadable: Unreadable = leave_out) -> list[str]:
     """The batches that have created something since then, ascending: by the provider's clock those that are
     settled, and by the store's own clock those of the others that were written to. Raises `StoreError`."""
     index = read_index(store)
-    written = written_since(store, index.unsettled, since.timestamp())
+    written = written_since(store, index.unsettled, since.timestamp(), unreadable)
     return sorted({*index.settled_since(since), *written})
 
 
@@ -173,27 +182,23 @@ def unsettled_batches(store: Store, since: float) -> Iterator[str]:
     return written_since(store, read_index(store).unsettled, since)
 
 
-def written_since(store: Store, names: list[str], since: float) -> Iterator[str]:
+def written_since(
+    store: Store, names: list[str], since: float, unreadable: Unreadable = leave_out
+) -> Iterator[str]:
     """Those of these batches that were written to since then (epoch seconds, by the store's own clock).
     Raises `StoreError`."""
-    return (name for name in names if (written := _written(store, name)) is not None and written >= since)
+    written = ((name, _written(store, name, unreadable)) for name in names)
+    return (name for name, at in written if at is not None and at >= since)
 
 
-def leave_out(batch_id: str, error: StoreError) -> None:
-    """Report a batch that cannot be read; raise the error where the store itself fails."""
-    if error.retryable:
-        raise error
-    logger.warning("batch %s cannot be read and is left out: %s", batch_id, error)
-
-
-def _written(store: Store, batch_id: str) -> float | None:
+def _written(store: Store, batch_id: str, unreadable: Unreadable) -> float | None:
     """When a batch was last written to; `None` where there is none, or none that can be read."""
     try:
         paths = (shard_path(batch_id, shard) for shard in shard_numbers(store, batch_id))
         segments = (found for path in paths for found in store.list(folder(path)))
         return max((found.modified for found in segments), default=None)
     except StoreError as error:
-        leave_out(batch_id, error)
+        unreadable(batch_id, error)
         return None
 
 

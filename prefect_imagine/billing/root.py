@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prefect_imagine.batches.index import (
+    Unreadable,
     batches_since,
     forget_index_mark,
     is_indexed,
@@ -79,14 +80,14 @@ def books_of(store: Store, batch_id: str) -> Iterator[Books]:
             yield found
 
 
-def books_since(store: Store, since: datetime) -> Iterator[Books]:
+def books_since(store: Store, since: datetime, unreadable: Unreadable = leave_out) -> Iterator[Books]:
     """The shards that are active or have created something since then, one after the other; a damaged batch
     is reported and left out. Raises `StoreError` where the store itself fails."""
-    for batch_id in batches_since(store, since):
+    for batch_id in batches_since(store, since, unreadable):
         try:
             yield from (each for each in books_of(store, batch_id) if not _before(each, since))
         except StoreError as error:
-            leave_out(batch_id, error)
+            unreadable(batch_id, error)
 
 
 def _before(books: Books, since: datetime) -> bool:

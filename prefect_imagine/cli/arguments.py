@@ -22,7 +22,7 @@ from cyclopts import (
 )
 
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
-from prefect_imagine.cli.books import find
+from prefect_imagine.cli.books import credits, find
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.cli.webhooks import registrations, serve
@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "collect": collect.collect_all,
     "reconcile": batch.reconcile,
     "find": find.find,
+    "credits": credits.credits,
     "models": accounts.models,
     "balance": accounts.balance,
     "limits": limits.limits,

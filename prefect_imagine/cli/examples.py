@@ -48,6 +48,11 @@ _EXAMPLES = {
         "find poster.png --output s3://bucket/art",
         "find 9f86d081884c7d65 --json",
     ),
+    "credits": (
+        "credits",
+        "credits --by label --days 1",
+        "credits --by day --time-zone Europe/Berlin --csv",
+    ),
     "models": (
         "models aivisualstudio",
         "models imaginelab --json",

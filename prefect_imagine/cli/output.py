@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import sys
@@ -57,6 +58,21 @@ def print_json(value: Mapping[str, Any]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _let_go_of(sys.stdout)
+
+
+def print_csv(columns: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
+    """Lines for a spreadsheet, on stdout: a text that it would compute has an apostrophe before it."""
+    try:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows([_harmless(cell) for cell in line] for line in lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of(sys.stdout)
+
+
+def _harmless(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
 def contract(summary: Summary) -> dict[str, Any]:

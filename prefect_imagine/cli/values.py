@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from cyclopts import CoercionError, Token
 from pydantic import ValidationError
 
 from prefect_imagine.batches.options import MOST_OF_A_SHARD, Timing
+from prefect_imagine.clock import zone_of
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
@@ -20,6 +22,7 @@ from prefect_imagine.providers.registry import provider_names, providers_with, s
 from prefect_imagine.providers.transport.http import check_base_url
 
 Value = TypeVar("Value")
+MOST_DAYS = 36_500
 
 
 def one(read: Callable[[str], Value]) -> Callable[[object, Sequence[Token]], Value]:
@@ -178,9 +181,14 @@ def days(text: str) -> float:
         found = float(text)
     except ValueError as error:
         raise ConfigurationError(f"{text!r} is no number of days") from error
-    if not 0 < found < float("inf"):
-        raise ConfigurationError("days are above 0")
+    if not 0 < found <= MOST_DAYS:
+        raise ConfigurationError(f"days are above 0, and at most {MOST_DAYS}")
     return found
+
+
+def time_zone(text: str) -> ZoneInfo:
+    """A time zone by its name."""
+    return zone_of(text)
 
 
 def web_address(text: str) -> str:

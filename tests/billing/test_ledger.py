@@ -12,10 +12,12 @@ from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.records import Claim, Created, Intent
 from prefect_imagine.batches.state import BatchState, Charge, ItemState, Phase
-from prefect_imagine.billing.ledger import Ledger, daily
+from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily
+from prefect_imagine.billing.spending import spent
+from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest
 from prefect_imagine.stores import open_store
-from prefect_imagine.tasks.bookkeeping import AccountBalance, read_ledger
+from prefect_imagine.tasks.bookkeeping import read_ledger
 from prefect_imagine.tasks.credit_report import render, sparkline
 
 TODAY = date(2026, 3, 20)
@@ -88,6 +90,22 @@ def test_the_page_tells_what_is_left_and_how_long_it_lasts() -> None:
     assert "| imagineapi | the provider reports none |" in page
     assert "| imaginelab | charged | 10 | 70 | 0 | 70 | ▁▁▁▁▁▁▁███████ |" in page
     assert "team=\\<b\\>\\|\\`x\\`" in page
+
+
+def test_what_was_spent_is_summed_by_name_and_by_day_without_mixing_providers() -> None:
+    ledger = Ledger(date(2026, 3, 18), UTC)
+    ledger.add(*_batch("a", ("x", _stored(_at(19))), ("x", _stored(_at(20), 0.2)), ("y", _stored(_at(20)))))
+    assert [(line.name, line.items, line.charged) for line in spent(ledger, "label")] == [
+        ("team=x", 2, 0.3),
+        ("team=y", 1, 0.1),
+    ]
+    assert [(line.name, line.charged) for line in spent(ledger, "model")] == [("imaginelab/image/m", 0.4)]
+    assert [(line.name, line.charged) for line in spent(ledger, "provider")] == [("imaginelab", 0.4)]
+    days = [line for line in spent(ledger, "day") if isinstance(line, LedgerLine)]
+    assert [(line.day.day, line.name, line.charged) for line in days] == [
+        (20, "imaginelab", 0.3),
+        (19, "imaginelab", 0.1),
+    ]
 
 
 def test_an_empty_ledger_is_a_page_too() -> None:

@@ -14,8 +14,8 @@ from tests.cli.commands import Shell
 from tests.providers.clients import PROVIDERS
 
 COMMANDS = (
-    "generate", "resume", "status", "report", "cancel", "reconcile", "models", "balance", "limits",
-    "webhooks", "setup-automations", "demo", "sandbox",
+    "generate", "resume", "status", "report", "cancel", "reconcile", "find", "credits", "models", "balance",
+    "limits", "webhooks", "setup-automations", "demo", "sandbox",
 )  # fmt: skip
 GROUPED = ("webhooks register", "webhooks list", "webhooks update", "webhooks remove")
 

@@ -62,6 +62,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "traffic",
     ),
     "providers": (
+        "balances",
         "registry",
         "apis",
         "base",

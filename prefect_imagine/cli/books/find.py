@@ -41,8 +41,8 @@ def find(
             found += searched.found
             left_out += [searched] if searched.error is not None else []
         address = store.address
-    for each in left_out:
-        output.complain(f"batch {each.batch_id} cannot be read and is left out: {each.error}")
+    for batch in left_out:
+        output.complain(f"batch {batch.batch_id} cannot be read and is left out: {batch.error}")
     for each in found:
         for line in _described(each, address):
             output.line(line, to_stderr=json)

@@ -1,0 +1,129 @@
+"""`credits`: what all batches under a root cost, as the flow `credit-report` shows it. It needs no Prefect
+server and, but for balances, no key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Any, get_args
+
+from cyclopts import Parameter
+
+from prefect_imagine.batches.index import leave_out
+from prefect_imagine.billing.ledger import LedgerLine
+from prefect_imagine.billing.spending import By, Left, described, left, read_ledger, spent
+from prefect_imagine.billing.usage import AMOUNTS, COUNTS, Tally
+from prefect_imagine.cli import output, values
+from prefect_imagine.cli.addresses import absolute
+from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.options import (
+    DEFAULT_OUTPUT,
+    Credentials,
+    Json,
+    Output,
+    alternatives,
+    choice,
+    value,
+)
+from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.balances import AccountBalance, read_balances
+from prefect_imagine.reports.summary import SOME_FAILED
+from prefect_imagine.stores import open_store
+
+DAYS = 30.0
+FORMAT = alternatives()
+_SHOWN = ("items", "stored", "failed", *AMOUNTS, "unpriced")
+
+
+def credits(
+    *,
+    under: Output = DEFAULT_OUTPUT,
+    by: Annotated[By, choice("grouping", get_args(By), "WHAT", "one line for each of these")] = "provider",
+    days: Annotated[float, value(values.days, "N")] = DAYS,
+    time_zone: Annotated[tzinfo, value(values.time_zone, "TZ"), Parameter(show_default="UTC")] = UTC,
+    balances: bool = False,
+    credentials: Credentials = (),
+    json: Annotated[Json, Parameter(group=FORMAT)] = False,
+    csv: Annotated[bool, Parameter(group=FORMAT)] = False,
+) -> int:
+    """What was spent over all batches, from their books.
+
+    Args:
+        by: one line for each of these.
+        days: go back so many days, the first of them as a whole.
+        time_zone: whose days are meant, such as Europe/Berlin.
+        balances: ask the accounts with a key what is left.
+        csv: the lines as CSV on stdout.
+    """
+    now = datetime.now(time_zone)
+    left_out: dict[str, str] = {}
+
+    def note(batch_id: str, error: StoreError) -> None:
+        leave_out(batch_id, error)
+        left_out[batch_id] = str(error)
+        output.complain(f"batch {batch_id} cannot be read and is in none of the sums: {error}")
+
+    with closing(open_store(absolute(under))) as store:
+        ledger = read_ledger(store, days, now, note)
+        address = store.address
+    lines = spent(ledger, by)
+    known = left(ledger, _balances(dict(credentials)), now.date()) if balances else []
+    span = f"from {ledger.first} to {now.date()} ({time_zone}), {described(ledger)}"
+    _show(f"Credits by {by}, {span}", by, lines, to_stderr=json or csv)
+    if known:
+        _show_left(known, to_stderr=json or csv)
+    if csv:
+        output.print_csv(_columns(by), (_row(line) for line in lines))
+    if json:
+        told: dict[str, Any] = {
+            "output": address,
+            "by": by,
+            "first": str(ledger.first),
+            "last": str(now.date()),
+            "time_zone": str(time_zone),
+            "batches": ledger.batches,
+            "lines": [dict(zip(_columns(by), _row(line), strict=True)) for line in lines],
+            "left_out": [{"batch_id": name, "error": error} for name, error in left_out.items()],
+            "error": None,
+        }
+        output.print_json(told | ({"balances": [asdict(each) for each in known]} if balances else {}))
+    return SOME_FAILED if left_out else 0
+
+
+def _balances(credentials: Mapping[str, str]) -> list[AccountBalance]:
+    return asyncio.run(read_balances(accounts_for(credentials), credentials))
+
+
+def _named(by: By) -> tuple[str, ...]:
+    return ("day", "provider") if by == "day" else (by,)
+
+
+def _columns(by: By) -> tuple[str, ...]:
+    return (*_named(by), *COUNTS, *AMOUNTS)
+
+
+def _names(line: Tally) -> tuple[str, ...]:
+    return (str(line.day), line.name) if isinstance(line, LedgerLine) else (line.name,)
+
+
+def _row(line: Tally) -> tuple[str | int | float, ...]:
+    return (*_names(line), *(getattr(line, name) for name in (*COUNTS, *AMOUNTS)))
+
+
+def _show(title: str, by: By, lines: Sequence[Tally], *, to_stderr: bool) -> None:
+    cells = [(*_names(line), *(getattr(line, name) or "" for name in _SHOWN)) for line in lines]
+    output.rows(title, _named(by), cells, right=_SHOWN, to_stderr=to_stderr)
+    if by == "label":
+        output.say("an item with two labels is in two lines")
+
+
+def _show_left(known: Sequence[Left], *, to_stderr: bool) -> None:
+    rows = []
+    for each in known:
+        lasts = "" if each.days is None else f"{each.days:.0f} days"
+        credits = each.note if each.credits is None else each.credits
+        rows.append((each.provider, credits, f"{each.charged_a_day:.1f}", lasts))
+    output.rows("Left", ("provider", "credits"), rows, right=("charged a day", "lasts"), to_stderr=to_stderr)
