@@ -22,6 +22,7 @@ from prefect_imagine.errors import (
 )
 from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
 from prefect_imagine.flows.run_batch import run_batch
+from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.prompts.requested import Defaults
 from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.providers.credits import Credits
@@ -88,7 +89,7 @@ async def generate_batch(
         again: Make a new batch, and pay for it, although the same was asked for before.
         options: How the batch is to be run: its id, budget, prices, rates and what to do about failures.
     """
-    with logs_in_run() as log:
+    with logs_in_run() as log, in_trace_of_run():
         try:
             find = accounts(credentials)
             check_providers(low_credits, "low_credits")

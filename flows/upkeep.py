@@ -20,6 +20,7 @@ from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
 from prefect_imagine.flows.run_batch import report_link
+from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
@@ -81,7 +82,7 @@ async def reconcile_batches(
 
 
 async def _looked_at(output: str, credentials: Credentials, bucket: Bucket, scope: Scope) -> State[Any]:
-    with logs_in_run():
+    with logs_in_run(), in_trace_of_run():
         try:
             with closing(await open_output(output, bucket)) as store:
                 find = accounts(credentials)

@@ -18,6 +18,7 @@ from prefect.states import Scheduled
 from prefect_imagine.batches.lease import who_runs
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.flows.traces import labels_of_trace
 from prefect_imagine.stores import Store
 from prefect_imagine.webhooks import Ended
 
@@ -83,7 +84,10 @@ class CollectSoon:
             except ObjectNotFound as error:
                 raise LookupError(f"there is no deployment {deployment}") from error
             await client.create_flow_run_from_deployment(
-                found.id, state=Scheduled(scheduled_time=at), idempotency_key=f"imagine-{root}-{bucket}"
+                found.id,
+                state=Scheduled(scheduled_time=at),
+                idempotency_key=f"imagine-{root}-{bucket}",
+                labels=labels_of_trace(),
             )
         self._scheduled = bucket
         self._complained = False

@@ -21,6 +21,7 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.tasks.control import how_to_go_on
+from prefect_imagine.tracing import recorded
 
 
 @dataclass
@@ -77,7 +78,8 @@ class PrefectStages:
         self._run.check()
 
     def _title(self, items: list[int]) -> str:
-        first = self._run.session.shards.item(items[0]).title
+        # Prefect names the spans of task runs after them, and no span holds the start of a prompt.
+        first = str(items[0]) if recorded() else self._run.session.shards.item(items[0]).title
         return first if len(items) == 1 else f"{first} and {len(items) - 1} more"
 
 

@@ -25,17 +25,20 @@ class Submission(Frozen):
         allowed_failures: how many items may fail before the batch counts as failed.
         timing: how long jobs may take before they count as overdue.
         expected_at: when the last job is expected to end, where that is known.
+        traceparent: the trace of the run that let them go, where it was traced.
     """
 
     at: datetime
     allowed_failures: int = 0
     timing: Timing
     expected_at: datetime | None = None
+    traceparent: str | None = None
 
 
 def put_submission(store: Store, batch_id: str, submission: Submission) -> None:
     """Leave it. Raises `StoreError`."""
-    store.put(_key(batch_id), submission.model_dump_json().encode(), "application/json")
+    data = submission.model_dump_json(exclude_none=True).encode()
+    store.put(_key(batch_id), data, "application/json")
 
 
 def read_submission(store: Store, batch_id: str) -> Submission | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from prefect_imagine.cli import output
 from prefect_imagine.cli.arguments import parse
 from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
 from prefect_imagine.providers.registry import provider_names
 from prefect_imagine.reports.summary import BAD_INPUT, BUSY, INFRASTRUCTURE, INTERRUPTED, Summary
+from prefect_imagine.tracing import continued
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,8 @@ def run(arguments: list[str]) -> int:
         provider_names()  # warns of plug-ins that cannot be used, which the level below would hide
         call = parse(arguments)
         logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")
-        result = call.run()
+        with continued(os.environ.get("TRACEPARENT")):
+            result = call.run()
     except KeyboardInterrupt:
         result = output.nothing_done("interrupted", INTERRUPTED)
         output.complain("interrupted")

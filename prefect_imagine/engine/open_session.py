@@ -15,8 +15,10 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.session import Session
 from prefect_imagine.engine.shards.opener import ShardOpener
 from prefect_imagine.engine.shards.wishes import Wishes
+from prefect_imagine.engine.traces import batch_trace
 from prefect_imagine.providers.models import Generation
 from prefect_imagine.stores import Store
+from prefect_imagine.tracing import named_by
 
 NOTHING_SEEN: Mapping[str, Mapping[str, Generation]] = {}
 
@@ -33,6 +35,7 @@ async def open_session(
     seen: Mapping[str, Mapping[str, Generation]] = NOTHING_SEEN,
     asked_by: str = "",
     observer: Observer | None = None,
+    begun_in: str | None = None,
     pauses: Pauses = PAUSES,
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
@@ -47,6 +50,7 @@ async def open_session(
         asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
             that it has created again already.
         observer: watches the run.
+        begun_in: names the span of the run that let the batch's jobs go.
         pauses: how long it pauses where nobody tells it when to go on.
 
     Raises:
@@ -54,29 +58,40 @@ async def open_session(
         FencedError: another process took it in the same moment.
         StoreError: the store is gone.
     """
-    blocking = Blocking(patience=options.timing.patience, pauses=pauses)
-    wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
-    try:
-        commands_seen = await blocking(last_command, store, prepared.batch_id)
-        opener = ShardOpener(store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force)
-        session = Session(
-            prepared, store, blocking, options, opener, create=create, lingers=lingers, observer=observer
-        )
-        session.commands_seen = commands_seen
-        for provider, rows in seen.items():
-            if provider in session.runs:
-                session.runs[provider].arrivals.bring(rows)
+    with batch_trace(prepared.batch_id, prepared.clients, named_by(begun_in)) as trace:
+        blocking = Blocking(patience=options.timing.patience, pauses=pauses)
+        wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
         try:
-            await session.recall_learned()
-            await session.feed.open_next(session.runs)
-            await session.feed.record_changes()
-            if observer is not None:
-                observer.opened(session)
-            yield session
-        except asyncio.CancelledError:
-            session.stopped.set()
-            raise
+            commands_seen = await blocking(last_command, store, prepared.batch_id)
+            opener = ShardOpener(
+                store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force
+            )
+            session = Session(
+                prepared,
+                store,
+                blocking,
+                options,
+                opener,
+                create=create,
+                lingers=lingers,
+                observer=observer,
+                trace=trace,
+            )
+            session.commands_seen = commands_seen
+            for provider, rows in seen.items():
+                if provider in session.runs:
+                    session.runs[provider].arrivals.bring(rows)
+            try:
+                await session.recall_learned()
+                await session.feed.open_next(session.runs)
+                await session.feed.record_changes()
+                if observer is not None:
+                    observer.opened(session)
+                yield session
+            except asyncio.CancelledError:
+                session.stopped.set()
+                raise
+            finally:
+                await session.close()
         finally:
-            await session.close()
-    finally:
-        await blocking.aclose()
+            await blocking.aclose()

@@ -27,8 +27,10 @@ from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.job_index import JobIndex
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
 from prefect_imagine.engine.queues import Queues
+from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.engine.wake_up import WakeUp
 from prefect_imagine.providers.protocol import ProviderClient
+from prefect_imagine.tracing import present
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class ProviderRun:
         expected: how many items it is going to have work with, in all shards together.
         more_to_come: whether further shards may still bring items.
         pauses: how long it pauses where nobody tells when to go on.
+        trace: begins the spans of what its stages do.
         queues: what is to be done with its items.
         arrivals: what has become known of its jobs by other ways than its own looks.
         delivering: whether the provider delivers the ends of jobs, so that looks are needed rarely.
@@ -71,6 +74,7 @@ class ProviderRun:
         create: bool = True,
         lingers: bool = True,
         pauses: Pauses = PAUSES,
+        trace: BatchTrace | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.provider = provider
@@ -84,6 +88,7 @@ class ProviderRun:
         self.timing = options.timing
         self.other_batches = other_batches(self.identity)
         self.pauses = pauses
+        self.trace = trace or BatchTrace(batch_id)
         self.cadence = Cadence(pauses.between_looks)
         self.queues = Queues()
         self.wake_up = WakeUp(changed)
@@ -273,7 +278,7 @@ class ProviderRun:
 
     def mark_ambiguous(self, item: BatchItem, intent: Intent, rank: int) -> None:
         """A create was sent and its outcome is not known. `rank`: how many ids were known before it."""
-        self.queues.open[item.index] = self.reopened(item, intent).ranked(rank)
+        self.queues.open[item.index] = self.reopened(item, intent).sent(rank, present())
         self.admission.count_loss(item.index)
         self.wake_up.wake()
 

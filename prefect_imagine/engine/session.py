@@ -32,6 +32,7 @@ from prefect_imagine.engine.shards.opener import ShardOpener
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage, overdue_record
 from prefect_imagine.engine.stages.store import StoreStage
+from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.reports.books import write_books
 from prefect_imagine.reports.position import Position, position_of
@@ -57,8 +58,10 @@ class Session:
         create: bool = True,
         lingers: bool = True,
         observer: Observer | None = None,
+        trace: BatchTrace | None = None,
     ) -> None:
         self.batch_id = prepared.batch_id
+        self._trace = trace or BatchTrace(prepared.batch_id)
         self.clients = prepared.clients
         self._identities = prepared.identities
         self.traffic = prepared.traffic
@@ -205,6 +208,7 @@ class Session:
             expected_at=max(
                 (run.expected_end for run in self.runs.values() if run.expected_end), default=None
             ),
+            traceparent=self._trace.traceparent,
         )
         await self.blocking(put_submission, self.store, self.batch_id, submission)
         return await self.leave_books(submission)
@@ -239,6 +243,7 @@ class Session:
     def _ended(self, usage: Usage, submission: Submission | None = None) -> tuple[Summary, Usage]:
         stops = [run.stop for run in self.runs.values() if run.stop is not None]
         summary = self.books.summary(usage, self.store.address, stops, submission)
+        self._trace.ended(summary)
         if self._observer is not None:
             self._observer.closed(summary, usage)
         return summary, usage
@@ -284,6 +289,7 @@ class Session:
             create=self._creates,
             lingers=self._lingers,
             pauses=self.blocking.pauses,
+            trace=self._trace,
             changed=self.feed.moved.set,
         )
         run.expected = items

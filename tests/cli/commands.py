@@ -19,7 +19,10 @@ from prefect_imagine.sandbox import RunningSandbox
 
 END_SECONDS = 240.0
 # What a person's shell holds that must not reach a test's processes.
-_NOT_OURS = ("AWS_", "PREFECT_", "IMAGINE", "BLOCKADELABS_", "AIVISUALSTUDIO_", "COLUMNS", "FORCE_COLOR")
+_NOT_OURS = (
+    *("AWS_", "PREFECT_", "IMAGINE", "BLOCKADELABS_", "AIVISUALSTUDIO_"),
+    *("COLUMNS", "FORCE_COLOR", "OTEL_", "TRACEPARENT"),
+)
 
 
 def variables(changed: Mapping[str, str | None]) -> dict[str, str]:

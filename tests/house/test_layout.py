@@ -45,6 +45,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "stages",
         "mover",
         "provider_run",
+        "traces",
         "admission",
         "arrivals",
         "job_index",
@@ -84,7 +85,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
     "sandbox": ("server", "apis", "core", "media"),
 }
 """The same within those packages that hold others."""
-LEAVES = {"backoff", "clock", "errors", "failpoints", "line_file", "redaction", "threads"}
+LEAVES = {"backoff", "clock", "errors", "failpoints", "line_file", "redaction", "threads", "tracing"}
 """Modules that every package but the sandbox may use: of the packages they import none when they run."""
 WITHOUT_PREFECT = (
     "testing",

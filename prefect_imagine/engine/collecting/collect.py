@@ -23,6 +23,7 @@ from prefect_imagine.engine.collecting.take_in import (
     take_in,
 )
 from prefect_imagine.engine.planning.accounts import Accounts, Shared
+from prefect_imagine.engine.traces import collect_trace, tell_collected
 from prefect_imagine.errors import BatchBusyError, FencedError, ImagineError
 from prefect_imagine.reports.summary import RequestCounts
 from prefect_imagine.stores import Store
@@ -96,6 +97,15 @@ async def collect(
     Raises:
         StoreError: the store is gone.
     """
+    with collect_trace() as span:
+        found = await _collect(store, accounts, scope, shared, stages, announce)
+        tell_collected(span, len(found))
+    return found
+
+
+async def _collect(
+    store: Store, accounts: Accounts, scope: Scope, shared: Shared, stages: StagesOf, announce: Announce
+) -> list[Collected]:
     found: dict[str, Collected] = {}
     only: Collection[str] | None = None
     blocking = Blocking(patience=STORE_SECONDS)
@@ -182,5 +192,6 @@ def _visit(batch: UnderWay, rows: Rows, scope: Scope) -> Visit | None:
         seen=seen,
         overdue=overdue,
         to_announce=batch.submission is not None,
+        begun_in=None if batch.submission is None else batch.submission.traceparent,
         timing=timing_of(batch, scope),
     )

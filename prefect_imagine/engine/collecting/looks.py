@@ -12,6 +12,7 @@ from prefect_imagine.engine.collecting.survey import UnderWay
 from prefect_imagine.engine.deliveries import believed
 from prefect_imagine.engine.planning.accounts import Accounts, Reached, Shared
 from prefect_imagine.engine.planning.preflight import Inspection
+from prefect_imagine.engine.traces import look_trace, tell_seen
 from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ConfigurationError, ProviderError
 from prefect_imagine.providers.models import Generation
@@ -100,7 +101,10 @@ async def look_at_all(batches: Sequence[UnderWay], those: Connected) -> Rows:
         if not asked:
             continue
         try:
-            rows[name] |= await client.poll(asked)
+            with look_trace(name, len(asked)) as span:
+                shown = await client.poll(asked)
+                tell_seen(span, shown.values())
+            rows[name] |= shown
         except ProviderError as error:
             logger.warning("%s cannot be asked: %s", name, error)
             those.failed[name] = str(error)

@@ -45,6 +45,7 @@ class Visit:
         seen: by provider and id, records of its jobs that somebody has looked at just now.
         overdue: by provider, jobs that have run for longer than they should.
         to_announce: whether the end of the batch is to be announced, after which `finish` is called.
+        begun_in: names the span of the run that let its jobs go, where that was traced.
     """
 
     batch_id: str
@@ -53,6 +54,7 @@ class Visit:
     seen: Mapping[str, Mapping[str, Generation]] = field(default_factory=lambda: NOTHING_SEEN)
     overdue: Mapping[str, Collection[str]] = field(default_factory=dict)
     to_announce: bool = False
+    begun_in: str | None = None
     timing: Timing = field(default_factory=Timing)
 
 
@@ -81,7 +83,13 @@ async def take_in(
         if prepared.settled:
             return await _closed(store, prepared, to_announce=visit.to_announce)
         session_of = open_session(
-            prepared, store, options, create=False, lingers=visit.lingers, seen=visit.seen
+            prepared,
+            store,
+            options,
+            create=False,
+            lingers=visit.lingers,
+            seen=visit.seen,
+            begun_in=visit.begun_in,
         )
         async with session_of as session:
             with stages(session) as executed_by:

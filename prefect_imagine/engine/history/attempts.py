@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from opentelemetry.trace import SpanContext
+
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.engine.history.identity import RequestIdentity, UnclaimedJobs, same
 from prefect_imagine.providers.models import Generation, HistoryPage
@@ -31,6 +33,7 @@ class OpenAttempt:
         looks: how many reads were made in all.
         confirmed: whether the last covering read was late enough to prove absence.
         clocked: whether `provider_at` is the provider's time, and not what this side took for it.
+        asked_in: the span of the create, where this process has sent it.
     """
 
     item: int
@@ -45,15 +48,16 @@ class OpenAttempt:
     looks: int = 0
     confirmed: bool = False
     clocked: bool = True
+    asked_in: SpanContext | None = None
 
     @property
     def age(self) -> float:
         """Seconds since the intent."""
         return boot_seconds() - self.since
 
-    def ranked(self, known: int) -> OpenAttempt:
-        """The same, with so many ids known before it."""
-        return replace(self, known_before=known)
+    def sent(self, known_before: int, asked_in: SpanContext | None) -> OpenAttempt:
+        """The same of a create that this process has sent, with so many ids known before it."""
+        return replace(self, known_before=known_before, asked_in=asked_in)
 
     def looked(self, *, covered: bool, late: bool) -> OpenAttempt:
         """The same after one more read that did not show its job.

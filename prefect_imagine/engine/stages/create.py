@@ -17,6 +17,7 @@ from prefect_imagine.clock import Deadline, boot_seconds, utc_now
 from prefect_imagine.engine.failure_timer import FailureTimer
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.stages.endings import Endings
+from prefect_imagine.engine.traces import tell_answer
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
@@ -136,6 +137,20 @@ class CreateStage:
 
     async def _send_one(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
+        with run.trace.create(item, run.state(item.index).attempt + 1) as span:
+            answer = await self._asked(item, permit)
+            tell_answer(span, answer, run.state(item.index))
+        if isinstance(answer, Generation):
+            await self._begun(item, answer)
+        elif answer is not None:
+            await self._draw_conclusions(item, answer)
+
+    async def _asked(self, item: BatchItem, permit: Permit) -> Generation | ProviderError | None:
+        """Write the intent down, send the create, and write its answer down.
+
+        Returns the job, or the error that came of it; `None` where the answer was another item's job.
+        """
+        run = self._run
         reach("before_intent")
         deadline = Deadline(run.timing.deadline)
         intent = Intent(
@@ -165,36 +180,41 @@ class CreateStage:
             if error.answered:
                 run.admission.unread.add(item.index)
             run.mark_ambiguous(item, intent, rank)
-            self._count_failure(error)
+            return error
         except ProviderError as error:
-            await self._not_created(item, intent, error)
-        else:
-            if generation.id in self._answered or generation.id in run.jobs.order:
-                logger.warning("item %s: the provider answered with the job of another item", item.title)
-                run.mark_ambiguous(item, intent, rank)
-                return
-            self._answered.add(generation.id)
-            reach("after_post")
-            self._accepted()
-            reach("before_created")
-            await run.record(
-                Created(
-                    item=item.index,
-                    at=utc_now(),
-                    attempt=intent.attempt,
-                    id=generation.id,
-                    credits=generation.credits,
-                )
+            await self._record_refusal(item, intent, error)
+            return error
+        if generation.id in self._answered or generation.id in run.jobs.order:
+            logger.warning("item %s: the provider answered with the job of another item", item.title)
+            run.mark_ambiguous(item, intent, rank)
+            return None
+        self._answered.add(generation.id)
+        reach("after_post")
+        self._accepted()
+        reach("before_created")
+        await run.record(
+            Created(
+                item=item.index,
+                at=utc_now(),
+                attempt=intent.attempt,
+                id=generation.id,
+                credits=generation.credits,
             )
-            self._answered.discard(generation.id)  # the index of jobs has it from here on
-            reach("after_created")
-            if generation.status.terminal:
-                await self._ended(item, generation)
-                return
-            run.queues.running[generation.id] = run.running_job(item)
-            if run.client.lists_refused and not run.admission.readable:
-                run.cadence.look_at_once = True  # whether it can be read decides if another is created
-                run.wake_up.wake()
+        )
+        self._answered.discard(generation.id)  # the index of jobs has it from here on
+        reach("after_created")
+        return generation
+
+    async def _begun(self, item: BatchItem, generation: Generation) -> None:
+        """Follow a job from its create on."""
+        run = self._run
+        if generation.status.terminal:
+            await self._ended(item, generation)
+            return
+        run.queues.running[generation.id] = run.running_job(item)
+        if run.client.lists_refused and not run.admission.readable:
+            run.cadence.look_at_once = True  # whether it can be read decides if another is created
+            run.wake_up.wake()
 
     async def _ended(self, item: BatchItem, generation: Generation) -> None:
         """A job that had ended when its create was answered: there is nothing to follow."""
@@ -206,7 +226,7 @@ class CreateStage:
             run.queues.to_store.append(item.index)
         run.wake_up.notify()
 
-    async def _not_created(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
+    async def _record_refusal(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
         run = self._run
         if isinstance(error, ConnectionFailedError):
             entry: NotSent | Refused = NotSent(
@@ -222,11 +242,12 @@ class CreateStage:
                 message=str(error),
             )
         await run.record(entry)
-        await self._draw_conclusions(item, error)
 
     async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
         run = self._run
-        if isinstance(error, InsufficientCreditsError):
+        if isinstance(error, AmbiguousCreateError):
+            self._count_failure(error)
+        elif isinstance(error, InsufficientCreditsError):
             run.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
             self._on_rate_limit(error)

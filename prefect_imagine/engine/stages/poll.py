@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import AnyItemRecord, Failed
@@ -17,6 +17,7 @@ from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.engine.stages.reconcile import Reconciler
+from prefect_imagine.engine.traces import tell_seen
 from prefect_imagine.errors import (
     AuthenticationError,
     ProviderError,
@@ -134,7 +135,7 @@ class PollStage:
         """Look once at everything under way, and write down what has ended."""
         run = self._run
         self._looked_at = boot_seconds()
-        seen = await run.client.poll([*{**self._overdue_again(), **run.queues.running}])
+        seen = await self._seen([*{**self._overdue_again(), **run.queues.running}])
         run.reads_pass = True
         if seen and not run.admission.readable:
             run.admission.readable = True
@@ -149,6 +150,13 @@ class PollStage:
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
 
+    async def _seen(self, jobs: Collection[str]) -> Mapping[str, Generation]:
+        run = self._run
+        with run.trace.poll(run.provider, len(jobs)) as span:
+            seen = await run.client.poll(jobs)
+            tell_seen(span, seen.values())
+        return seen
+
     async def _take_arrivals(self) -> None:
         """Write down what has come of jobs by other ways."""
         run = self._run
@@ -159,7 +167,7 @@ class PollStage:
         run = self._run
         hinted = run.arrivals.take_hints(run.queues.running)
         try:
-            seen = await run.client.poll(hinted)
+            seen = await self._seen(hinted)
         except ProviderError:
             run.arrivals.hint(hinted)
             raise

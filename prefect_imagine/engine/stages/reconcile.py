@@ -77,8 +77,12 @@ class Reconciler:
         attempts = [
             each for each in run.queues.open.values() if run.admission.quiet_since(each.identity, math.inf)
         ]
-        if not attempts:
-            return
+        if attempts:
+            with run.trace.reconcile(run.provider, attempts, run.state):
+                await self._settle(attempts)
+
+    async def _settle(self, attempts: Sequence[OpenAttempt]) -> None:
+        run = self._run
         if not run.client.capabilities.history:
             for attempt in attempts:
                 await self._unknown(attempt, f"{run.provider} shows no job whose create was not answered")

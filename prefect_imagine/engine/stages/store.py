@@ -16,6 +16,7 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
 from prefect_imagine.engine.mover import Mover
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.traces import tell_stored
 from prefect_imagine.errors import OutputError, ProviderError, StoreError
 from prefect_imagine.failpoints import reach
 from prefect_imagine.providers.limits.pacing import Priority
@@ -53,8 +54,11 @@ class StoreStage:
     async def _store_item(self, item: BatchItem) -> None:
         run = self._run
         try:
-            if run.state(item.index).phase is Phase.FINISHED:
-                await self._store_outputs(item)
+            known = run.state(item.index)
+            if known.phase is Phase.FINISHED:
+                with run.trace.store(item, known) as span:
+                    await self._store_outputs(item)
+                    tell_stored(span, run.state(item.index))
         finally:
             if run.queues.inline.pop(item.index, None) is not None:
                 run.wake_up.notify()
