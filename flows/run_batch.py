@@ -21,6 +21,7 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, FencedError
+from prefect_imagine.flows.assets import publish_asset
 from prefect_imagine.reports.books import settle_books
 from prefect_imagine.reports.position import Position
 from prefect_imagine.reports.summary import Summary
@@ -69,13 +70,16 @@ async def run_batch(
     )
     if summary.submitted:
         return submitted_state(summary)
+    state = flow_state(summary, options.allowed_failures, cancelled=control.cancelled)
+    if not prepared.settled:
+        await publish_asset(store, summary, state, prepared.source)
     if not control.gone:
         announce_end(summary)
         await publish(summary, usage, position.failures, report_link(store, usage))
     if control.suspended is not None:
         logger.warning("%s", summary.error)
         raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
-    return flow_state(summary, options.allowed_failures, cancelled=control.cancelled)
+    return state
 
 
 async def _run(

@@ -18,6 +18,7 @@ from prefect_imagine.engine.collecting.survey import Scope
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs
 from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import ImagineError
+from prefect_imagine.flows.assets import publish_asset
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
 from prefect_imagine.flows.run_batch import report_link
 from prefect_imagine.flows.traces import in_trace_of_run
@@ -108,6 +109,8 @@ async def _publish_end(store: Store, collected: Collected) -> None:
     end = collected.finished
     if end is None:
         return
+    how: State[Any] = Failed() if collected.failed else Completed()
+    await publish_asset(store, end.summary, how)
     announce_end(end.summary)
     position = await asyncio.to_thread(position_of, store, collected.batch_id)
     await publish(end.summary, end.usage, position.failures, report_link(store, end.usage))

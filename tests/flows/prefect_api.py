@@ -59,9 +59,11 @@ async def artifacts_of(api_url: str, flow_run_id: UUID) -> dict[str, Any]:
     }
 
 
-async def events_about(api_url: str, resource: str, count: int) -> list[dict[str, Any]]:
-    """The package's events about a resource, oldest first, once there are so many."""
-    wanted = {"filter": {"event": {"prefix": ["imagine."]}, "resource": {"id": [resource]}}}
+async def events_about(
+    api_url: str, resource: str, count: int, prefix: str = "imagine."
+) -> list[dict[str, Any]]:
+    """The package's events about a resource, or those of such names, oldest first, once there are so many."""
+    wanted = {"filter": {"event": {"prefix": [prefix]}, "resource": {"id": [resource]}}}
 
     async def look() -> list[dict[str, Any]] | None:
         async with httpx.AsyncClient(base_url=api_url, timeout=WAIT_SECONDS) as http:
