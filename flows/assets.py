@@ -9,6 +9,7 @@ from typing import Any
 from prefect.assets import Asset, AssetProperties
 from prefect.client.schemas.objects import State
 from prefect.context import AssetContext
+from pydantic import ValidationError
 
 from prefect_imagine.batches.origin import read_origin
 from prefect_imagine.reports.summary import Summary
@@ -47,14 +48,22 @@ def asset_key(store: Store, batch_id: str) -> str:
 
 def _context(store: Store, summary: Summary, source: str | None) -> AssetContext:
     key = asset_key(store, summary.batch_id)
-    asset = Asset(key=key, properties=AssetProperties(name=summary.batch_id))
-    made_of = {Asset(key=source)} if source is not None and source.startswith(_BUCKET) else set()
     return AssetContext(
-        downstream_assets={asset},
-        direct_asset_dependencies=made_of,
+        downstream_assets={Asset(key=key, properties=AssetProperties(name=summary.batch_id))},
+        direct_asset_dependencies=_prompts(source),
         materialized_by=MATERIALIZED_BY,
         materialization_metadata={key: _metadata(summary)},
     )
+
+
+def _prompts(source: str | None) -> set[Asset]:
+    if source is None or not source.startswith(_BUCKET):
+        return set()
+    try:
+        return {Asset(key=source)}
+    except ValidationError:
+        logger.info("%s can be no asset's key: what the batch is made of is left out", source)
+        return set()
 
 
 def _metadata(summary: Summary) -> dict[str, Any]:

@@ -70,10 +70,11 @@ def _start(port: int) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """As Prefect has it for such a server: without its UI, and with the settings of this process."""
+    """As Prefect has it for such a server, with this process's settings; without its UI, and untraced."""
     from prefect.settings import get_current_settings
 
     own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    own["OTEL_SDK_DISABLED"] = "true"  # its spans would outnumber those of the run
     return {**os.environ, **own, **get_current_settings().to_environment_variables(exclude_unset=True)}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from tests.cli.commands import Ended, Shell
+from tests.cli.commands import Ended, Shell, until
+from tests.cli.conftest import LATENCY
 from tests.otlp import INSTRUMENTED, Collector, Seen, collecting
 
 pytestmark = pytest.mark.long
@@ -166,17 +170,54 @@ def test_collecting_is_linked_with_the_run_that_let_go(
     assert the(collector.named("imagine.store")).parent == batch.id
 
 
+def test_a_run_that_is_told_to_stop_ends_its_spans(
+    traced: Shell, collector: Collector, providers: RunningSandbox
+) -> None:
+    providers.reset()
+    providers.configure(latency={"image": (3600.0, 3600.0)})
+    collector.clear()
+    file = traced.write("endless.txt", "an owl\na fox\n")
+    process = traced.start("generate", file, "--provider", "imaginelab")
+    until(lambda: len(providers.books.jobs) == 2)
+    os.kill(process.pid, signal.SIGINT)
+    assert traced.end(process).code == 130
+    providers.configure(latency=LATENCY)
+    batch = the(collector.named("imagine.batch"))
+    assert (batch.outcome, batch.failed) == ("stopped", "interrupted")
+    assert batch.attributes["imagine.stopped_by"] == ["interrupted"]
+    assert [each.outcome for each in collector.named("imagine.create")] == ["created", "created"]
+    known = {each.id for each in collector.spans}
+    assert {each.parent for each in collector.spans} - known == {""}
+
+
 def test_without_an_sdk_nothing_is_exported_and_nothing_fails(
     shell: Shell, collector: Collector, providers: RunningSandbox
 ) -> None:
     providers.reset()
+    providers.configure(latency={"video": (600.0, 600.0)})
     collector.clear()
     file = shell.write("plain.txt", "an owl\n")
-    told = {**collector.environment, "TRACEPARENT": f"00-{TRACE}-{CALLER}-01"}
-    words = ("generate", file, "--provider", "imaginelab", "--batch-id", "plain")
-    plain = Shell(shell.folder, {**shell.environment, **told})
+    words = ("generate", file, "--provider", "imaginelab", "--kind", "video", "--detach")
+    plain = Shell(shell.folder, {**shell.environment, **collector.environment})
     assert plain.run(*words).code == 0
     assert collector.bodies == []
+    (left,) = shell.folder.glob("outputs/plain/submission.json")
+    assert b"traceparent" not in left.read_bytes()
+    caller = f"00-{TRACE}-{CALLER}-01"
+    assert plain.run("resume", "plain", "--detach", TRACEPARENT=caller).code == 0
+    assert json.loads(left.read_bytes())["traceparent"] == caller
+
+
+def test_the_commands_own_server_is_not_traced(
+    traced: Shell, collector: Collector, providers: RunningSandbox, tmp_path: Path
+) -> None:
+    providers.reset()
+    collector.clear()
+    alone = Shell(tmp_path, {**traced.environment, "PREFECT_HOME": str(tmp_path / "prefect")}, traced.program)
+    alone.environment.pop("PREFECT_API_URL")
+    file = alone.write("alone.txt", "an owl\n")
+    assert alone.run("generate", file, "--provider", "imaginelab").code == 0
+    assert {each.scope for each in collector.spans} == {"prefect", "prefect_imagine"}
 
 
 def test_a_collector_that_is_away_harms_no_batch(traced: Shell, providers: RunningSandbox) -> None:

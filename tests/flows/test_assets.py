@@ -82,6 +82,17 @@ async def test_a_batch_in_a_bucket_is_an_asset_made_of_its_prompts(
     assert referenced["event"] == "prefect.asset.referenced"
 
 
+async def test_prompts_whose_address_can_be_no_key_are_left_out(
+    keys: RunningSandbox, aws: S3Server, prefect_server: str, batch_id: str
+) -> None:
+    root = f"s3://{aws.make_bucket()}"
+    open_store(root).put("my foxes.txt", b"a fox\n", "text/plain")
+    assert (await generated(f"{root}/my foxes.txt", root, batch_id)).is_completed()
+    (told,) = await events_about(prefect_server, f"{root}/{batch_id}", 1, ASSET)
+    assert told["event"] == SUCCEEDED
+    assert "asset" not in related(told)
+
+
 async def test_only_a_run_that_did_something_materializes_it(
     keys: RunningSandbox, tmp_path: Path, prefect_server: str, batch_id: str
 ) -> None:
