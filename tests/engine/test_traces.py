@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -12,9 +14,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from prefect_imagine import tracing
+from prefect_imagine.billing.usage import ItemCounts
+from prefect_imagine.engine import traces
 from prefect_imagine.engine.traces import BatchTrace, batch_trace
+from prefect_imagine.reports.summary import CreditCounts
+from prefect_imagine.tasks.events import STOPPED
 from prefect_imagine.tracing import OUTCOME, continued, named_by, present, recorded, span, traceparent
 
+PAGE = Path(__file__).parents[2] / "docs/observability.md"
+NAME = r"((?:imagine|gen_ai|error)\.[a-z_.]*[a-z])"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -104,3 +112,11 @@ def test_what_names_no_trace_is_left_out(nonsense: str | None) -> None:
 def test_without_an_sdk_a_span_is_nothing() -> None:
     with batch_trace("batch", ["imaginelab"], named_by(PARENT)) as trace, trace.poll("imaginelab", 1):
         assert (present(), recorded(), trace.traceparent) == (None, False, None)
+
+
+def test_the_page_names_what_the_code_names_and_nothing_else() -> None:
+    code = "".join(Path(module.__file__ or "").read_text() for module in (traces, tracing))
+    named = set(re.findall(rf'"{NAME}"', code))
+    named |= {f"imagine.items.{name}" for name in ItemCounts.model_fields}
+    named |= {f"imagine.credits.{name}" for name in CreditCounts.model_fields}
+    assert set(re.findall(rf"`{NAME}`", PAGE.read_text())) - {STOPPED} == named
