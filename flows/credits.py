@@ -13,7 +13,7 @@ from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
-from prefect_imagine.tasks.bookkeeping import read_balances, read_ledger
+from prefect_imagine.tasks.bookkeeping import note_balances, read_balances, read_ledger
 from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.run_log import logs_in_run
@@ -47,6 +47,7 @@ async def credit_report(
             today = planned_time(time_zone)
             ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today)
             balances = await read_balances(credentials)
+            await note_balances(output, bucket, balances)
         except ImagineError as error:
             return Failed(message=str(error), data=error)
     known = {each.provider: each.balance for each in balances if each.balance is not None}

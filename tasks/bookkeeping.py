@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,17 @@ from prefect import task
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 
+from prefect_imagine.batches.accounts.record import note_balance
 from prefect_imagine.billing import spending
 from prefect_imagine.billing.ledger import Ledger
 from prefect_imagine.blocks.credentials import BaseCredentials
+from prefect_imagine.clock import utc_now
+from prefect_imagine.errors import StoreError
 from prefect_imagine.providers import balances
 from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.tasks.accounts import accounts, open_output
+
+logger = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, Any] = {
     "retries": 2,
@@ -39,3 +45,17 @@ async def read_ledger(output: str, bucket: str | Block | None, days: float, now:
 async def read_balances(credentials: Mapping[str, str | BaseCredentials]) -> list[AccountBalance]:
     """The balances of the accounts with a block of credentials, or a key in the environment."""
     return await balances.read_balances(accounts(credentials), credentials)
+
+
+async def note_balances(output: str, bucket: str | Block | None, read: Sequence[AccountBalance]) -> None:
+    """Note under a root what is left on the accounts that were used there. Raises `ConfigurationError`; of a
+    store that may only be read nothing but metrics is the worse."""
+    now = utc_now()
+    with closing(await open_output(output, bucket)) as store:
+        for each in read:
+            if each.balance is None:
+                continue
+            try:
+                await asyncio.to_thread(note_balance, store, each.identity, each.balance.credits, now)
+            except StoreError as error:
+                logger.info("%s: the balance cannot be noted: %s", each.provider, error)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -33,7 +32,7 @@ def open_source(source: str, largest: int = LARGEST) -> BinaryIO:
         ConfigurationError: it cannot be read, or is larger.
     """
     if source.startswith("s3://"):
-        return io.BytesIO(_object(source, largest))
+        return _object(source, largest)
     try:
         return _opened(Path(source).expanduser(), source, largest)
     except OSError as error:
@@ -57,13 +56,17 @@ def _opened(path: Path, source: str, largest: int) -> BinaryIO:
 def copy_of(stream: BinaryIO, name: str, largest: int = LARGEST) -> BinaryIO:
     """A copy of a stream that ends in time, which can be read more than once. Raises `ConfigurationError`, by
     this name."""
+    return _kept(iter(lambda: stream.read(_BLOCK), b""), name, largest)
+
+
+def _kept(pieces: Iterable[bytes], name: str, largest: int) -> BinaryIO:
     file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 handed on
-    left = largest
+    size = 0
     try:
-        while data := stream.read(min(_BLOCK, left + 1)):
-            left -= len(data)
-            _check_size(largest - left, name, largest)
-            file.write(data)
+        for piece in pieces:
+            size += len(piece)
+            _check_size(size, name, largest)
+            file.write(piece)
     except BaseException:
         file.close()
         raise
@@ -71,18 +74,18 @@ def copy_of(stream: BinaryIO, name: str, largest: int = LARGEST) -> BinaryIO:
     return file
 
 
-def _object(source: str, largest: int) -> bytes:
+def _object(source: str, largest: int) -> BinaryIO:
     folder, _, name = source.rpartition("/")
     with closing(open_store(folder)) as store:
         try:
             known = store.head(name)
             _check_size(known.size if known else 0, source, largest)
-            data = store.read(name)  # which distinguishes a missing bucket from a missing object
+            pieces = store.pieces(name)  # which distinguishes a missing bucket from a missing object
+            if pieces is None:
+                raise ConfigurationError(f"there is no {source}")
+            return _kept(pieces, source, largest)
         except StoreError as error:
             raise ConfigurationError(f"{source} cannot be read: {error}") from error
-    if data is None:
-        raise ConfigurationError(f"there is no {source}")
-    return data
 
 
 def _check_size(size: int, name: str, largest: int) -> None:

@@ -13,11 +13,16 @@ from prefect_imagine.providers.spec import Account
 
 @dataclass(frozen=True)
 class AccountBalance:
-    """What is left on an account, or why that is not known."""
+    """What is left on an account, or why that is not known.
+
+    Attributes:
+        identity: names the account, where there is one.
+    """
 
     provider: str
     balance: Balance | None
     note: str = ""
+    identity: str = ""
 
 
 async def read_balances(
@@ -42,7 +47,7 @@ async def _read(account: Account) -> AccountBalance:
     try:
         if not client.capabilities.balance:
             return AccountBalance(account.provider, None, "the provider reports none")
-        return AccountBalance(account.provider, await client.balance())
+        return AccountBalance(account.provider, await client.balance(), identity=account.identity)
     except ProviderError as error:
         return AccountBalance(account.provider, None, str(error))
     finally:

@@ -15,6 +15,11 @@ from prefect.flows import Flow
 from prefect.states import Crashed, Running
 
 from prefect_imagine import BatchOptions, Prompt, generate_batch
+from prefect_imagine.batches.accounts.record import (
+    AccountRecord,
+    change_account_record,
+    read_account_records,
+)
 from prefect_imagine.flows import cancel_batch, credit_report, reconcile_batches, resume_crashed
 from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.sandbox import RunningSandbox
@@ -192,6 +197,10 @@ class TestUpkeep:
         labelled = Prompt(prompt="a heron", provider="imaginelab", labels={"team": "a|b <script>"})
         await _generate(tmp_path, *FOXES, labelled, options={"batch_id": "one"})
         await _generate(tmp_path, *FOXES, BAD, options={"batch_id": "two"})
+        store = open_store(str(tmp_path))
+        [identity] = read_account_records(store)
+        forgotten = AccountRecord(provider="imaginelab")
+        change_account_record(store, identity, "imaginelab", lambda known: forgotten)
         state = await credit_report(str(tmp_path), return_state=True, low_credits={"imaginelab": 10**9})
         assert state.is_completed(), state
         found = await artifacts_of(prefect_server, (await flow_run_of(state)).id)
@@ -201,6 +210,8 @@ class TestUpkeep:
         assert (label["name"], label["items"], label["charged"]) == ("team=a|b <\u200bscript>", 1, 5)
         page = found["imagine-credit-report"]
         assert "2 batches" in page
+        [account] = read_account_records(store).values()
+        assert f"| imaginelab | {account.balance} |" in page
         assert "<script>" not in page
 
     async def test_a_running_batch_is_cancelled_reconciled_and_resumed(

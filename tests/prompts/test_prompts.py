@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -337,9 +338,24 @@ def test_an_object_that_is_too_large_is_refused_unread(
     bucket = aws.make_bucket()
     with closing(aws.client()) as client:
         client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox")
-    monkeypatch.setattr(S3Store, "read", lambda store, key: pytest.fail("it was read"))
+    for reads in ("read", "pieces"):
+        monkeypatch.setattr(S3Store, reads, lambda store, key: pytest.fail("it was read"))
     with pytest.raises(ConfigurationError, match=rf"s3://{bucket}/in/a\.txt is larger than"):
         open_source(f"s3://{bucket}/in/a.txt", largest=4)
+
+
+def test_a_large_s3_source_is_never_held_whole(aws: S3Server) -> None:
+    bucket = aws.make_bucket()
+    size = 96 * 1024**2
+    with closing(aws.client()) as client:
+        client.put_object(Bucket=bucket, Key="in/a.txt", Body=b"a fox\n" * (size // 6))
+    tracemalloc.start()
+    try:
+        with open_source(f"s3://{bucket}/in/a.txt") as file:
+            assert file.seek(0, 2) == size // 6 * 6
+            assert tracemalloc.get_traced_memory()[1] < size / 3
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_s3_source_is_read_from_its_bucket(aws: S3Server) -> None:

@@ -74,7 +74,7 @@ def change_account_record(
     store: Store, identity: str, provider: str, change: Callable[[AccountRecord], AccountRecord]
 ) -> None:
     """Change what is known of an account; others may do so at the same time. Raises `StoreError`."""
-    key = f"{ACCOUNTS}{identity}.json"
+    key = _key(identity)
     for _ in range(ATTEMPTS):
         found = store.read_version(key)
         known = _parsed(found[0]) if found is not None else None
@@ -85,6 +85,14 @@ def change_account_record(
     raise StoreError(f"{store.address}/{key} is changed by too many at once", retryable=True)
 
 
+def note_balance(store: Store, identity: str, balance: Credits, at: datetime) -> None:
+    """Note what is left on an account, if anything was ever sent with it under this root. Raises
+    `StoreError`."""
+    known = _parsed(store.read(_key(identity)) or b"")
+    if known is not None:
+        change_account_record(store, identity, known.provider, lambda found: found.with_balance(balance, at))
+
+
 def read_account_records(store: Store) -> dict[str, AccountRecord]:
     """What has been seen of each account that was used under a root. Raises `StoreError`."""
     records: dict[str, AccountRecord] = {}
@@ -93,6 +101,10 @@ def read_account_records(store: Store) -> dict[str, AccountRecord]:
         if record is not None:
             records[found.key.removeprefix(ACCOUNTS).removesuffix(".json")] = record
     return records
+
+
+def _key(identity: str) -> str:
+    return f"{ACCOUNTS}{identity}.json"
 
 
 def _parsed(data: bytes) -> AccountRecord | None:
