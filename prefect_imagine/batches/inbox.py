@@ -121,5 +121,12 @@ def read_receiver(store: Store) -> ReceiverState | None:
         return None  # of another version: it is none that this one could hear
 
 
+def receiver_seen_at(store: Store) -> float | None:
+    """When a receiver last said that it lives, by the store's clock (epoch seconds), however long ago; `None`
+    where none ever did. Raises `StoreError`."""
+    found = store.head(RECEIVER)
+    return None if found is None else found.modified
+
+
 def _prefix(batch_id: str) -> str:
     return f"{INBOX}{batch_id}~"

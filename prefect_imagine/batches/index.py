@@ -37,6 +37,9 @@ _WRITERS = 8
 Unreadable = Callable[[str, StoreError], None]
 """Takes in which batch cannot be read, and why; it raises where that must not pass."""
 
+Claims = Mapping[int, int]
+"""By shard of a batch, the segment of its last claim. Whoever writes to a shard has claimed it before."""
+
 
 @dataclass(frozen=True)
 class RootIndex:
@@ -46,11 +49,13 @@ class RootIndex:
         active: those that are marked as active.
         settled: the others that are listed as settled, with the time of their last create.
         strangers: folders that may be batches, and of which the index knows nothing.
+        claims: what the marks of each active batch say.
     """
 
     active: frozenset[str]
     settled: Mapping[str, datetime]
     strangers: frozenset[str]
+    claims: Mapping[str, Claims]
 
     def settled_since(self, since: datetime) -> list[str]:
         """Those of the settled ones that have created something since then."""
@@ -65,7 +70,8 @@ class RootIndex:
 def read_index(store: Store) -> RootIndex:
     """What lies under a root; all of it unknown where there is no index. Raises `StoreError`."""
     # In this order: a batch is listed as settled before its mark is removed.
-    active = active_batches(store)
+    claims = active_claims(store)
+    active = frozenset(claims)
     settled: dict[str, datetime] = {}
     for found in store.list(SETTLED):
         time, _, name = found.key.removeprefix(SETTLED).partition("~")
@@ -76,13 +82,35 @@ def read_index(store: Store) -> RootIndex:
     strangers = set(possible_batches(store)) - active - settled.keys()
     for name in active:
         settled.pop(name, None)
-    return RootIndex(frozenset(active), settled, frozenset(strangers))
+    return RootIndex(active, settled, frozenset(strangers), claims)
 
 
 def active_batches(store: Store) -> set[str]:
     """The batches that are marked as active. Raises `StoreError`."""
-    names = {found.key.removeprefix(ACTIVE).rpartition("~")[0] for found in store.list(ACTIVE)}
-    return set(filter(may_be_batch, names))
+    return set(active_claims(store))
+
+
+def active_claims(store: Store) -> dict[str, Claims]:
+    """The same, with what their marks say. Raises `StoreError`."""
+    active: dict[str, dict[int, int]] = {}
+    for found in store.list(ACTIVE):
+        name, _, mark = found.key.removeprefix(ACTIVE).rpartition("~")
+        if not may_be_batch(name):
+            continue
+        claims = active.setdefault(name, {})
+        if (numbers := _numbers(mark)) is not None:
+            shard, claim = numbers
+            claims[shard] = max(claim, claims.get(shard, 0))
+    return dict(active)
+
+
+def _numbers(mark: str) -> tuple[int, int] | None:
+    """The shard of a mark, and the segment of the claim."""
+    claim, _, shard = mark.partition(".")
+    shard = shard or str(FIRST)
+    if all(each.isascii() and each.isdecimal() for each in (claim, shard)):
+        return int(shard), int(claim)
+    return None
 
 
 def is_marked_active(store: Store, batch_id: str) -> bool:
@@ -149,10 +177,8 @@ def settle_batch(
 
 def _remove_marks(store: Store, batch_id: str, shards: Mapping[int, int]) -> None:
     for found in list(store.list(_active_key(batch_id, ""))):
-        claim, _, shard = found.key.rpartition("~")[2].partition(".")
-        shard = shard or str(FIRST)
-        numbers = all(each.isascii() and each.isdecimal() for each in (claim, shard))
-        if numbers and int(claim) <= shards.get(int(shard), -1):
+        numbers = _numbers(found.key.rpartition("~")[2])
+        if numbers is not None and numbers[1] <= shards.get(numbers[0], -1):
             store.delete(found.key)
 
 

@@ -25,6 +25,7 @@ from prefect_imagine.cli import accounts, automations, batch, collect, demo, gen
 from prefect_imagine.cli.books import credits, find
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
+from prefect_imagine.cli.metrics import serve as metrics
 from prefect_imagine.cli.webhooks import registrations, serve
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.names import nearest
@@ -56,12 +57,17 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "webhooks list": registrations.list_,
     "webhooks update": registrations.update,
     "webhooks remove": registrations.remove,
+    "metrics serve": metrics.serve,
+    "metrics write": metrics.write,
     "setup-automations": automations.setup_automations,
     "demo": demo.demo,
     "sandbox": demo.sandbox,
 }
 """Functions by what is typed: a command's name, or a group's and that of a command in it."""
-GROUPS: Mapping[str, str] = {"webhooks": "Have providers deliver the ends of generations, and take them in."}
+GROUPS: Mapping[str, str] = {
+    "webhooks": "Have providers deliver the ends of generations, and take them in.",
+    "metrics": "Have Prometheus watch what all batches cost and come to.",
+}
 """What the groups are for."""
 _LOOK: Mapping[str, Any] = {
     "help_flags": HELP,

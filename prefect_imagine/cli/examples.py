@@ -99,6 +99,18 @@ _EXAMPLES = {
         "webhooks remove wh_1a2b3c",
         "webhooks remove wh_1a2b3c --credentials aivisualstudio=team",
     ),
+    "metrics": (
+        "metrics serve --output s3://bucket/art",
+        "metrics write /var/lib/node_exporter/imagine.prom",
+    ),
+    "metrics serve": (
+        "metrics serve --output s3://bucket/art",
+        "metrics serve --port 9787 --host 0.0.0.0",
+    ),
+    "metrics write": (
+        "metrics write /var/lib/node_exporter/imagine.prom",
+        "metrics write imagine.prom --output s3://bucket/art",
+    ),
     "setup-automations": (
         "setup-automations",
         "setup-automations --failures 20 --within 5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prefect_imagine.providers import wire
@@ -12,11 +13,13 @@ from prefect_imagine.providers.models import GenerationStatus
 
 @dataclass(frozen=True)
 class Delivered:
-    """What a delivery says: of which job, whether that has ended, and its record."""
+    """What a delivery says: of which job, whether that has ended, its record, and when it ended, where the
+    record tells that."""
 
     job: str
     ended: bool
     record: Mapping[str, Any]
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class WebhookScheme:
         envelopes: where in a body the job's record may stand.
         signature_header: the header with a signature over the body; `None` where nothing is signed, so that
             a secret in the address is all that keeps strangers out.
+        ended_at: under which names a record may tell when the job ended; the first that it has counts.
         per_create: whether a create takes the address that its end is delivered to.
     """
 
     statuses: Mapping[str, GenerationStatus]
     envelopes: tuple[str, ...]
     signature_header: str | None = None
+    ended_at: tuple[str, ...] = ()
     per_create: bool = False
 
     @property
@@ -48,4 +53,5 @@ class WebhookScheme:
         status = str(record.get("status") or event)
         known = self.statuses.get(status.lower(), GenerationStatus.RUNNING)
         job = wire.require_identifier(provider, record)
-        return Delivered(job, known.terminal, {**record, "status": status})
+        ended_at = wire.finished(record, known, *self.ended_at)
+        return Delivered(job, known.terminal, {**record, "status": status}, ended_at)

@@ -32,6 +32,7 @@ from prefect_imagine.providers.signatures import check_signature
 from prefect_imagine.providers.transport.answers import loaded
 from prefect_imagine.providers.webhook_scheme import Delivered, WebhookScheme
 from prefect_imagine.stores import Store
+from prefect_imagine.webhooks.counts import DeliveryCounts, add_delivery_counts
 from prefect_imagine.webhooks.known_jobs import KnownJobs
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OK, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_LARGE, UNAVAILABLE = 200, 400, 401, 404, 413, 503
+UNKNOWN_PROVIDER = "no_such_provider"
 STORE_SECONDS = 6.0
 """How long the store may fail, or say nothing, before the provider is told to come again."""
 PATIENCE_SECONDS = 4.0
@@ -96,6 +98,7 @@ class Receiver:
         self._blocking = Blocking(patience=PATIENCE_SECONDS)
         self._jobs = KnownJobs(store, self._blocking)
         self._delivered: dict[str, datetime] = {}
+        self._uncounted = DeliveryCounts()
         self._beaten_at = -BEAT_SECONDS
         self._indexed = False
 
@@ -117,7 +120,7 @@ class Receiver:
             logger.error("a delivery of %s cannot be written down: %s", provider, error)
             status, outcome = UNAVAILABLE, "store"
             self._beaten_at = -BEAT_SECONDS
-        self.counts[outcome] += 1
+        self._count(provider, outcome)
         if status not in (OK, UNAVAILABLE):
             logger.warning("a delivery was refused with %d: %s", status, outcome)
         return status
@@ -165,6 +168,8 @@ class Receiver:
         now = self._now()
         record = dict(said.record) if believed else None
         new = await self._put(found, Delivery(provider=provider, job=said.job, at=now, record=record))
+        if new and said.ended_at is not None:
+            self._uncounted += DeliveryCounts.of_lag(provider, (now - said.ended_at).total_seconds())
         await self._tell(Ended(provider, found, said.job, believed))
         is_first = provider not in self._delivered
         self._delivered[provider] = now
@@ -222,7 +227,22 @@ class Receiver:
         state = ReceiverState(at=self._now(), delivered=dict(self._delivered))
         self._beaten_at = -BEAT_SECONDS
         await self._stored(put_receiver, self._store, state)
+        await self._write_counts()
         self._beaten_at = boot_seconds()
+
+    def _count(self, provider: str, outcome: str) -> None:
+        self.counts[outcome] += 1
+        known = provider if outcome != UNKNOWN_PROVIDER else ""  # anybody may ask for any other name
+        self._uncounted += DeliveryCounts.of(known, outcome.partition(":")[0])
+
+    async def _write_counts(self) -> None:
+        counted, self._uncounted = self._uncounted, DeliveryCounts()
+        try:
+            if counted != DeliveryCounts():
+                await self._stored(add_delivery_counts, self._store, counted)
+        except BaseException:  # it may have been written all the same: better counted twice than lost
+            self._uncounted += counted
+            raise
 
     async def keep_beating(self) -> None:
         """Say so again and again."""
@@ -234,7 +254,11 @@ class Receiver:
             await asyncio.sleep(BEAT_SECONDS / 2)
 
     async def aclose(self) -> None:
-        """Give threads back."""
+        """Write down what was counted last, and give threads back."""
+        try:
+            await self._write_counts()
+        except StoreError as error:
+            logger.warning("the last counts of deliveries are lost: %s", error)
         await self._blocking.aclose()
 
 
@@ -244,7 +268,7 @@ def _scheme_of(provider: str) -> WebhookScheme:
     except ConfigurationError:
         scheme = None
     if scheme is None:
-        raise _Refused(NOT_FOUND, "no_such_provider")
+        raise _Refused(NOT_FOUND, UNKNOWN_PROVIDER)
     return scheme
 
 

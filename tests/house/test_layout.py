@@ -23,6 +23,7 @@ ORDER = (
     "tasks",
     "blocks",
     "testing",
+    "metrics",
     "webhooks",
     "engine",
     "reports",
@@ -89,6 +90,7 @@ LEAVES = {"backoff", "clock", "errors", "failpoints", "line_file", "redaction", 
 """Modules that every package but the sandbox may use: of the packages they import none when they run."""
 WITHOUT_PREFECT = (
     "testing",
+    "metrics",
     "webhooks",
     "engine",
     "reports",

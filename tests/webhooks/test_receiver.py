@@ -7,9 +7,9 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,18 @@ class Said:
     status: str = "completed"
     event: str = "generation.completed"
     t: int | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
     secret: SecretStr = SIGNED_WITH
 
     @property
     def body(self) -> bytes:
-        data = {"id": self.job, "type": "image", "status": self.status, "output_url": "https://cdn/x.png"}
+        data = {
+            "id": self.job,
+            "type": "image",
+            "status": self.status,
+            "output_url": "https://cdn/x.png",
+            **self.more,
+        }
         return json.dumps({"event": self.event, "data": data, "created_at": "2025-01-09T12:00:15Z"}).encode()
 
     @property

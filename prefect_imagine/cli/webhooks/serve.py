@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
@@ -24,6 +23,7 @@ from prefect_imagine.cli.addresses import absolute
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Credentials, Json, Output, value
 from prefect_imagine.cli.server import prepare_prefect
+from prefect_imagine.cli.webhooks.listening import serve_app
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.registry import all_specs, spec_of
 from prefect_imagine.providers.signatures import split_secrets
@@ -32,7 +32,6 @@ from prefect_imagine.webhooks import Ended
 
 COLLECT = "collect/collect"
 MOST_CONNECTIONS = 256
-GRACE_SECONDS = 10
 
 
 def serve(
@@ -129,10 +128,7 @@ async def _serve(
     port: int,
     wake: str,
 ) -> None:
-    import uvicorn
-
     from prefect_imagine.webhooks import Receiver, webhook_app
-    from prefect_imagine.webhooks.connections import ImpatientProtocol
 
     receiver = Receiver(
         store,
@@ -140,26 +136,11 @@ async def _serve(
         capability_secret=capability_secret,
         on_ended=_wakes(store, wake),
     )
-    config = uvicorn.Config(
-        webhook_app(receiver),
-        log_level="warning",
-        access_log=False,  # addresses hold capabilities
-        http=ImpatientProtocol,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        message = f"{host}:{port} cannot be listened on ({error.strerror}); --port 0 takes a free one"
-        raise ConfigurationError(message) from error
-    with closing(listening):
-        where = f"[{host}]" if ":" in host else host
-        address = f"http://{where}:{listening.getsockname()[1]}"
-        output.say(f"webhooks are taken in at {address}, for batches under {store.address}")
-        await server.serve(sockets=[listening])
+
+    def said(address: str) -> str:
+        return f"webhooks are taken in at {address}, for batches under {store.address}"
+
+    await serve_app(webhook_app(receiver), host, port, said, most_connections=MOST_CONNECTIONS)
 
 
 def _wakes(store: Store, wake: str) -> Callable[[Ended], Awaitable[None]] | None:

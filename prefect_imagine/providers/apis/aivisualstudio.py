@@ -253,6 +253,10 @@ SPEC = ProviderSpec(
     read_error=read_error,
     codes=CODES,
     webhooks=WebhookScheme(
-        STATUSES, envelopes=("data",), signature_header="X-Webhook-Signature", per_create=True
+        STATUSES,
+        envelopes=("data",),
+        signature_header="X-Webhook-Signature",
+        ended_at=("completed_at",),
+        per_create=True,
     ),
 )

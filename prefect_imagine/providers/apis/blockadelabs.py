@@ -285,5 +285,10 @@ SPEC = ProviderSpec(
     auth=_auth,
     read_error=read_error,
     codes=CODES,
-    webhooks=WebhookScheme(STATUSES, envelopes=("response", "request", "data", "payload"), per_create=True),
+    webhooks=WebhookScheme(
+        STATUSES,
+        envelopes=("response", "request", "data", "payload"),
+        ended_at=("completed_at", "updated_at"),
+        per_create=True,
+    ),
 )

@@ -300,5 +300,7 @@ SPEC = ProviderSpec(
     key_variable="IMAGINEAPI_TOKEN",
     read_error=read_error,
     codes=CODES,
-    webhooks=WebhookScheme(STATUSES, envelopes=("payload", "data")),
+    webhooks=WebhookScheme(
+        STATUSES, envelopes=("payload", "data"), ended_at=("date_updated", "completed_at")
+    ),
 )
