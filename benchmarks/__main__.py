@@ -24,6 +24,7 @@ CASES = (
     "memory",
     "growth",
     "settled",
+    "scrapes",
     "pipeline",
     "resume",
     "events",

@@ -86,7 +86,7 @@ class Exposer:
     def _write_outcomes(self, families: Families, outcomes: Outcomes) -> None:
         labels = _labels(outcomes.name)
         families.count("imagine_generations_total", outcomes.stored, *labels, "stored", "")
-        by_reason: dict[str, int] = {}
+        by_reason = {"": 0}  # so that the first failure is seen to raise a sum
         for reason, count in outcomes.failed.items():
             known = self._reasons[reason]
             by_reason[known] = by_reason.get(known, 0) + count
