@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.client.orchestration import get_client
-from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
@@ -20,11 +19,11 @@ from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.flows.traces import labels_of_trace
 from prefect_imagine.stores import Store
+from prefect_imagine.tasks.events import JobEnded, send
 from prefect_imagine.webhooks import Ended
 
 logger = logging.getLogger(__name__)
 
-JOB_ENDED = "imagine.job.ended"
 BUCKET_SECONDS = 15
 """Ends that come within one such span share a run of `collect`, at its end: none of them comes too late."""
 ANSWER_SECONDS = 10.0
@@ -94,13 +93,7 @@ class CollectSoon:
 
 
 def announce_job_ended(ended: Ended) -> None:
-    """A provider has delivered the end of a `job`; `believed`: it is signed. Told twice, it is one event."""
-    emit_event(
-        event=JOB_ENDED,
-        resource={
-            "prefect.resource.id": f"imagine.batch.{ended.batch_id}",
-            "prefect.resource.name": ended.batch_id,
-        },
-        payload={"provider": ended.provider, "job": ended.job, "believed": ended.believed},
-        id=uuid5(NAMESPACE_URL, f"{JOB_ENDED}/{ended.batch_id}/{ended.provider}/{ended.job}"),
-    )
+    """A provider has delivered the end of a job. Told twice, it is one event."""
+    event = JobEnded(provider=ended.provider, job=ended.job, believed=ended.believed)
+    named = f"{event.NAME}/{ended.batch_id}/{ended.provider}/{ended.job}"
+    send(event, ended.batch_id, id=uuid5(NAMESPACE_URL, named))

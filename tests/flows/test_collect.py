@@ -15,9 +15,10 @@ from prefect.client.schemas.objects import State
 
 from prefect_imagine import BatchOptions, Prompt, generate_batch
 from prefect_imagine.flows import collect_batches
-from prefect_imagine.flows.wake import BUCKET_SECONDS, JOB_ENDED, CollectSoon
+from prefect_imagine.flows.wake import BUCKET_SECONDS, CollectSoon
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import open_store
+from prefect_imagine.tasks.events import JOB_ENDED
 from prefect_imagine.webhooks import Ended
 from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of
 

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_imagine.flows.wake import JOB_ENDED
 from prefect_imagine.tasks import artifacts, credit_report, events
 from prefect_imagine.tasks.automations import BUDGET_REACHED, NAMES
 from tests.operations.site import PAGE, SET_UP_APART, Site
@@ -76,5 +75,5 @@ def test_the_page_names_every_artifact_and_every_event() -> None:
     text = PAGE.read_text()
     keys = _constants(artifacts, "_KEY") | _constants(credit_report, "_KEY")
     assert set(re.findall(r"`(imagine-[a-z-]+)`[,| ]", text)) == keys
-    told = {value for value in vars(events).values() if str(value).startswith("imagine.")} | {JOB_ENDED}
+    told = {value for value in vars(events).values() if str(value).startswith("imagine.")}
     assert set(re.findall(r"^\| `(imagine\.[a-z.]+)`", text, re.MULTILINE)) == told
