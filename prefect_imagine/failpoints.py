@@ -19,12 +19,14 @@ NAMES = (
     "before_stored",
     "mid_manifest",
 )
+VARIABLE = "PREFECT_IMAGINE_FAILPOINT"
+"""For tests alone: the place where the process kills itself, and at which passage, such as `after_post:3`."""
 _passages: Counter[str] = Counter()
 
 
 def reach(name: str) -> None:
     """Die here, if a test asked for it."""
-    wanted = os.environ.get("PREFECT_IMAGINE_FAILPOINT")
+    wanted = os.environ.get(VARIABLE)
     if not wanted:
         return
     place, _, passage = wanted.partition(":")

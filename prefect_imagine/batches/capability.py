@@ -17,7 +17,11 @@ from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.errors import ConfigurationError
 
 SECRET_VARIABLE = "PREFECT_IMAGINE_WEBHOOK_SECRET"
+"""The secret that capabilities are made with, 16 characters or more: alike for the receiver of webhooks and
+all who create."""
 URL_VARIABLE = "PREFECT_IMAGINE_WEBHOOK_URL"
+"""The public address of the receiver of webhooks, where neither `--webhook-url` nor `options.webhook_url`
+gives one."""
 SHORTEST_SECRET = 16
 _ACCOUNT_LENGTH = 16
 _MAC_LENGTH = 32

@@ -21,7 +21,13 @@ _TRIES = 50
 
 
 class Command(Frozen):
-    """A command to a run, when it was given and from where."""
+    """A command to a run.
+
+    Attributes:
+        kind: what it is to do: `cancel`.
+        at: when it was given.
+        host: from which machine.
+    """
 
     kind: str
     at: datetime

@@ -38,6 +38,7 @@ class Delivery(Frozen):
     """What a provider has said of a job.
 
     Attributes:
+        provider: its name.
         job: the provider's id of it.
         at: when it was received.
         record: the job's record as the delivery holds it, where a signature shows that it is the provider's
@@ -54,6 +55,7 @@ class ReceiverState(Frozen):
     """What a receiver says of itself.
 
     Attributes:
+        at: when it said so.
         delivered: when each provider has last delivered what was accepted.
     """
 

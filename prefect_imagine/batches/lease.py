@@ -54,7 +54,13 @@ def _is_over(owner: ProcessIdentity) -> bool:
 
 
 class LeaseRecord(Frozen):
-    """What stands in `lease.json`. `beat` makes each renewal a new version."""
+    """What stands in `lease.json`.
+
+    Attributes:
+        owner: the process that holds it.
+        beat: makes each renewal a new version.
+        released: whether the process has let go.
+    """
 
     owner: ProcessIdentity
     beat: int = 0

@@ -15,9 +15,11 @@ class Origin(Frozen):
     """Where a batch comes from.
 
     Attributes:
+        batch_id: the batch.
         source: path or address of the prompts that it was made of; `None` where they came without one.
         items: how many it was to hold at first: with fewer, whoever planned it was interrupted; 0 once
             somebody has gone on with that.
+        created: when.
     """
 
     format: Literal[2] = 2

@@ -27,7 +27,10 @@ class BatchItem:
     Attributes:
         index: its place in the batch, from 1.
         item_id: names this item and no other, in any batch.
+        name: what its output files are called after, where the prompt says so.
         asked: fingerprint of what the person wrote; `request` has the provider's choices filled in.
+        request: what is sent.
+        estimate: what it is expected to cost.
     """
 
     index: int
@@ -44,7 +47,15 @@ class BatchItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line(BatchItem):
+class PlanLine(BatchItem):
+    """A line of a plan.
+
+    Attributes:
+        format: of the line.
+        batch_id: the batch.
+        planned_at: when the shard was planned.
+    """
+
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     format: int
@@ -52,7 +63,7 @@ class _Line(BatchItem):
     planned_at: datetime
 
 
-_LINE = TypeAdapter(_Line)
+_LINE = TypeAdapter(PlanLine)
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,8 @@ def write_plan(store: Store, plan: Plan) -> bool:
     return store.put_new(key, data, "application/jsonl") or store.read(key) == data
 
 
-def _line(plan: Plan, item: BatchItem) -> _Line:
-    return _Line(format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **_values(item))
+def _line(plan: Plan, item: BatchItem) -> PlanLine:
+    return PlanLine(format=FORMAT, batch_id=plan.batch_id, planned_at=plan.planned_at, **_values(item))
 
 
 def read_plan(store: Store, batch_id: str, shard: int = FIRST) -> Plan | None:
@@ -182,5 +193,5 @@ def _values(item: BatchItem) -> dict[str, Any]:
     return {each.name: getattr(item, each.name) for each in fields(BatchItem)}
 
 
-def _item(line: _Line) -> BatchItem:
+def _item(line: PlanLine) -> BatchItem:
     return BatchItem(**_values(line))

@@ -13,7 +13,15 @@ from prefect_imagine.providers.models import Frozen
 
 
 class ProcessIdentity(Frozen):
-    """One attempt of one process to run a batch. Never reused: not even by the same flow run."""
+    """One attempt of one process to run a batch. Never reused: not even by the same flow run.
+
+    Attributes:
+        token: no other attempt has the same.
+        host: the name of its machine.
+        boot: which start of that machine it lives in.
+        pid: its number there.
+        started: when it was started, as the machine tells it.
+    """
 
     token: str
     host: str

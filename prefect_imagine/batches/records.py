@@ -20,7 +20,15 @@ FORMAT = 1
 
 
 class Claim(Frozen):
-    """A process begins to write here."""
+    """A process begins to write here.
+
+    Attributes:
+        owner: the process's token, which no other process has.
+        host: the name of its machine.
+        at: when, by its clock.
+        max_credits: the limit of its run.
+        max_credits_by_provider: the limits for single providers.
+    """
 
     kind: Literal["claim"] = "claim"
     owner: str
@@ -31,15 +39,27 @@ class Claim(Frozen):
 
 
 class ItemRecord(Frozen):
-    """Something that happened to one item. `at` is the writer's clock, for people."""
+    """Something that happened to one item.
+
+    Attributes:
+        item: its index in the batch.
+        at: the writer's clock, for people.
+    """
 
     item: int
     at: datetime
 
 
 class Intent(ItemRecord):
-    """A create is about to be sent. `provider_at` is the provider's clock; `boot` and `boot_at` (seconds)
-    show processes of the same machine, while it runs, how long ago this was."""
+    """A create is about to be sent.
+
+    Attributes:
+        attempt: which attempt of the item it is, from 1.
+        provider_at: the provider's clock.
+        boot: which start of which machine the process lives in.
+        boot_at: seconds since then: they show processes of the same machine, while it runs, how long ago this
+            was.
+    """
 
     kind: Literal["intent"] = "intent"
     attempt: int
@@ -49,7 +69,13 @@ class Intent(ItemRecord):
 
 
 class Created(ItemRecord):
-    """The provider answered the create with a job."""
+    """The provider answered the create with a job.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+        id: the provider's id of the job.
+        credits: what it cost, where the provider says so.
+    """
 
     kind: Literal["created"] = "created"
     attempt: int
@@ -58,7 +84,13 @@ class Created(ItemRecord):
 
 
 class Adopted(ItemRecord):
-    """The job of an open attempt was found in the provider's history."""
+    """The job of an open attempt was found in the provider's history.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+        id: the provider's id of the job.
+        credits: what it cost, where the provider says so.
+    """
 
     kind: Literal["adopted"] = "adopted"
     attempt: int
@@ -67,7 +99,14 @@ class Adopted(ItemRecord):
 
 
 class Refused(ItemRecord):
-    """The provider refused the create; nothing was accepted. `final`: so it would again."""
+    """The provider refused the create; nothing was accepted.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+        final: whether the provider would refuse it again.
+        reason: a stable word for why.
+        message: the sentence.
+    """
 
     kind: Literal["refused"] = "refused"
     attempt: int
@@ -77,7 +116,12 @@ class Refused(ItemRecord):
 
 
 class NotSent(ItemRecord):
-    """Not a byte of the create was sent."""
+    """Not a byte of the create was sent.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+        message: why not.
+    """
 
     kind: Literal["not_sent"] = "not_sent"
     attempt: int
@@ -85,14 +129,23 @@ class NotSent(ItemRecord):
 
 
 class Absent(ItemRecord):
-    """History proves that the create was not accepted."""
+    """History proves that the create was not accepted.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+    """
 
     kind: Literal["absent"] = "absent"
     attempt: int
 
 
 class Unknown(ItemRecord):
-    """Whether the create was accepted cannot be found out. Never sent again unless a person asks for it."""
+    """Whether the create was accepted cannot be found out. Never sent again unless a person asks for it.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+        message: why it cannot be found out.
+    """
 
     kind: Literal["unknown"] = "unknown"
     attempt: int
@@ -100,7 +153,19 @@ class Unknown(ItemRecord):
 
 
 class Finished(ItemRecord):
-    """The provider is done with the job. `refund` of a failed one: what the record says of its cost."""
+    """The provider is done with the job.
+
+    Attributes:
+        id: the provider's id of the job.
+        status: how it ended.
+        credits: what it cost, where the provider says so.
+        refund: of a failed one, what the record says of its cost.
+        outputs: where the provider offers them.
+        reason: a stable word for what went wrong.
+        message: the sentence.
+        created_at: when the job was created, by the provider's record.
+        finished_at: when it ended, by the provider's record.
+    """
 
     kind: Literal["finished"] = "finished"
     id: str
@@ -115,14 +180,23 @@ class Finished(ItemRecord):
 
 
 class Stored(ItemRecord):
-    """All outputs are in the store, whole."""
+    """All outputs are in the store, whole.
+
+    Attributes:
+        outputs: where they are in the store, with their sizes and hashes.
+    """
 
     kind: Literal["stored"] = "stored"
     outputs: tuple[Output, ...]
 
 
 class Failed(ItemRecord):
-    """Following or storing a paid job failed for now; a later run goes on with the same job."""
+    """Following or storing a paid job failed for now; a later run goes on with the same job.
+
+    Attributes:
+        reason: a stable word for why.
+        message: the sentence.
+    """
 
     kind: Literal["failed"] = "failed"
     reason: str
@@ -130,7 +204,11 @@ class Failed(ItemRecord):
 
 
 class Retry(ItemRecord):
-    """A person wants a failed or unknown item created again. `asked_by`: the run that they started."""
+    """A person wants a failed or unknown item created again.
+
+    Attributes:
+        asked_by: the run that they started.
+    """
 
     kind: Literal["retry"] = "retry"
     asked_by: str = ""
@@ -156,7 +234,14 @@ class Restored(ItemRecord):
 
 
 class Header(Frozen):
-    """The first line of every segment. `lines`: how many follow."""
+    """The first line of every segment.
+
+    Attributes:
+        format: of its records.
+        seq: its number, from 1 without a gap.
+        writer: the token of the process that wrote it.
+        lines: how many follow.
+    """
 
     kind: Literal["segment"] = "segment"
     format: int = FORMAT

@@ -45,13 +45,17 @@ class Settlement(Frozen):
     """A settled shard.
 
     Attributes:
+        batch_id: the batch.
+        shard: which of its shards, from 1.
         seq: the last segment of the journal that it holds.
         last_create: when an item was last asked for, by the provider's clock or by this side's, whichever is
             later; `None` where none was.
+        usage: its bill.
         times: when items were under way that are stored, as in the bill.
         failed: the indices of the items that failed.
         withdrawn: of those that were withdrawn.
         outcomes: what its generations came to.
+        spent: what was spent when, by model and by label.
         jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
             of each was last asked for.
     """

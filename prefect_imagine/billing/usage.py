@@ -54,7 +54,20 @@ AMOUNTS = ("charged", "estimated", "possible")
 
 class Tally(Frozen):
     """What some items came to and cost; `name` says which: a model, a label, … The credits are those of
-    `ItemCost`."""
+    `ItemCost`.
+
+    Attributes:
+        name: which items they are.
+        items: how many there are.
+        stored: how many are in the store.
+        failed: how many the provider refused or failed, or could not be stored for now.
+        unknown: how many creates have an outcome that cannot be found out.
+        withdrawn: how many are not asked for any more.
+        charged: credits that the provider says it charged.
+        estimated: credits by a price list, where the provider reports none.
+        possible: estimated credits of creates whose outcome is unknown.
+        unpriced: how many have no price.
+    """
 
     name: str = ""
     items: int = 0
@@ -81,7 +94,16 @@ class UsageLine(Tally):
 
 
 class BalanceChange(Frozen):
-    """An account's balance around one run, beside what the run's jobs cost."""
+    """An account's balance around one run, beside what the run's jobs cost.
+
+    Attributes:
+        provider: its name.
+        before: credits at the run's beginning.
+        after: credits at its end.
+        charged: what the run's jobs cost.
+        verdict: whether the balance fell by exactly that.
+        note: the same in a sentence.
+    """
 
     provider: str
     before: Credits
@@ -93,7 +115,29 @@ class BalanceChange(Frozen):
 
 class Usage(Frozen):
     """The bill of a batch. Charged and estimated credits, and those of different providers, are different
-    things: nothing adds them up."""
+    things: nothing adds them up.
+
+    Attributes:
+        batch_id: the batch.
+        as_of: when the bill was written.
+        items: how many there are.
+        stored: how many are in the store.
+        failed: how many the provider refused or failed, or could not be stored for now.
+        unknown: how many creates have an outcome that cannot be found out.
+        under_way: how many are paid for, or possibly so, and neither stored nor failed.
+        planned: how many are not created.
+        withdrawn: how many are not asked for any more.
+        charged: credits that the provider says it charged.
+        estimated: credits by a price list, where the provider reports none.
+        possible: estimated credits of creates whose outcome is unknown.
+        unpriced_items: how many have no price.
+        refund_unknown_items: how many have failed, and their records do not say what of their cost was
+            refunded.
+        by_provider: the same by provider.
+        by_model: by `provider/kind/model`.
+        by_label: by `label=value`.
+        balances: accounts around the last run, where providers tell their balances.
+    """
 
     batch_id: str
     as_of: datetime

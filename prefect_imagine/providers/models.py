@@ -55,9 +55,16 @@ COMMON_SETTINGS = ("seed", "negative_prompt", "aspect_ratio", "duration")
 class GenerationRequest(Frozen):
     """What is asked.
 
-    `settings` holds everything that shapes the result besides model and prompt. `seed`,
-    `negative_prompt`, `aspect_ratio` and `duration` (seconds) mean the same for every provider that has
-    them, and may be given as arguments of their own; all other names are the provider's own.
+    `seed`, `negative_prompt`, `aspect_ratio` and `duration` (seconds) mean the same for every provider
+    that has them, and may be given as arguments of their own.
+
+    Attributes:
+        provider: its name.
+        kind: what is to be generated.
+        model: the model or generator; the provider's first where there is none.
+        prompt: what to generate.
+        settings: everything else that shapes the result; names beyond the four above are the provider's own.
+        labels: what the bill is broken down by.
     """
 
     provider: str
@@ -140,9 +147,19 @@ class Generation(Frozen):
     """What a provider says of one job, normalised.
 
     Attributes:
+        provider: its name.
+        id: the provider's id of the job.
+        status: where it stands.
+        kind: what it generates.
+        model: the model or generator.
+        prompt: as the record shows it; `None` where it does not.
         correlator: our own mark on the job, where the provider takes and echoes one.
         echoed_seed: the seed as the record shows it.
+        outputs: what it has made.
         credits: what the provider says it charged; `None` where it does not say.
+        error: why it failed, in the provider's words.
+        created_at: when the job was created.
+        finished_at: when it ended.
         provider_status: the status as it came.
         raw: the record as it came.
     """
@@ -225,7 +242,12 @@ class ServiceStatus(Frozen):
 
 
 class Estimate(Frozen):
-    """What one generation is expected to cost. `source` is `catalog`, `price list` or `unpriced`."""
+    """What one generation is expected to cost.
+
+    Attributes:
+        credits: `None` without a price.
+        source: `catalog`, `price list` or `unpriced`.
+    """
 
     credits: Credits | None
     source: str

@@ -21,9 +21,13 @@ class Webhook(Frozen):
     """An address that a provider sends events to.
 
     Attributes:
+        provider: its name.
+        id: the provider's id of it.
+        url: the address.
         events: what it is told of.
         active: whether the provider sends anything to it at present.
         secret: what its deliveries are signed with. A provider tells it once, where the webhook is made.
+        created_at: when it was made, where the provider says so.
     """
 
     provider: str

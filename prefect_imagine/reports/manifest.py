@@ -19,10 +19,20 @@ class ManifestItem(Frozen):
     """One item: what was asked, and what became of it.
 
     Attributes:
+        index: its place in the batch, from 1.
+        item_id: names this item and no other, in any batch.
+        name: as the prompt names it.
+        request: what was asked for, the provider's choices filled in.
         id: the provider's id of its (last) job.
         status: planned, open, created, finished, stored, failed, unknown or withdrawn.
+        credits: what it cost, or may have.
         outputs: with key (below the batch), bytes, sha256 and media type once stored.
-        reason: a stable word for what went wrong; `error` is the sentence.
+        attempts: how often a create of it was to be sent.
+        created_at: when its job was created.
+        finished_at: when its job ended.
+        stored_at: when its outputs were stored.
+        reason: a stable word for what went wrong.
+        error: the sentence.
     """
 
     index: int

@@ -12,13 +12,21 @@ from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
 
 ALL_STORED = 0
+"""All stored, or withdrawn; or created, by a run that lets its jobs go."""
 SOME_FAILED = 1
+"""Some failed, or their fate is unknown."""
 BAD_INPUT = 2
+"""Bad input or configuration; this run spent nothing."""
 OUT_OF_CREDITS = 3
+"""Stopped by `--max-credits` or by the account's credits."""
 BUSY = 4
+"""Another process runs the batch, or has taken it over."""
 INFRASTRUCTURE = 5
+"""A provider, the store or Prefect was gone for too long, or no create was accepted any more."""
 INTERRUPTED = 130
+"""Interrupted, or cancelled or suspended from elsewhere."""
 TERMINATED = 143
+"""Terminated."""
 
 
 class CreditCounts(Frozen):
@@ -57,6 +65,13 @@ class Summary(Frozen):
     """The end of a run: items and credits are the batch's, requests this run's.
 
     Attributes:
+        batch_id: the batch.
+        items: how many stand where.
+        credits: what the batch has cost.
+        unpriced_items: how many items have no price.
+        requests: what the run has sent to the APIs.
+        manifest: where `manifest.jsonl` is.
+        report: where `report.html` is.
         plan: how what was asked for differed from what the batch held, where it was compared.
         submitted: whether the run has let its jobs go, for `collect` to take in.
         expected_at: when the last of them is expected to end, where that is known.

@@ -18,7 +18,13 @@ OUTDATED = timedelta(days=30)
 
 
 class Latency(Frozen):
-    """How long jobs of a kind and model take, in seconds."""
+    """How long jobs of a kind and model take.
+
+    Attributes:
+        kind: of the jobs.
+        model: of the jobs; `None` for all of the kind.
+        seconds: from create to end.
+    """
 
     kind: GenerationKind
     model: str | None = None
