@@ -11,9 +11,11 @@ TYPES := .types/prefect_imagine
 MAPPED := flows tasks blocks
 # Many tests wait for servers, so there are more workers than processors. What they load is compiled once.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal
+# As a module: mkdocs then finds the hooks of docs/_generate. The variable keeps an advertisement quiet.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint types bench chaos clean
+.PHONY: help install demo test test-all lint types docs docs-serve bench chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,12 @@ types: install ## check types, strictly
 	@for folder in $(MAPPED); do ln -s ../../$$folder $(TYPES)/; done
 	$(BIN)/mypy $(TYPES) tests benchmarks docs examples/plugin/src examples/plugin/tests
 
+docs: install ## build the documentation as a site, into site/
+	$(MKDOCS) build --quiet
+
+docs-serve: install ## show the site at 127.0.0.1:PORT (8000), and again whenever a page is saved
+	$(MKDOCS) serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
+
 chaos: install ## kill the command line KILLS times (default 200) and check the books
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
@@ -58,5 +66,5 @@ bench: install ## measure against a naive flow and the limit's own bound
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .types build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .types site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -89,7 +89,7 @@ class Call:
 
 def parse(arguments: Sequence[str]) -> Call:
     """Read a command line. Raises `ConfigurationError`; nothing has run yet, not even `--help`."""
-    app = _app()
+    app = make_app()
     named = _named(arguments)
     try:
         if named not in COMMANDS and not {*HELP, "--version"} & {*arguments}:
@@ -109,7 +109,8 @@ def _named(arguments: Sequence[str]) -> str:
     return next((name for name in begins if name in COMMANDS or name in GROUPS), "")
 
 
-def _app() -> App:
+def make_app() -> App:
+    """All commands, as cyclopts reads them."""
     app = App(
         name=PROGRAM,
         help=DESCRIPTION,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_RUNNABLE = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK_SECONDS = 300.0
 
 
@@ -20,7 +21,23 @@ def shell_blocks(text: str, replacements: Mapping[str, str]) -> list[str]:
     Raises:
         AssertionError: no block has what is to be replaced.
     """
-    blocks: list[str] = _SHELL_BLOCK.findall(text)
+    return _replaced(_SHELL_BLOCK.findall(text), replacements)
+
+
+def runnable_blocks(text: str, replacements: Mapping[str, str]) -> list[str]:
+    """The shell and Python blocks of a page as shell blocks, with the reader's own values.
+
+    Raises:
+        AssertionError: no block has what is to be replaced.
+    """
+    return _replaced([_in_shell(*block) for block in _RUNNABLE.findall(text)], replacements)
+
+
+def _in_shell(language: str, block: str) -> str:
+    return f"python - <<'END_OF_BLOCK'\n{block}END_OF_BLOCK\n" if language == "python" else block
+
+
+def _replaced(blocks: list[str], replacements: Mapping[str, str]) -> list[str]:
     for old, new in replacements.items():
         assert any(old in block for block in blocks), f"the page does not have {old!r} any more"
         blocks = [block.replace(old, new) for block in blocks]

@@ -27,6 +27,8 @@ from tests.operations.page import Terminal, shell_blocks
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/operations.md"
+FOLLOWED = (PAGE, ROOT / "docs/webhooks.md")
+"""One after the other: the second goes on where the first ends."""
 BUCKET = "operations"
 WAIT_SECONDS = 300.0
 ANSWER_SECONDS = 240.0
@@ -35,7 +37,7 @@ END_SECONDS = 10.0
 SET_UP_APART = pytest.mark.timeout(1200, func_only=True)
 """Following the page and what its fixtures wait for have deadlines of their own."""
 _NEEDED = ("Makefile", "constraints.txt", "prefect.yaml", "pyproject.toml")
-_QUICK = {
+QUICK = {
     "DO_NOT_TRACK": "1",
     "PREFECT_CLIENT_MAX_RETRIES": "20",  # of what a busy server answers with 503
     "PREFECT_CLI_COLORS": "false",
@@ -175,15 +177,16 @@ def followed_page(folder: Path, sandbox: RunningSandbox, s3: S3Server, store: St
         port, receiver = (str(each.getsockname()[1]) for each in (probe, other))
     home = folder / "home"
     home.mkdir()
-    ours = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **_QUICK}
+    ours = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **QUICK}
     terminal = Terminal(make_clone(folder / "clone"), home, ours)
     site = Site(terminal, f"http://127.0.0.1:{port}/api", sandbox, store)
     try:
-        for block in shell_blocks(PAGE.read_text(), _values(port, receiver, sandbox, s3)):
+        text = "\n".join(page.read_text() for page in FOLLOWED)
+        for block in shell_blocks(text, _values(port, receiver, sandbox, s3)):
             site.printed.append(terminal.run(block))
         yield site
     finally:
-        _end(terminal)
+        end_all(terminal)
 
 
 def _values(port: str, receiver: str, sandbox: RunningSandbox, s3: S3Server) -> dict[str, str]:
@@ -204,7 +207,7 @@ def _lines(environment: dict[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in environment.items())
 
 
-def _end(terminal: Terminal) -> None:
+def end_all(terminal: Terminal) -> None:
     """End the worker first, so that it can end its runs, and then whatever is left."""
     for number, words in ((signal.SIGTERM, "worker start"), (signal.SIGTERM, ""), (signal.SIGKILL, "")):
         deadline = time.monotonic() + END_SECONDS

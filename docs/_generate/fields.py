@@ -1,0 +1,95 @@
+"""Models as tables: a row a field."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticUndefined
+
+from docs._generate.docstrings import described, summary
+from docs._generate.markdown import blocks, code, sentence, table
+
+Model = type[Any]
+"""A pydantic model, or a dataclass."""
+
+
+@dataclass(frozen=True)
+class FieldOf:
+    """A field of a model: what may stand there, what does where nothing is given, and what it means."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def fields_of(model: Model) -> Iterator[FieldOf]:
+    """The fields of a model in their order, with what the model or one that it extends says of them."""
+    types, said = dict[str, str](), dict[str, str]()
+    for each in reversed(model.__mro__):
+        types |= {name: _type(text) for name, text in inspect.get_annotations(each).items()}
+        said |= described(each.__dict__.get("__doc__"))
+    for name, default, description in _declared(model):
+        meaning = description or said.get(name) or ("always this" if types[name] == _only(default) else "")
+        yield FieldOf(name, types[name], default, sentence(meaning))
+
+
+def _declared(model: Model) -> Iterator[tuple[str, str, str]]:
+    """Name, default and own description."""
+    if issubclass(model, BaseModel):
+        for name, field in model.model_fields.items():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            yield name, _default(default), field.description or ""
+        return
+    for each in dataclasses.fields(model):
+        made = each.default_factory() if each.default_factory is not dataclasses.MISSING else each.default
+        yield each.name, _default(PydanticUndefined if made is dataclasses.MISSING else made), ""
+
+
+def _type(annotation: object) -> str:
+    """As the source has it, which postpones the evaluation of annotations."""
+    return str(annotation).replace("'", '"')
+
+
+def _only(default: str) -> str:
+    """The type of which there is this value alone."""
+    return f"Literal[{default.strip('`')}]"
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, BaseModel):
+        return f"as {type(value).__name__}"
+    written = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return code(json.dumps(written, ensure_ascii=False))
+
+
+def model_table(model: Model) -> str:
+    """What a model is for, and its fields."""
+    return blocks(summary(model.__doc__), field_table(model))
+
+
+def field_table(model: Model, what: str = "field") -> str:
+    """The fields of a model. Two columns, which a phone has room for."""
+    return table([what, "meaning"], ([_named(each), _meant(each)] for each in fields_of(model)))
+
+
+def _named(field: FieldOf) -> str:
+    return f"**{code(field.name)}**<br>{code(field.type)}"
+
+
+def _meant(field: FieldOf) -> str:
+    given = "" if field.default in ("required", "`null`") else f" Default: {field.default}."
+    return f"{field.meaning}{given}".strip()
+
+
+def model_section(model: Model, level: int = 2) -> str:
+    """The same below a heading."""
+    return blocks(f"{'#' * level} {model.__name__}", model_table(model))

@@ -1,0 +1,62 @@
+"""The files of a batch and of its root, from the models that they are written with."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from docs._generate.fields import Model, model_section
+from docs._generate.markdown import Page, blocks
+from prefect_imagine.batches import inbox, learned, plan, records
+from prefect_imagine.batches.control import Command
+from prefect_imagine.batches.lease import LeaseRecord
+from prefect_imagine.batches.origin import Origin
+from prefect_imagine.batches.process_identity import ProcessIdentity
+from prefect_imagine.batches.submission import Submission
+from prefect_imagine.billing.costs import ItemCost
+from prefect_imagine.billing.settlement import Settlement, Spent
+from prefect_imagine.billing.usage import BalanceChange, Usage, UsageLine
+from prefect_imagine.providers.models import Estimate, GenerationRequest, Output
+from prefect_imagine.reports.manifest import ManifestItem
+
+FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
+    ("manifest.jsonl", "What became of each item, a line an item.", (ManifestItem, ItemCost, Output)),
+    ("usage.json", "The bill of the batch.", (Usage, UsageLine, BalanceChange)),
+    ("batch.json", "Where the batch comes from.", (Origin,)),
+    ("plan.jsonl", "What a shard is to hold, a line an item.", (plan.PlanLine, GenerationRequest, Estimate)),
+    (
+        "journal/<seq>.jsonl",
+        "What has happened to the items of a shard, a line a record, in segments that are never changed. "
+        "Each line ends with a field `crc`: the CRC-32 (hex) of what stands before it. A record of an "
+        "unknown kind is an error.",
+        (records.Header, records.Claim, *get_args(records.AnyItemRecord)),
+    ),
+    ("settled.json", "A shard of which every item is final, in one object.", (Settlement, Spent)),
+    ("lease.json", "Which process runs a shard, and that it lives.", (LeaseRecord, ProcessIdentity)),
+    ("control/<n>.json", "Commands to whoever runs the batch.", (Command,)),
+    ("submission.json", "What a run that let its jobs go leaves to `collect`.", (Submission,)),
+    (
+        ".imagine/inbox/<batch>~….json",
+        "Of the root: deliveries of webhooks that nobody has taken in yet, and `receiver.json`.",
+        (inbox.Delivery, inbox.ReceiverState),
+    ),
+    (
+        ".imagine/rates/<key>.json",
+        "Of the root: what has been learned of a key's limits.",
+        (learned.LearnedLimits, learned.Latency),
+    ),
+)
+
+
+def format_page() -> Page:
+    """Each file with the models that it holds."""
+    intro = (
+        "`manifest.jsonl` and `usage.json` are made to be read by others, and gain fields only. All else is "
+        "the package's own, and described so that a batch can be understood without it. Names of files count "
+        "from the batch's folder; `plan.jsonl`, `journal/`, `lease.json` and `settled.json` of the second "
+        "shard and later ones lie in `shards/<n>/`. Times are in UTC, and credits are the provider's own."
+    )
+    return Page("formats", "File formats", blocks(intro, *(_file(*each) for each in FILES)))
+
+
+def _file(key: str, holds: str, models: tuple[Model, ...]) -> str:
+    return blocks(f"## {key}", holds, *(model_section(model, 3) for model in models))

@@ -1,0 +1,82 @@
+"""Pages of what people import: each name with its signature and docstring, by mkdocstrings."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import prefect_imagine
+from docs._generate.fields import model_section
+from docs._generate.markdown import Page, blocks, code
+from prefect_imagine import blocks as credentials
+from prefect_imagine import errors, flows, tasks
+from prefect_imagine.providers.models import GenerationKind, Output
+
+_OWN_PAGES = ("BatchOptions", "Prompt", "PriceList", "Rotation", "Timing", "ImagineError")
+
+
+def members_of(module: ModuleType) -> str:
+    """Everything public of a module, in the order of its `__all__`."""
+    return blocks(
+        *(f"::: {module.__name__}.{name}" for name in module.__all__ if _is_documented(module, name))
+    )
+
+
+def _is_documented(module: ModuleType, name: str) -> bool:
+    return callable(getattr(module, name))
+
+
+def flow_page() -> Page:
+    """The flows."""
+    intro = (
+        "What people deploy and schedule, imported from `prefect_imagine.flows`. "
+        "Their parameters are the run form's."
+    )
+    return Page("flows", "Flows", blocks(intro, members_of(flows)))
+
+
+def task_page() -> Page:
+    """The tasks."""
+    intro = (
+        "Single steps for flows of your own, imported from `prefect_imagine.tasks`. They are asynchronous. "
+        "Only `generate_batch` remembers what has been paid for."
+    )
+    return Page("tasks", "Tasks", blocks(intro, members_of(tasks)))
+
+
+def block_page() -> Page:
+    """The blocks, with the fields that the UI shows."""
+    intro = (
+        "Credentials as Prefect blocks, imported from `prefect_imagine.blocks` and registered by "
+        "`prefect block register -m prefect_imagine.blocks`."
+    )
+    names = (name for name in credentials.__all__ if _is_documented(credentials, name))
+    return Page(
+        "blocks", "Blocks", blocks(intro, *(model_section(getattr(credentials, name)) for name in names))
+    )
+
+
+def error_page() -> Page:
+    """The tree of errors, and each of them."""
+    tree = (errors.__doc__ or "").split("\n\n", 1)[1].strip()
+    named = [each for each in vars(errors).values() if isinstance(each, type)]
+    found = sorted((each for each in named if issubclass(each, errors.ImagineError)), key=_line)
+    intro = "All that the package raises is an `ImagineError`, imported from `prefect_imagine.errors`."
+    members = (f"::: {each.__module__}.{each.__name__}" for each in found)
+    return Page("errors", "Errors", blocks(intro, f"```text\n{tree}\n```", *members))
+
+
+def _line(error: type[Exception]) -> int:
+    return list(vars(errors)).index(error.__name__)
+
+
+def model_page() -> Page:
+    """What flows and tasks take and give back, beside options and prompts."""
+    intro = "What flows and tasks take and give back, imported from `prefect_imagine`."
+    found = [getattr(prefect_imagine, name) for name in prefect_imagine.__all__ if name not in _OWN_PAGES]
+    skip = {*(getattr(credentials, name) for name in credentials.__all__ if name != "BLOCKS"), GenerationKind}
+    models = [each for each in found if isinstance(each, type) and each not in skip]
+    kinds = ", ".join(code(kind.value) for kind in GenerationKind)
+    assert Output in models
+    return Page(
+        "models", "Data", blocks(intro, f"Kinds of generations: {kinds}.", *map(model_section, models))
+    )
