@@ -125,12 +125,15 @@ async def problems(page: Page) -> AsyncIterator[Problems]:
     found.assert_none()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def __init__(self, *args: Any, headers: Mapping[str, str], **more: Any) -> None:
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder, with further headers, and logs nothing."""
+
+    def __init__(self, *args: Any, headers: Mapping[str, str] = {}, **more: Any) -> None:
         self._headers = headers
         super().__init__(*args, **more)
 
     def end_headers(self) -> None:
+        """End them with the further ones."""
         for name, value in self._headers.items():
             self.send_header(name, value)
         super().end_headers()
@@ -151,7 +154,7 @@ def serve() -> Iterator[Serve]:
     servers: list[ThreadingHTTPServer] = []
 
     def start(folder: Path, headers: Mapping[str, str] = {}) -> str:
-        handler = partial(_Quiet, directory=str(folder), headers=headers)
+        handler = partial(QuietHandler, directory=str(folder), headers=headers)
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         servers.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
