@@ -26,6 +26,7 @@ ImagineError
 ├── StoreError                    the bucket or folder failed
 ├── BatchIncompleteError          a run of a batch ended before everything was stored (summary)
 ├── BatchBusyError                another process runs this batch
+│   └── AmendedMeanwhileError     another process has planned something else for it in the same moment
 └── FencedError                   another process has taken this batch over
 """
 

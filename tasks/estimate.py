@@ -14,7 +14,15 @@ from prefect_imagine.tasks.clients import READS, Credentials, open_clients
 
 @task(name="get-balance", **READS)
 async def get_balance(provider: str, credentials: Credentials = None) -> Balance:
-    """Credits left on an account. Raises `UnsupportedOperationError` where the provider reports none."""
+    """Credits left on an account.
+
+    Args:
+        provider: its name.
+        credentials: a block of the provider; the environment's key where there is none.
+
+    Raises:
+        UnsupportedOperationError: the provider reports none.
+    """
     async with open_clients([provider], credentials) as clients:
         return await clients[provider].balance()
 
@@ -23,7 +31,16 @@ async def get_balance(provider: str, credentials: Credentials = None) -> Balance
 async def list_models(
     provider: str, kind: GenerationKind | None = None, credentials: Credentials = None
 ) -> list[ModelInfo]:
-    """What a provider can generate. Raises `UnsupportedOperationError` where it lists nothing."""
+    """What a provider can generate, and for how many credits where it says so.
+
+    Args:
+        provider: its name.
+        kind: only models of this kind.
+        credentials: a block of the provider; the environment's key where there is none.
+
+    Raises:
+        UnsupportedOperationError: the provider lists nothing.
+    """
     async with open_clients([provider], credentials) as clients:
         return list(await clients[provider].models(kind))
 
@@ -37,6 +54,8 @@ async def estimate_credits(
     """What each request is expected to cost, in the order of the requests; nothing is created.
 
     Args:
+        requests: what would be generated; several providers may be mixed.
+        credentials: blocks of their providers; the environment's keys where there are none.
         prices: price lists by provider; they beat what the providers list.
     """
     async with open_clients((request.provider for request in requests), credentials) as clients:

@@ -32,6 +32,11 @@ async def poll_generations(
 
     Failed ones are returned like the others: see their `status`.
 
+    Args:
+        generations: as `create_generations` returned them; several providers may be mixed.
+        credentials: blocks of their providers; the environment's keys where there are none.
+        timeout_seconds: the longest wait for all of them together.
+
     Raises:
         GenerationTimeoutError: some had not ended after `timeout_seconds`. They go on at the provider.
     """
@@ -69,6 +74,10 @@ async def fetch_outputs(
 ) -> list[Generation]:
     """The full records, with fresh addresses of their outputs.
 
+    Args:
+        generations: what has ended, in any order; several providers may be mixed.
+        credentials: blocks of their providers; the environment's keys where there are none.
+
     Raises:
         GenerationFailedError: one of them has failed.
     """
@@ -87,11 +96,14 @@ async def store_outputs(
     credentials: Credentials = None,
     bucket: str | None = None,
 ) -> list[Output]:
-    """Store all outputs of succeeded generations as `<provider>/<id>[-<n>].<extension>` below `output`.
+    """Store all outputs of succeeded generations as `<provider>/<id>[-<n>].<extension>` below `output`, and
+    return them with their keys, sizes and hashes.
 
     Args:
+        generations: as `fetch_outputs` returned them: addresses of outputs expire.
         output: a folder or `s3://bucket/prefix`, or a folder within `bucket`.
-        bucket: a prefect-aws `S3Bucket` block.
+        credentials: blocks of their providers; the environment's keys where there are none.
+        bucket: the name of a prefect-aws `S3Bucket` block.
 
     Raises:
         OutputError: one could not be downloaded whole.
@@ -136,6 +148,10 @@ def _move(mover: Mover, stem: str, output: Output) -> Output:
 @task(name="cancel-generations", cache_policy=NO_CACHE, persist_result=False)
 async def cancel_generations(generations: Sequence[Generation], credentials: Credentials = None) -> None:
     """Cancel these generations one by one, and no others.
+
+    Args:
+        generations: as `create_generations` or `poll_generations` returned them.
+        credentials: blocks of their providers; the environment's keys where there are none.
 
     Raises:
         UnsupportedOperationError: the provider cannot cancel.

@@ -20,6 +20,12 @@ async def register_webhook(
     Its `secret` is told this once: keep it. It is `None` where the answer was lost or held none; then remove
     the webhook and register it again. Give this task no retries: each run makes another webhook.
 
+    Args:
+        provider: its name.
+        url: where it is to deliver.
+        events: what it is to tell, such as `generation.completed`; all where none is named.
+        credentials: a block of the provider; the environment's key where there is none.
+
     Raises:
         ConfigurationError: no such URL or event, or no key; nothing was sent.
         AuthenticationError: the key lacks a scope, which the message names.
@@ -32,8 +38,15 @@ async def register_webhook(
 
 @task(name="list-webhooks", **READS)
 async def list_webhooks(provider: str, credentials: Credentials = None) -> list[Webhook]:
-    """The account's webhooks, without their secrets. Raises `UnsupportedOperationError` for a provider that
-    has no such call."""
+    """The account's webhooks, without their secrets.
+
+    Args:
+        provider: its name.
+        credentials: a block of the provider; the environment's key where there is none.
+
+    Raises:
+        UnsupportedOperationError: the provider has no webhooks.
+    """
     async with open_clients([provider], credentials) as clients:
         return list(await clients[provider].webhooks())
 
@@ -47,13 +60,36 @@ async def update_webhook(
     active: bool | None = None,
     credentials: Credentials = None,
 ) -> Webhook:
-    """Change what is given of a webhook. Raises `NotFoundError` where there is none of this id."""
+    """Change what is given of a webhook, and leave the rest.
+
+    Args:
+        provider: its name.
+        webhook_id: the provider's id of it.
+        url: another address.
+        events: others than before.
+        active: whether it is to send anything.
+        credentials: a block of the provider; the environment's key where there is none.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        UnsupportedOperationError: the provider has no webhooks.
+    """
     async with open_clients([provider], credentials) as clients:
         return await clients[provider].update_webhook(webhook_id, url, events, active)
 
 
 @task(name="remove-webhook", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def remove_webhook(provider: str, webhook_id: str, credentials: Credentials = None) -> None:
-    """Delete a webhook, and no other. Raises `NotFoundError` where there is none of this id."""
+    """Delete a webhook, and no other.
+
+    Args:
+        provider: its name.
+        webhook_id: the provider's id of it.
+        credentials: a block of the provider; the environment's key where there is none.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        UnsupportedOperationError: the provider has no webhooks.
+    """
     async with open_clients([provider], credentials) as clients:
         await clients[provider].delete_webhook(webhook_id)

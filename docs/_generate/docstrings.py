@@ -8,13 +8,25 @@ from collections.abc import Iterator
 from itertools import pairwise
 from types import ModuleType
 
-from griffe import Docstring, DocstringSectionAttributes, DocstringSectionParameters, DocstringSectionText
+from griffe import (
+    Docstring,
+    DocstringSectionAdmonition,
+    DocstringSectionAttributes,
+    DocstringSectionParameters,
+    DocstringSectionText,
+)
 
 
 def summary(text: str | None) -> str:
     """A docstring without its sections."""
     parts = _sections(text)
     return "\n\n".join(part.value for part in parts if isinstance(part, DocstringSectionText))
+
+
+def example(text: str | None) -> str:
+    """What stands under `Example:` in a docstring."""
+    parts = (part for part in _sections(text) if isinstance(part, DocstringSectionAdmonition))
+    return "\n\n".join(str(part.value.contents) for part in parts if part.value.kind == "example")
 
 
 def described(text: str | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs._generate.docstrings import described, summary
@@ -44,12 +45,19 @@ def _declared(model: Model) -> Iterator[tuple[str, str, str]]:
     """Name, default and own description."""
     if issubclass(model, BaseModel):
         for name, field in model.model_fields.items():
-            default = field.get_default(call_default_factory=True, validated_data={})
-            yield name, _default(default), field.description or ""
+            yield name, _default(_given(field)), field.description or ""
         return
     for each in dataclasses.fields(model):
         made = each.default_factory() if each.default_factory is not dataclasses.MISSING else each.default
         yield each.name, _default(PydanticUndefined if made is dataclasses.MISSING else made), ""
+
+
+def _given(field: FieldInfo) -> object:
+    """The value where none is given: the one that the schema tells, where it depends on the environment."""
+    told = field.json_schema_extra
+    if isinstance(told, dict) and "default" in told:
+        return told["default"]
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _type(annotation: object) -> str:
@@ -66,7 +74,7 @@ def _default(value: object) -> str:
     if value is PydanticUndefined:
         return "required"
     if isinstance(value, BaseModel):
-        return f"as {type(value).__name__}"
+        return code(f"{type(value).__name__}()")
     written = TypeAdapter(type(value)).dump_python(value, mode="json")
     return code(json.dumps(written, ensure_ascii=False))
 

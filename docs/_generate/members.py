@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 
 import prefect_imagine
-from docs._generate.fields import model_section
+from docs._generate.docstrings import example
+from docs._generate.fields import Model, model_section
 from docs._generate.markdown import Page, blocks, code
 from prefect_imagine import blocks as credentials
 from prefect_imagine import errors, flows, tasks
@@ -50,9 +51,12 @@ def block_page() -> Page:
         "`prefect block register -m prefect_imagine.blocks`."
     )
     names = (name for name in credentials.__all__ if _is_documented(credentials, name))
-    return Page(
-        "blocks", "Blocks", blocks(intro, *(model_section(getattr(credentials, name)) for name in names))
-    )
+    found = [getattr(credentials, name) for name in names]
+    return Page("blocks", "Blocks", blocks(intro, *(_block(each) for each in found)))
+
+
+def _block(block: Model) -> str:
+    return blocks(model_section(block), example(block.__doc__))
 
 
 def error_page() -> Page:
@@ -61,7 +65,9 @@ def error_page() -> Page:
     named = [each for each in vars(errors).values() if isinstance(each, type)]
     found = sorted((each for each in named if issubclass(each, errors.ImagineError)), key=_line)
     intro = "All that the package raises is an `ImagineError`, imported from `prefect_imagine.errors`."
-    members = (f"::: {each.__module__}.{each.__name__}" for each in found)
+    members = (
+        f"::: {each.__module__}.{each.__name__}\n    options:\n      show_bases: true" for each in found
+    )
     return Page("errors", "Errors", blocks(intro, f"```text\n{tree}\n```", *members))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from docs._generate.markdown import Page, blocks, code, table
 from prefect_imagine.providers.credits import add_credits
-from prefect_imagine.providers.models import Capabilities
+from prefect_imagine.providers.models import Capabilities, Mark
 from prefect_imagine.providers.registry import BUILT_IN
 from prefect_imagine.providers.spec import ProviderSpec
 
@@ -34,7 +34,7 @@ def provider_page() -> Page:
 
 def _section(spec: ProviderSpec) -> str:
     rows = [[what, text] for what, text in _facts(spec, spec.capabilities) if text]
-    return blocks(f"## {spec.title}", table(["", ""], rows))
+    return blocks(f"## {spec.title}", table(["what", "of this provider"], rows))
 
 
 def _facts(spec: ProviderSpec, able: Capabilities) -> Iterator[tuple[str, str]]:
@@ -43,7 +43,7 @@ def _facts(spec: ProviderSpec, able: Capabilities) -> Iterator[tuple[str, str]]:
     yield "address", f"{code(spec.base_url)}, or what `{spec.base_url_variable}` holds"
     yield "key", " and ".join(map(code, spec.login_variables or ())) + _or_key(spec)
     yield "calls", ", ".join(name.replace("_", " ") for name in _CALLS if getattr(able, name))
-    yield "mark on its jobs", able.mark.value
+    yield "our mark on its jobs", "" if able.mark is Mark.NONE else able.mark.value
     yield "webhooks", _webhooks(spec)
     yield "indicative prices", _prices(spec)
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 import prefect_imagine
 from docs._generate.command_line import page_of as command_page_of
+from docs._generate.docstrings import described
 from docs._generate.environment import OWN, environment_page
 from docs._generate.events import event_page, events
 from docs._generate.fields import fields_of
@@ -68,12 +69,9 @@ def test_flows_and_tasks_are_there_with_all_parameters_described(module: object,
     assert members_of(module) in TEXT[page]
     for name in module.__all__:
         assert f"::: {module.__name__}.{name}" in TEXT[page]
-    if module is not flows:
-        return
-    for name in module.__all__:
-        flow = getattr(module, name)
-        for parameter in inspect.signature(flow.fn).parameters:
-            assert f"\n    {parameter}: " in inspect.cleandoc(flow.fn.__doc__), f"{name}: {parameter}"
+        function = getattr(module, name).fn
+        for parameter in inspect.signature(function).parameters:
+            assert described(function.__doc__).get(parameter), f"{name}: {parameter}"
 
 
 def test_every_error_is_there() -> None:
@@ -81,6 +79,7 @@ def test_every_error_is_there() -> None:
     for error in named:
         if issubclass(error, errors.ImagineError):
             assert f"::: {error.__module__}.{error.__name__}\n" in TEXT["errors"] + "\n"
+            assert re.search(rf"\b{error.__name__}\b", errors.__doc__ or ""), error.__name__
 
 
 def test_what_people_import_is_somewhere() -> None:
