@@ -40,8 +40,8 @@ def measure(rig: Rig) -> Table:
     """A night is a settled batch; five batches are active, and nothing happens in them meanwhile."""
     table = Table(
         "Scrapes of the metrics",
-        f"On S3 on the same machine, {ACTIVE} active batches of {ITEMS} items each, and one settled batch of as "
-        "many a night. Start: from the start of `metrics serve` to its first answer. A scrape: the median of "
+        f"On S3 on the same machine, {ACTIVE} active batches of {ITEMS} items each, and one settled batch of "
+        "as many a night. Start: from the start of `metrics serve` to its first answer. A scrape: the median of "
         f"{SCRAPES}, and the requests to S3 of one.",
         (
             "settled batches",

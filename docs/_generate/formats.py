@@ -6,13 +6,16 @@ from typing import get_args
 
 from docs._generate.fields import Model, model_section
 from docs._generate.markdown import Page, blocks
-from prefect_imagine.batches import inbox, learned, plan, records
+from prefect_imagine.batches import inbox, plan, records
+from prefect_imagine.batches.accounts import learned
+from prefect_imagine.batches.accounts.record import AccountRecord
 from prefect_imagine.batches.control import Command
 from prefect_imagine.batches.lease import LeaseRecord
 from prefect_imagine.batches.origin import Origin
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.costs import ItemCost
+from prefect_imagine.billing.outcomes import Outcomes
 from prefect_imagine.billing.settlement import Settlement, Spent
 from prefect_imagine.billing.usage import BalanceChange, Usage, UsageLine
 from prefect_imagine.providers.models import Estimate, GenerationRequest, Output
@@ -30,7 +33,7 @@ FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
         "unknown kind is an error.",
         (records.Header, records.Claim, *get_args(records.AnyItemRecord)),
     ),
-    ("settled.json", "A shard of which every item is final, in one object.", (Settlement, Spent)),
+    ("settled.json", "A shard of which every item is final, in one object.", (Settlement, Spent, Outcomes)),
     ("lease.json", "Which process runs a shard, and that it lives.", (LeaseRecord, ProcessIdentity)),
     ("control/<n>.json", "Commands to whoever runs the batch.", (Command,)),
     ("submission.json", "What a run that let its jobs go leaves to `collect`.", (Submission,)),
@@ -38,6 +41,11 @@ FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
         ".imagine/inbox/<batch>~….json",
         "Of the root: deliveries of webhooks that nobody has taken in yet, and `receiver.json`.",
         (inbox.Delivery, inbox.ReceiverState),
+    ),
+    (
+        ".imagine/accounts/<key>.json",
+        "Of the root: what all processes have sent with a key, and its limit and balance.",
+        (AccountRecord,),
     ),
     (
         ".imagine/rates/<key>.json",

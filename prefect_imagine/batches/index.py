@@ -46,16 +46,19 @@ class RootIndex:
     """The batches under a root.
 
     Attributes:
-        active: those that are marked as active.
+        claims: those that are marked as active, with what their marks say.
         settled: the others that are listed as settled, with the time of their last create.
         strangers: folders that may be batches, and of which the index knows nothing.
-        claims: what the marks of each active batch say.
     """
 
-    active: frozenset[str]
+    claims: Mapping[str, Claims]
     settled: Mapping[str, datetime]
     strangers: frozenset[str]
-    claims: Mapping[str, Claims]
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The batches that are marked as active."""
+        return frozenset(self.claims)
 
     def settled_since(self, since: datetime) -> list[str]:
         """Those of the settled ones that have created something since then."""
@@ -71,7 +74,6 @@ def read_index(store: Store) -> RootIndex:
     """What lies under a root; all of it unknown where there is no index. Raises `StoreError`."""
     # In this order: a batch is listed as settled before its mark is removed.
     claims = active_claims(store)
-    active = frozenset(claims)
     settled: dict[str, datetime] = {}
     for found in store.list(SETTLED):
         time, _, name = found.key.removeprefix(SETTLED).partition("~")
@@ -79,10 +81,10 @@ def read_index(store: Store) -> RootIndex:
             continue
         with suppress(ValueError):
             settled[name] = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
-    strangers = set(possible_batches(store)) - active - settled.keys()
-    for name in active:
+    strangers = set(possible_batches(store)) - claims.keys() - settled.keys()
+    for name in claims:
         settled.pop(name, None)
-    return RootIndex(active, settled, frozenset(strangers), claims)
+    return RootIndex(claims, settled, frozenset(strangers))
 
 
 def active_batches(store: Store) -> set[str]:
