@@ -41,8 +41,8 @@ def measure(rig: Rig) -> Table:
     table = Table(
         "Scrapes of the metrics",
         f"On S3 on the same machine, {ACTIVE} active batches of {ITEMS} items each, and one settled batch of "
-        "as many a night. Start: from the start of `metrics serve` to its first answer. A scrape: the median of "
-        f"{SCRAPES}, and the requests to S3 of one.",
+        "as many a night. Start: from the start of `metrics serve` to its first answer. A scrape: the median "
+        f"of {SCRAPES}, and the requests to S3 of one.",
         (
             "settled batches",
             "start, s",

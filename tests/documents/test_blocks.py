@@ -22,6 +22,7 @@ SHOWN = {
     "CONTRIBUTING.md": [".venv/bin/python -m pytest", "make lint types test"],
     "README.md": ["make test", "prefect-imagine"],
     "docs/cli.md": ["prefect deploy --all", "prefect-imagine"],
+    "docs/observability.md": ["OTEL_TRACES_EXPORTER=none ", "pip install", "python -m timeit"],
     "docs/operations.md": ["docker "],
     "docs/providers.md": ["cd ", "export ", "pip install", "PORT=", "prefect-imagine", "printf "],
     "docs/webhooks.md": ["prefect-imagine"],

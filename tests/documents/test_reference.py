@@ -28,6 +28,7 @@ from docs._generate.pages import reference
 from prefect_imagine import batches, errors, flows, tasks
 from prefect_imagine.cli.arguments import COMMANDS
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Output
+from prefect_imagine.engine import traces
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.tasks.events import Event
 from tests.documents.blocks import ROOT
@@ -133,7 +134,8 @@ def test_every_documented_event_is_sent(event: type[Event]) -> None:
 
 
 def test_what_looks_like_an_event_is_one() -> None:
-    known = {event.NAME for event in events()}
+    known: set[str] = {event.NAME for event in events()}
+    known |= {value for value in vars(traces).values() if isinstance(value, str)}  # attributes of spans
     pattern = re.compile(r"imagine\.(?:batch|budget|credits|generation|job|account)\.[a-z_]+")
     for module in all_modules():
         for node in ast.walk(ast.parse(inspect.getsource(module))):

@@ -27,6 +27,7 @@ class AccountRecord(Frozen):
     """What has been seen of an account.
 
     Attributes:
+        provider: whose account it is.
         requests: how many were ever sent to its API, by purpose: create, poll, fetch, history, other.
         rate_limited: how many of them were refused for the rate limit.
         limit, window: requests that the key may send in so many seconds, as far as that is known.
