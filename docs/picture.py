@@ -76,7 +76,7 @@ async def run_form(studio: Studio) -> None:
 
 
 async def progress(studio: Studio) -> None:
-    """A run in the middle of its batch, and then its report, light and dark."""
+    """A run in the middle of its batch, and then its report, light and dark, and its contact sheet."""
     running = asyncio.create_task(studio.generate("prefect_imagine/cli/prompts.csv", "spring-campaign"))
     run = await run_named("generate spring-campaign", "Running")
 
@@ -93,6 +93,16 @@ async def progress(studio: Studio) -> None:
     await studio.page.emulate_media(color_scheme="dark")
     await studio.take("report-dark.png", 1500)
     await studio.page.emulate_media(color_scheme="light")
+    await sheet(studio)
+
+
+async def sheet(studio: Studio) -> None:
+    """The contact sheet of the report that is open, with a few items rated."""
+    for mark in ("Keep item 2", "Keep item 5", "Reject item 4"):
+        await studio.page.get_by_role("button", name=mark, exact=True).click()
+    await studio.page.mouse.move(0, 0)
+    await studio.page.evaluate("document.getElementById('sheet').scrollIntoView({ behavior: 'instant' })")
+    await studio.take("report-sheet.png", 1080)
 
 
 async def usage(studio: Studio) -> None:

@@ -13,7 +13,7 @@ from prefect_imagine.reports.report_page import FIRST, ONE_PAGE
 from prefect_imagine.reports.report_writer import write_report
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores import Store, open_store
-from tests.browser.conftest import Problems
+from tests.browser.conftest import Problems, Serve
 from tests.browser.report_batches import large
 from tests.reports.report_items import usage_of
 
@@ -65,6 +65,25 @@ async def test_it_opens_from_a_folder(page: Page, tmp_path: Path, problems: Prob
     await page.goto("about:blank")
     await page.goto(f"{address}#item={COUNT}")
     await expect(page.locator("dialog .prompt")).to_contain_text(f"Picture {COUNT}:")
+
+
+async def test_it_has_opened_before_the_rest_is_asked_for(
+    page: Page, tmp_path: Path, serve: Serve, problems: Problems
+) -> None:
+    problems.ignore(PICTURES)
+    with closing(open_store(str(tmp_path))) as store:
+        written(store)
+    await page.goto(f"{serve(tmp_path / 'b')}/report.html")
+    await expect(page.locator("#matches")).to_have_text(f"{COUNT:,} items")
+    begun, opened = await page.evaluate(
+        """[
+          performance.getEntriesByType("resource").filter((each) => each.name.includes("/report/"))
+            .map((each) => each.startTime),
+          performance.getEntriesByType("navigation")[0].loadEventStart,
+        ]"""
+    )
+    assert len(begun) == 2
+    assert min(begun) >= opened > 0
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed data pages", "beside the page"])

@@ -16,6 +16,7 @@ from prefect_imagine.stores import open_store
 from tests.browser.conftest import Problems, Serve
 from tests.browser.report_batches import JPEG, PNG, hostile, large, mixed, over_models, write_batch
 from tests.browser.taking import rate
+from tests.browser.test_report_page import PALE
 from tests.reports.report_items import make_item, usage_of
 
 pytestmark = [
@@ -158,3 +159,43 @@ async def test_the_amounts_of_the_bill_are_seen_on_a_phone(page: Page, tmp_path:
     assert set(tables) == {0}
     row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="imaginelab", exact=True))
     await expect(row.get_by_role("cell").and_(page.locator(".charged"))).to_have_text("31")
+
+
+UNNAMED = """() => [
+  ...document.querySelectorAll("button, input, select, a, [role=region], [role=group]")
+].filter((each) =>
+  each.checkVisibility() && !each.closest(".film") && !each.textContent.trim() && !each.labels?.length
+  && !each.getAttribute("aria-label") && !each.getAttribute("aria-labelledby")
+).map((each) => each.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_view_can_be_read_and_its_controls_have_names(
+    page: Page, tmp_path: Path, scheme: Any
+) -> None:
+    await page.emulate_media(color_scheme=scheme)
+    await page.goto(write_batch(tmp_path, over_models()).as_uri())
+    await rate(page, "Keep item 1", "Reject item 2")
+    for view in ("Compact", "Side by side"):
+        await page.get_by_role("button", name=view).click()
+        assert await page.evaluate(PALE) == []
+        assert await page.evaluate(UNNAMED) == []
+    await page.get_by_role("button", name="Open item 4").click()
+    assert await page.evaluate(UNNAMED) == []
+    await page.locator("#box").get_by_role("button", name="Export…").click()
+    await expect(page.get_by_role("dialog", name="Export")).to_be_visible()
+    assert await page.evaluate(PALE) == []
+    assert await page.evaluate(UNNAMED) == []
+
+
+async def test_the_export_is_reached_and_left_by_keyboard(page: Page, tmp_path: Path) -> None:
+    await page.goto(write_batch(tmp_path, over_models()).as_uri())
+    offer = page.get_by_role("button", name="Export…")
+    await offer.focus()
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Export")
+    await expect(dialog).to_be_visible()
+    assert await page.evaluate("document.querySelector('dialog.take').contains(document.activeElement)")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await expect(offer).to_be_focused()

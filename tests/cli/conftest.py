@@ -48,6 +48,16 @@ def bare_shell(providers: RunningSandbox, tmp_path_factory: pytest.TempPathFacto
     return HereShell(folder, {**nowhere, **providers.environment, **own}, here=_loads_no_prefect)
 
 
+@pytest.fixture
+def keyless(bare_shell: Shell, providers: RunningSandbox) -> Iterator[Shell]:
+    """The same without keys either: whoever asks a provider, fails."""
+    before = dict(bare_shell.environment)
+    for name in providers.environment:
+        bare_shell.environment.pop(name, None)
+    yield bare_shell
+    bare_shell.environment.update(before)
+
+
 def _loads_no_prefect(words: list[str]) -> bool:
     return not {"sandbox", "demo", "--credentials"} & {*words}
 

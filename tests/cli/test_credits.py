@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,6 @@ def root(shell: Shell) -> Path:
         )
         assert ended.code in (0, 1), ended.stderr
     return shell.folder / "outputs"
-
-
-@pytest.fixture
-def keyless(bare_shell: Shell, providers: RunningSandbox) -> Iterator[Shell]:
-    """A shell without a Prefect server and without keys."""
-    before = dict(bare_shell.environment)
-    for name in providers.environment:
-        bare_shell.environment.pop(name, None)
-    yield bare_shell
-    bare_shell.environment.update(before)
 
 
 def told(keyless: Shell, root: Path, *words: str) -> Ended:

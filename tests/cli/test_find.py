@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from tests.cli.commands import Ended, Shell, assert_refused
 
@@ -42,16 +40,6 @@ def copy(batch: Path, tmp_path: Path) -> Path:
     shutil.copytree(batch.parent / ".imagine", root / ".imagine")
     shutil.copytree(batch, root / "traced")
     return root
-
-
-@pytest.fixture
-def keyless(bare_shell: Shell, providers: RunningSandbox) -> Iterator[Shell]:
-    """A shell without a Prefect server and without keys."""
-    before = dict(bare_shell.environment)
-    for name in providers.environment:
-        bare_shell.environment.pop(name, None)
-    yield bare_shell
-    bare_shell.environment.update(before)
 
 
 def manifest_of(batch: Path) -> list[dict[str, Any]]:

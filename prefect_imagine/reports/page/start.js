@@ -47,4 +47,5 @@ fillFilm();
 readHash();
 watchOn();
 window.imagineItems = addPage;
-loadMore();
+// Scripts that are asked for before would hold up the page's own end of loading.
+addEventListener("load", () => setTimeout(loadMore));
