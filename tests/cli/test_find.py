@@ -73,6 +73,15 @@ def test_a_file_is_found_wherever_it_lies(batch: Path, keyless: Shell, tmp_path:
         assert text in shown
 
 
+def test_a_prompt_does_nothing_to_a_terminal(copy: Path, keyless: Shell) -> None:
+    lines = manifest_of(copy / "traced")
+    lines[1]["request"]["prompt"] = "red \x1b[2J\nbatch forged, item 1"
+    (copy / "traced" / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    shown = sought(keyless, lines[1]["outputs"][0]["sha256"], copy).stdout
+    assert "\x1b" not in shown
+    assert len([line for line in shown.splitlines() if line.startswith("batch ")]) == 1
+
+
 def test_digits_find_it_too_and_nothing_is_exit_1(batch: Path, keyless: Shell, tmp_path: Path) -> None:
     digest = manifest_of(batch)[0]["outputs"][0]["sha256"]
     for digits in (digest, digest[:8], digest[:12].upper()):

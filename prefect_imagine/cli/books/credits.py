@@ -30,6 +30,7 @@ from prefect_imagine.cli.options import (
 )
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.balances import AccountBalance, read_balances
+from prefect_imagine.redaction import printable
 from prefect_imagine.reports.summary import SOME_FAILED
 from prefect_imagine.stores import open_store
 
@@ -114,7 +115,9 @@ def _row(line: Tally) -> tuple[str | int | float, ...]:
 
 
 def _show(title: str, by: By, lines: Sequence[Tally], *, to_stderr: bool) -> None:
-    cells = [(*_names(line), *(getattr(line, name) or "" for name in _SHOWN)) for line in lines]
+    cells = [
+        (*map(printable, _names(line)), *(getattr(line, name) or "" for name in _SHOWN)) for line in lines
+    ]
     output.rows(title, _named(by), cells, right=_SHOWN, to_stderr=to_stderr)
     if by == "label":
         output.say("an item with two labels is in two lines")

@@ -15,6 +15,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Json, Output
 from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.redaction import printable
 from prefect_imagine.reports.find import Found, Searched, check_digest, find_output
 from prefect_imagine.reports.summary import SOME_FAILED
 from prefect_imagine.stores import open_store
@@ -73,7 +74,7 @@ def _digest_of(sought: str) -> str:
 
 def _described(found: Found, address: str) -> Iterator[str]:
     item, request = found.item, found.item.request
-    yield f"batch {found.batch_id}, item {item.index}" + (f" ({item.name})" if item.name else "")
+    yield printable(f"batch {found.batch_id}, item {item.index}" + (f" ({item.name})" if item.name else ""))
     facts = {
         "prompt": request.prompt,
         "made by": f"{request.provider} {request.kind.value} {request.model or 'default'}",
@@ -84,7 +85,7 @@ def _described(found: Found, address: str) -> Iterator[str]:
         "file": _place(found, address),
         "sha256": found.output.sha256,
     }
-    yield from (f"  {name:<8} {_plain(value)}" for name, value in facts.items() if value)
+    yield from (f"  {name:<8} {printable(' '.join(value.split()))}" for name, value in facts.items() if value)
 
 
 def _moment(at: datetime | None) -> str | None:
@@ -93,11 +94,6 @@ def _moment(at: datetime | None) -> str | None:
 
 def _place(found: Found, address: str) -> str:
     return f"{address}/{found.batch_id}/{found.output.key}"
-
-
-def _plain(text: str) -> str:
-    """On one line, without what would do something to a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _contract(found: Found, address: str) -> dict[str, Any]:
