@@ -14,7 +14,7 @@ from prefect_imagine.cli.arguments import PROGRAM, parse
 from prefect_imagine.cli.examples import _EXAMPLES
 from tests.documents.blocks import PAGES, ROOT, Block, blocks_of, name_of
 
-LANGUAGES = {"sh", "python", "console", "text", "json", "yaml", "toml", "nginx", "csv", ""}
+LANGUAGES = {"sh", "python", "console", "text", "json", "yaml", "toml", "nginx", "ini", "csv", ""}
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 _PLUGIN = re.compile(r"\bcog\b")
 """The provider of examples/plugin, whose commands tests/plugin runs."""
@@ -22,6 +22,7 @@ SHOWN = {
     "CONTRIBUTING.md": [".venv/bin/python -m pytest", "make lint types test"],
     "README.md": ["make test", "prefect-imagine"],
     "docs/cli.md": ["prefect deploy --all", "prefect-imagine"],
+    "docs/dashboard.md": ["GRAFANA_PASSWORD=", "export "],
     "docs/observability.md": ["OTEL_TRACES_EXPORTER=none ", "pip install", "python -m timeit"],
     "docs/operations.md": ["docker "],
     "docs/providers.md": ["cd ", "export ", "pip install", "PORT=", "prefect-imagine", "printf "],
