@@ -20,6 +20,7 @@ from prefect_imagine.billing.settlement import Settlement, Spent
 from prefect_imagine.billing.usage import BalanceChange, Usage, UsageLine
 from prefect_imagine.providers.models import Estimate, GenerationRequest, Output
 from prefect_imagine.reports.manifest import ManifestItem
+from prefect_imagine.webhooks.counts import DeliveryCounts, Lag
 
 FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
     ("manifest.jsonl", "What became of each item, a line an item.", (ManifestItem, ItemCost, Output)),
@@ -41,6 +42,11 @@ FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
         ".imagine/inbox/<batch>~….json",
         "Of the root: deliveries of webhooks that nobody has taken in yet, and `receiver.json`.",
         (inbox.Delivery, inbox.ReceiverState),
+    ),
+    (
+        ".imagine/deliveries.json",
+        "Of the root: what receivers of webhooks have taken in, ever.",
+        (DeliveryCounts, Lag),
     ),
     (
         ".imagine/accounts/<key>.json",

@@ -25,8 +25,12 @@ ATTEMPTS = 10
 
 
 class Lag(Frozen):
-    """How long deliveries took: how many so long, by `LAG_BUCKETS` and beyond, each in one of them; and
-    together."""
+    """How long deliveries took.
+
+    Attributes:
+        seconds: how many took so long, by `LAG_BUCKETS`, and how many longer; each is in one of them.
+        total_seconds: how long all of them took together.
+    """
 
     seconds: tuple[int, ...] = (0,) * (len(LAG_BUCKETS) + 1)
     total_seconds: float = 0.0
