@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from docs._generate.fields import Model, model_section
 from docs._generate.markdown import Page, blocks
+from docs._generate.modules import all_modules
+from prefect_imagine import batches
 from prefect_imagine.batches import inbox, plan, records
 from prefect_imagine.batches.accounts import learned
 from prefect_imagine.batches.accounts.record import AccountRecord
 from prefect_imagine.batches.control import Command
 from prefect_imagine.batches.lease import LeaseRecord
+from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.origin import Origin
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.submission import Submission
@@ -18,7 +23,7 @@ from prefect_imagine.billing.costs import ItemCost
 from prefect_imagine.billing.outcomes import Outcomes
 from prefect_imagine.billing.settlement import Settlement, Spent
 from prefect_imagine.billing.usage import BalanceChange, Usage, UsageLine
-from prefect_imagine.providers.models import Estimate, GenerationRequest, Output
+from prefect_imagine.providers.models import Estimate, Frozen, GenerationRequest, Output
 from prefect_imagine.reports.manifest import ManifestItem
 from prefect_imagine.webhooks.counts import DeliveryCounts, Lag
 
@@ -61,6 +66,15 @@ FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
 )
 
 
+def stored_models() -> Iterator[Model]:
+    """All that the package of batches has models of, but for the options and for what only others extend."""
+    for module in all_modules():
+        if module.__name__.startswith(f"{batches.__name__}."):
+            for each in vars(module).values():
+                if inspect.isclass(each) and issubclass(each, Frozen) and each.__module__ == module.__name__:
+                    yield from () if each.__subclasses__() or each in (BatchOptions, Timing) else (each,)
+
+
 def format_page() -> Page:
     """Each file with the models that it holds."""
     intro = (
@@ -69,8 +83,14 @@ def format_page() -> Page:
         "from the batch's folder; `plan.jsonl`, `journal/`, `lease.json` and `settled.json` of the second "
         "shard and later ones lie in `shards/<n>/`. Times are in UTC, and credits are the provider's own."
     )
-    return Page("formats", "File formats", blocks(intro, *(_file(*each) for each in FILES)))
+    named = {model for _, _, models in FILES for model in models}
+    others = [model for model in stored_models() if model not in named]
+    return Page("formats", "File formats", blocks(intro, *(_file(*each) for each in FILES), _others(others)))
 
 
-def _file(key: str, holds: str, models: tuple[Model, ...]) -> str:
+def _file(key: str, holds: str, models: Sequence[Model]) -> str:
     return blocks(f"## {key}", holds, *(model_section(model, 3) for model in models))
+
+
+def _others(models: Sequence[Model]) -> str:
+    return _file("Others", "What else is kept of batches, or of their root.", models) if models else ""

@@ -23,4 +23,13 @@ def all_modules() -> tuple[ModuleType, ...]:
     wanted = sorted(
         name for name in names if not name.endswith("__main__") and not name.startswith(_OPTIONAL)
     )
-    return tuple(import_module(name) for name in wanted)
+    return tuple(module for name in wanted if (module := _imported(name)) is not None)
+
+
+def _imported(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(prefect_imagine.__name__):
+            raise
+        return None  # its extra is not installed

@@ -20,20 +20,30 @@ from docs._generate.docstrings import described
 from docs._generate.environment import OWN, environment_page
 from docs._generate.events import event_page, events
 from docs._generate.fields import fields_of
-from docs._generate.formats import FILES, format_page
+from docs._generate.formats import FILES, stored_models
 from docs._generate.members import members_of
 from docs._generate.metrics import page_of as metric_page_of
 from docs._generate.modules import all_modules
 from docs._generate.pages import reference
-from prefect_imagine import batches, errors, flows, tasks
+from prefect_imagine import errors, flows, tasks
 from prefect_imagine.cli.arguments import COMMANDS
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Output
 from prefect_imagine.engine import traces
-from prefect_imagine.providers.models import Frozen
 from prefect_imagine.tasks.events import Event
 from tests.documents.blocks import ROOT
 
 TEXT = {page.name: page.markdown for page in reference()}
+
+
+def test_the_reference_is_made_of_all_modules() -> None:
+    files = {
+        path
+        for folder in ("prefect_imagine", "flows", "tasks", "blocks")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    left = {"__main__.py"} | {path.name for path in (ROOT / "prefect_imagine/testing").glob("*.py")}
+    known = {Path(module.__file__ or "").resolve() for module in all_modules()}
+    assert {path for path in files - known if path.name not in left and path.name != "__init__.py"} == set()
 
 
 def test_every_command_and_each_of_its_options_is_there() -> None:
@@ -163,14 +173,9 @@ def test_every_field_is_described(model: type) -> None:
 
 
 def test_every_model_that_a_batch_is_stored_with_is_there() -> None:
-    text = format_page().markdown + TEXT["options"]
-    for module in all_modules():
-        if not module.__name__.startswith(batches.__name__):
-            continue
-        for each in vars(module).values():
-            if inspect.isclass(each) and issubclass(each, Frozen) and each.__module__ == module.__name__:
-                base = bool(each.__subclasses__())
-                assert base or re.search(rf"^#+ {each.__name__}$", text, re.MULTILINE), each.__name__
+    text = TEXT["formats"] + TEXT["options"]
+    for model in stored_models():
+        assert re.search(rf"^#+ {model.__name__}$", text, re.MULTILINE), model.__name__
 
 
 def test_every_environment_variable_of_ours_is_there() -> None:
