@@ -47,6 +47,10 @@ class ExpectedLine(Frozen):
     """What a run may create of one model.
 
     Attributes:
+        provider: its name.
+        kind: of the items.
+        model: of the items.
+        items: how many there are.
         credits: the estimate; `None` without a price.
     """
 

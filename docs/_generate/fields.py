@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -38,7 +39,36 @@ def fields_of(model: Model) -> Iterator[FieldOf]:
         said |= described(each.__dict__.get("__doc__"))
     for name, default, description in _declared(model):
         meaning = description or said.get(name) or ("always this" if types[name] == _only(default) else "")
-        yield FieldOf(name, types[name], default, sentence(meaning))
+        yield FieldOf(name, types[name], default, f"{sentence(meaning)}{_words(model, name)}")
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of, in the order in which they are written."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)
+
+
+def with_nested(models: Iterable[Model]) -> list[Model]:
+    """Models, each followed by those that its fields hold, and each once."""
+    found: dict[Model, None] = {}
+    for model in models:
+        if model not in found:
+            found[model] = None
+            held = (field.annotation for field in getattr(model, "model_fields", {}).values())
+            nested = with_nested(each for annotation in held for each in models_in(annotation))
+            found |= dict.fromkeys(nested)
+    return list(found)
+
+
+def _words(model: Model, name: str) -> str:
+    """The words that a field may hold, where they are an enumeration's."""
+    annotation = model.model_fields[name].annotation if issubclass(model, BaseModel) else None
+    for part in (annotation, *get_args(annotation)):
+        if inspect.isclass(part) and issubclass(part, Enum):
+            return f" One of {', '.join(code(each.value) for each in part)}."
+    return ""
 
 
 def _declared(model: Model) -> Iterator[tuple[str, str, str]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import get_type_hints
+
+from prefect.blocks.abstract import CredentialsBlock
 
 import prefect_imagine
 from docs._generate.docstrings import example
-from docs._generate.fields import Model, model_section
-from docs._generate.markdown import Page, blocks, code
+from docs._generate.fields import Model, model_section, models_in, with_nested
+from docs._generate.markdown import Page, blocks
 from prefect_imagine import blocks as credentials
 from prefect_imagine import errors, flows, tasks
-from prefect_imagine.providers.models import GenerationKind, Output
 
 _OWN_PAGES = ("BatchOptions", "Prompt", "PriceList", "Rotation", "Timing", "ImagineError")
 
@@ -77,12 +79,12 @@ def _line(error: type[Exception]) -> int:
 
 def model_page() -> Page:
     """What flows and tasks take and give back, beside options and prompts."""
-    intro = "What flows and tasks take and give back, imported from `prefect_imagine`."
-    found = [getattr(prefect_imagine, name) for name in prefect_imagine.__all__ if name not in _OWN_PAGES]
-    skip = {*(getattr(credentials, name) for name in credentials.__all__ if name != "BLOCKS"), GenerationKind}
-    models = [each for each in found if isinstance(each, type) and each not in skip]
-    kinds = ", ".join(code(kind.value) for kind in GenerationKind)
-    assert Output in models
-    return Page(
-        "models", "Data", blocks(intro, f"Kinds of generations: {kinds}.", *map(model_section, models))
+    intro = (
+        "What flows and tasks take and give back. What has no place in `prefect_imagine` itself comes from "
+        "`prefect_imagine.providers.models`, or within another."
     )
+    public = (getattr(prefect_imagine, name) for name in prefect_imagine.__all__ if name not in _OWN_PAGES)
+    returned = (get_type_hints(getattr(tasks, name).fn)["return"] for name in tasks.__all__)
+    given = [model for each in (*public, *returned) for model in models_in(each)]
+    models = [each for each in with_nested(given) if not issubclass(each, CredentialsBlock)]
+    return Page("models", "Data", blocks(intro, *map(model_section, models)))

@@ -15,7 +15,10 @@ class ItemCounts(Frozen):
     """How many of a batch's items stand where; they add up to the total.
 
     Attributes:
+        total: all of them.
+        stored: those whose outputs are all in the store.
         failed: those that the provider refused or failed, and paid ones that could not be stored for now.
+        unknown: those of which it cannot be found out whether they were created.
         under_way: paid for, or possibly so, and neither stored nor failed.
         planned: not created.
         withdrawn: not asked for any more, before they were created or after they had failed.

@@ -205,7 +205,13 @@ class HistoryPage(Frozen):
 class ModelInfo(Frozen):
     """A model or generator, and what one generation of it costs where the provider says so.
 
-    `parameters` is the provider's own schema of the settings, where it publishes one.
+    Attributes:
+        provider: its name.
+        id: what prompts and options call the model by.
+        name: the provider's name of it, for people.
+        kind: what it generates; `None` where the provider does not say.
+        credits: what one generation costs; `None` where the provider does not say.
+        parameters: the provider's own schema of the settings, where it publishes one.
     """
 
     provider: str
@@ -217,7 +223,12 @@ class ModelInfo(Frozen):
 
 
 class Balance(Frozen):
-    """Credits left on an account."""
+    """Credits left on an account.
+
+    Attributes:
+        provider: its name.
+        credits: what is left.
+    """
 
     provider: str
     credits: Credits

@@ -30,7 +30,13 @@ TERMINATED = 143
 
 
 class CreditCounts(Frozen):
-    """What a batch cost. `possible`: estimated, for creates whose fate is not known."""
+    """What a batch cost.
+
+    Attributes:
+        charged: credits that providers say they charged.
+        estimated: credits by a price list, where the provider reports none.
+        possible: estimated credits of creates whose fate is not known.
+    """
 
     charged: Credits = 0
     estimated: Credits = 0
@@ -38,7 +44,15 @@ class CreditCounts(Frozen):
 
 
 class RequestCounts(Frozen):
-    """Requests that a run sent to the APIs, by purpose; downloads of media are none."""
+    """Requests that a run sent to the APIs, by purpose; downloads of media are none.
+
+    Attributes:
+        create: creates.
+        poll: looks at jobs under way.
+        fetch: single records, such as for fresh addresses of outputs.
+        history: reads of the history, for creates whose answer was lost.
+        other: logins, models, balances and the like.
+    """
 
     create: int = 0
     poll: int = 0
