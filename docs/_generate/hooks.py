@@ -11,6 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+from pymdownx.slugs import slugify
 
 from docs._generate.github import four_deep
 from docs._generate.layout import link_package
@@ -29,6 +30,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     if not any(Path(_source.name).iterdir()):
         link_package(Path(_source.name))
     config.plugins["mkdocstrings"].config["handlers"]["python"]["paths"] = [_source.name]
+    config.mdx_configs["toc"]["slugify"] = slugify(case="lower")  # as GitHub makes anchors
     config.nav = menu(config.nav or [], docs_pages())
     return config
 
