@@ -3,7 +3,8 @@
     .imagine/index.json                   this root has an index
     .imagine/active/<batch>~<claim>       put after a claim of a journal and before its first intent, gone
                                           once the batch is settled; `~<claim>.<n>` for a further shard
-    .imagine/settled/<time>~<batch>       put before that; the time is that of the batch's last create
+    .imagine/settled/<time>~<batch>       put before that, again whenever it is settled again; the time is
+                                          that of the batch's last create, and it holds its last segments
 
 So a look at what may concern a moment costs by what is active and by what was settled since, whatever else
 lies under the root. A root without an index, as the first edition made them, is looked through folder by
@@ -12,6 +13,7 @@ folder; so is what came under an indexed root by other means than a run.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ from datetime import UTC, datetime
 from prefect_imagine.batches.reading import folder, may_be_batch, possible_batches
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.errors import StoreError
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Store, StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,15 @@ class RootIndex:
     Attributes:
         claims: those that are marked as active, with what their marks say.
         settled: the others that are listed as settled, with the time of their last create.
+        entries: what lists each of these. Its `modified` is when the batch was last settled, and its version
+            is another one where anything has come to the batch since.
         strangers: folders that may be batches, and of which the index knows nothing.
     """
 
     claims: Mapping[str, Claims]
     settled: Mapping[str, datetime]
     strangers: frozenset[str]
+    entries: Mapping[str, StoredObject]
 
     @property
     def active(self) -> frozenset[str]:
@@ -75,16 +80,18 @@ def read_index(store: Store) -> RootIndex:
     # In this order: a batch is listed as settled before its mark is removed.
     claims = active_claims(store)
     settled: dict[str, datetime] = {}
+    entries: dict[str, StoredObject] = {}
     for found in store.list(SETTLED):
         time, _, name = found.key.removeprefix(SETTLED).partition("~")
         if not may_be_batch(name):
             continue
         with suppress(ValueError):
             settled[name] = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
+            entries[name] = found
     strangers = set(possible_batches(store)) - claims.keys() - settled.keys()
     for name in claims:
         settled.pop(name, None)
-    return RootIndex(claims, settled, frozenset(strangers))
+    return RootIndex(claims, settled, frozenset(strangers), entries)
 
 
 def active_batches(store: Store) -> set[str]:
@@ -171,7 +178,8 @@ def settle_batch(
         before: the same as an earlier entry has it, which goes. One that stays leads to the same settlements.
         shards: the last segment of each shard's journal. Whoever has claimed one since keeps the mark.
     """
-    store.put_new(_settled_key(batch_id, last_create), b"")
+    segments = json.dumps({"shards": {str(shard): seq for shard, seq in sorted(shards.items())}})
+    store.put(_settled_key(batch_id, last_create), segments.encode(), "application/json")
     if before is not None and _settled_key(batch_id, before) != _settled_key(batch_id, last_create):
         store.delete(_settled_key(batch_id, before))
     _remove_marks(store, batch_id, shards)

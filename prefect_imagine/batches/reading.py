@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,18 +80,32 @@ def snapshot_key(path: str, seq: int) -> str:
 def read_journal(store: Store, path: str) -> Reading:
     """Everything the journal says, from the newest readable snapshot on. Raises `StoreError`."""
     reading = _from_snapshot(store, path)
-    after = segment_key(path, reading.seq) if reading.seq else None
-    for found in store.list(folder(path), after=after):
-        seq = _sequence(found.key)
-        if seq is None:
-            continue
-        if seq != reading.seq + 1:
-            reading.damaged.append(f"segments {reading.seq + 1} to {seq - 1} are missing")
-        reading.bytes_since += _read_segment(store, found.key, seq, reading)
-        reading.seq = seq
+    for _ in read_segments(store, path, reading):
+        pass
     for damage in reading.damaged:
         logger.error("journal of %s: %s; what it says is used as far as it reads", path, damage)
     return reading
+
+
+def read_segments(
+    store: Store, path: str, reading: Reading, readers: Executor | None = None
+) -> Iterator[list[Entry]]:
+    """Take in the segments that follow what was read, and give what each says. Raises `StoreError`.
+
+    Args:
+        readers: read several at once, so that all of them are held in memory.
+    """
+    after = segment_key(path, reading.seq) if reading.seq else None
+    keys = (found.key for found in store.list(folder(path), after=after))
+    segments = {key: seq for key in keys if (seq := _sequence(key)) is not None}
+    read = map(store.read, segments) if readers is None else readers.map(store.read, segments)
+    for (key, seq), data in zip(segments.items(), read, strict=True):
+        if seq != reading.seq + 1:
+            reading.damaged.append(f"segments {reading.seq + 1} to {seq - 1} are missing")
+        entries = _take(data, key, seq, reading)
+        reading.bytes_since += len(data or b"")
+        reading.seq = seq
+        yield entries
 
 
 def _from_snapshot(store: Store, path: str) -> Reading:
@@ -99,7 +114,9 @@ def _from_snapshot(store: Store, path: str) -> Reading:
     for seq in reversed(kept):
         key = snapshot_key(path, seq)
         reading = Reading(seq=seq, snapshots=kept)
-        reading.snapshot_bytes = _read_segment(store, key, seq, reading)
+        data = store.read(key)
+        _take(data, key, seq, reading)
+        reading.snapshot_bytes = len(data or b"")
         if not reading.damaged:
             return reading
         logger.warning("%s is damaged; an older one, or the whole journal, is read instead", key)
@@ -121,14 +138,11 @@ def read_on(store: Store, path: str, reading: Reading) -> list[Entry]:
     return new
 
 
-def _read_segment(store: Store, key: str, seq: int, reading: Reading) -> int:
-    """Take a segment in, and return how many bytes it has."""
-    data = store.read(key)
+def _take(data: bytes | None, key: str, seq: int, reading: Reading) -> list[Entry]:
     if data is None:
         reading.damaged.append(f"{key} is gone")
-        return 0
-    _take_segment(data, key, seq, reading)
-    return len(data)
+        return []
+    return _take_segment(data, key, seq, reading)
 
 
 def _take_segment(data: bytes, key: str, seq: int, reading: Reading) -> list[Entry]:

@@ -17,6 +17,7 @@ from prefect_imagine.batches.index import (
     ACTIVE,
     DAY,
     INDEX,
+    SETTLED,
     batches_since,
     ensure_index,
     put_mark,
@@ -151,6 +152,20 @@ def test_a_claim_removes_the_marks_of_earlier_claims_and_no_later_one(memory: Me
     assert [found.key for found in memory.list(ACTIVE)] == [f"{ACTIVE}b~00000003"]
     settle_batch(memory, "b", LONG_AGO, {FIRST: 3})
     assert active_batches(memory) == []
+
+
+def test_a_batch_that_settles_again_shows_it_in_its_entry(memory: MemoryStore) -> None:
+    """Also where it has created nothing since, so that the entry keeps its name."""
+    settled_batch(memory, "b")
+    seen = []
+    for seq in (1, 2, 2):
+        settle_batch(memory, "b", LONG_AGO, {FIRST: seq})
+        [entry] = read_index(memory).entries.values()
+        seen.append((memory.read(entry.key), entry.modified))
+    assert len({key for key in memory.files if key.startswith(SETTLED)}) == 1
+    (first, first_at), (second, second_at), (third, _) = seen
+    assert first != second == third
+    assert first_at < second_at
 
 
 def test_a_batch_that_came_by_other_means_than_a_run_is_there(memory: MemoryStore) -> None:
