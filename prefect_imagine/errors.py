@@ -24,6 +24,7 @@ ImagineError
 ├── BudgetExceededError           the next create would pass max_credits
 ├── NotApprovedError              a person was asked, and did not say yes
 ├── StoreError                    the bucket or folder failed
+├── WarehouseError                a load into a warehouse failed
 ├── BatchIncompleteError          a run of a batch ended before everything was stored (summary)
 ├── BatchBusyError                another process runs this batch
 │   └── AmendedMeanwhileError     another process has planned something else for it in the same moment
@@ -267,6 +268,10 @@ class StoreError(ImagineError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class WarehouseError(ImagineError):
+    """Loading into a warehouse failed. What was loaded before is there, and the next load goes on from it."""
 
 
 class BatchIncompleteError(ImagineError):

@@ -22,7 +22,7 @@ from cyclopts import (
 )
 
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
-from prefect_imagine.cli.books import credits, find
+from prefect_imagine.cli.books import credits, find, load
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.cli.metrics import serve as metrics
@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "reconcile": batch.reconcile,
     "find": find.find,
     "credits": credits.credits,
+    "load": load.load_history,
     "models": accounts.models,
     "balance": accounts.balance,
     "limits": limits.limits,

@@ -53,6 +53,11 @@ _EXAMPLES = {
         "credits --by label --days 1",
         "credits --by day --time-zone Europe/Berlin --csv",
     ),
+    "load": (
+        "load --output s3://bucket/art",
+        "load --output s3://bucket/art --provider imaginelab",
+        "load --destination postgres --dataset art --no-prompts",
+    ),
     "models": (
         "models aivisualstudio",
         "models imaginelab --json",

@@ -245,11 +245,12 @@ class Package(Frozen):
 
 
 class ServiceStatus(Frozen):
-    """Whether a provider says it is in service."""
+    """Whether a provider says it is in service. `raw`: the record as it came, where it is one."""
 
     provider: str
     healthy: bool
     detail: str = ""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
 class Estimate(Frozen):

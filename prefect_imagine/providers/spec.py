@@ -63,6 +63,7 @@ class ProviderSpec:
         create_seconds: the longest that a create may take to be answered. Only where nothing finds a job
             whose create was not answered may it be longer than 50 s: else a proof of absence comes too early.
         webhooks: how it delivers the ends of jobs, if it does.
+        records: what the API calls an account's jobs, where `history` walks a list of them all.
         indicative_prices: what its pages say that generations cost, where its API does not.
     """
 
@@ -78,6 +79,7 @@ class ProviderSpec:
     at_capacity: frozenset[int] = frozenset()
     create_seconds: float | None = None
     webhooks: WebhookScheme | None = None
+    records: str | None = None
     indicative_prices: PriceList | None = None
 
     def __post_init__(self) -> None:

@@ -157,7 +157,7 @@ def test_batches_of_the_first_edition_add_up(batch: str) -> None:
     assert outcomes == ({Outcome.OPEN} if batch == "open" else {Outcome.SUCCEEDED})
 
 
-RECORDS = [
+RECORDS: list[AnyItemRecord] = [
     intent(),
     created(credits=0.1),
     finished(failed=True, credits=0.2),

@@ -53,6 +53,7 @@ def test_the_wheel_holds_every_package_and_nothing_generic(wheel: Path) -> None:
         *(f"prefect_imagine/reports/page/{name}.js" for name in SCRIPTS),
         "prefect_imagine/sandbox/media/clip.mp4",
         "prefect_imagine/cli/prompts.csv",
+        "prefect_imagine/warehouse/reconciliation.sql",
     ):
         assert wanted in names
 

@@ -252,6 +252,7 @@ SPEC = ProviderSpec(
     key_variable="AIVISUALSTUDIO_API_KEY",
     read_error=read_error,
     codes=CODES,
+    records="generations",
     webhooks=WebhookScheme(
         STATUSES,
         envelopes=("data",),

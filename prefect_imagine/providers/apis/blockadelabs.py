@@ -285,6 +285,7 @@ SPEC = ProviderSpec(
     auth=_auth,
     read_error=read_error,
     codes=CODES,
+    records="requests",
     webhooks=WebhookScheme(
         STATUSES,
         envelopes=("response", "request", "data", "payload"),

@@ -170,7 +170,8 @@ class ImagineAPIClient(BaseClient):
             else str(row or "")
         )
         unhealthy = state.lower() in ("error", "down", "unhealthy", "offline", "failed", "false")
-        return ServiceStatus(provider=PROVIDER, healthy=not unhealthy, detail=state)
+        raw = row if isinstance(row, dict) else {}
+        return ServiceStatus(provider=PROVIDER, healthy=not unhealthy, detail=state, raw=raw)
 
     async def check(self) -> None:
         """GET /items/images?limit=1. A token that may list nothing can still be one that may create: the
@@ -300,6 +301,7 @@ SPEC = ProviderSpec(
     key_variable="IMAGINEAPI_TOKEN",
     read_error=read_error,
     codes=CODES,
+    records="images",
     webhooks=WebhookScheme(
         STATUSES, envelopes=("payload", "data"), ended_at=("date_updated", "completed_at")
     ),

@@ -292,5 +292,6 @@ SPEC = ProviderSpec(
     auth=_auth,
     read_error=read_error,
     codes=CODES,
+    records="generations",
     indicative_prices=INDICATIVE_PRICES,
 )
