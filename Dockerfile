@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /source
 RUN python -m venv /opt/imagine
 COPY . .
-RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt ".[warehouse]"
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 imagine \

@@ -2,6 +2,7 @@
 
 from prefect_imagine.flows.credits import credit_report
 from prefect_imagine.flows.generate import generate_batch
+from prefect_imagine.flows.load import load_history
 from prefect_imagine.flows.resume import resume_crashed
 from prefect_imagine.flows.upkeep import cancel_batch, collect_batches, reconcile_batches
 
@@ -10,6 +11,7 @@ __all__ = [
     "collect_batches",
     "credit_report",
     "generate_batch",
+    "load_history",
     "reconcile_batches",
     "resume_crashed",
 ]

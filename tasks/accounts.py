@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL
 from pydantic import SecretStr
 
@@ -76,6 +78,12 @@ async def webhook_secret_keeper(provider: str, name: str) -> Callable[[SecretStr
             await block.asave(name, overwrite=True)
 
     return keep
+
+
+async def secret_of(name: str) -> SecretStr:
+    """What a Secret block holds: a text, or an object as JSON. Raises `ConfigurationError`."""
+    held = (await _loaded(Secret, name, "there is no Secret block")).get()
+    return SecretStr(held if isinstance(held, str) else json.dumps(held))
 
 
 async def open_output(output: str, bucket: str | Block | None = None) -> Store:

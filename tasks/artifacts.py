@@ -22,6 +22,7 @@ PROBLEMS_KEY = "imagine-problems"
 REPORT_KEY = "imagine-report"
 RECONCILED_KEY = "imagine-reconciled"
 PROGRESS_KEY = "imagine-progress"
+LOADED_KEY = "imagine-loaded"
 _OPENS = re.compile(r"(?<=[\]<])")
 
 
@@ -140,3 +141,9 @@ def failure_row(line: FailureLine) -> dict[str, Any]:
         "examples": "; ".join(line.examples),
         "charged": line.charged,
     }
+
+
+async def publish_loaded(place: str, rows: Mapping[str, int]) -> None:
+    """Publish how many rows of which table went into a warehouse."""
+    table = [{"table": name, "rows": count} for name, count in sorted(rows.items())]
+    await publish_table(table, key=LOADED_KEY, description=f"New or changed, into {place}.")

@@ -50,7 +50,13 @@ def test_the_run_that_waits_for_approval_goes_on_with_a_yes(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "deployment", ["credit-report/credit-report", "reconcile/reconcile", "cancel-batch/cancel-batch"]
+    "deployment",
+    [
+        "credit-report/credit-report",
+        "reconcile/reconcile",
+        "load-history/load-history",
+        "cancel-batch/cancel-batch",
+    ],
 )
 def test_upkeep_works(site: Site, deployment: str) -> None:
     ended = site.in_state(site.runs(deployment)[0]["id"])
