@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import duckdb
@@ -92,3 +93,12 @@ def test_a_file_that_is_no_database(bare_shell: Shell, root: Path, file: Path) -
     ended = bare_shell.run("load", "--output", root, "--database", file, "--json")
     assert ended.code == 5
     assert str(file) in ended.last["error"]
+
+
+def test_without_the_extra_it_says_what_to_install(
+    bare_shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [each for each in sys.modules if each.startswith("prefect_imagine.warehouse")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dlt", None)
+    assert_refused(bare_shell.run("load", "--json"), "pip install 'prefect-imagine[warehouse]'")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prefect_imagine.batches.index import read_index
+from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.engine.run_loop import run_session
+from prefect_imagine.providers.models import Estimate, GenerationRequest
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Store, open_store
 from prefect_imagine.warehouse.load import Loaded
+from tests.batches.journals import AT
 from tests.chaos.command import REPOSITORY, write_prompts
 from tests.engine.engine_runs import Runs, numbered, rows_of
 from tests.engine.waiting import until
@@ -157,3 +162,44 @@ async def test_credits_are_decimals(runs: Runs, warehouse: Warehouse) -> None:
     await asyncio.to_thread(warehouse.load, runs.store)
     assert warehouse.amounts()["estimated"] == Decimal("0.300000001")
     assert_books_agree(warehouse, runs.store, runs.sandbox)
+
+
+ODD = (
+    'it\'s "quoted" \\ back \n line \t tab',
+    "2026-11-28",
+    "00123",
+    "{}",
+    "null",
+    "NaN",
+    "日本語 🦊",
+    "x" * 300_000,
+)
+
+
+def test_texts_stay_as_they_are(tmp_path: Path, warehouse: Warehouse) -> None:
+    """Whatever a database may take them for, and however long they are."""
+    store = open_store(str(tmp_path / "root"))
+    settings: list[dict[str, Any]] = [{}, {"strength": 0.1, "empty": {}, "list": [1, "2"]}]
+    items = tuple(
+        BatchItem(
+            index=index,
+            item_id=f"item-{index}",
+            asked="-",
+            request=GenerationRequest(
+                provider="imaginelab", prompt=prompt, settings=settings[index % 2], labels={"a b": prompt[:9]}
+            ),
+            estimate=Estimate(credits=0.1, source="catalog"),
+        )
+        for index, prompt in enumerate(ODD, 1)
+    )
+    write_plan(store, Plan("odd", AT, items))
+    warehouse.load(store)
+    rows = warehouse.query('select prompt, settings, labels, price from generations order by "index"')
+    for item, (prompt, shaped, labels, price) in zip(items, rows, strict=True):
+        request = item.request
+        assert (prompt, json.loads(shaped), json.loads(labels)) == (
+            request.prompt,
+            request.settings,
+            request.labels,
+        )
+        assert price == Decimal("0.1")
