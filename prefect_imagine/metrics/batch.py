@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from prefect_imagine.batches.index import Claims
 from prefect_imagine.batches.reading import segment_key
@@ -34,14 +33,14 @@ class KnownBatch:
     """What is known of a batch.
 
     Attributes:
-        listed: the time of its last create where the index lists it as settled; `None` where it does not.
+        listed: the version of its entry where the index lists it as settled; `None` where it does not.
         claims: the claims of its shards at the last look.
         looked_at: when that was, by the boot clock.
         unreadable: whether the last look found what it could not read; the figures are those from before.
     """
 
     name: str
-    listed: datetime | None = None
+    listed: str | None = None
     claims: Claims | None = None
     looked_at: float = 0.0
     unreadable: bool = False

@@ -107,7 +107,7 @@ class KnownRoot:
             if batch is None:
                 yield KnownBatch(name)
                 continue
-            changed = (batch.listed, batch.claims) != (index.settled.get(name), index.claims.get(name))
+            changed = (batch.listed, batch.claims) != (_listed(index, name), index.claims.get(name))
             rarely = batch.unreadable or name in index.strangers
             again = now >= batch.looked_at + AGAIN_SECONDS
             if changed or (again if rarely else name in index.active):
@@ -126,7 +126,7 @@ class KnownRoot:
     def _look_at(self, batch: KnownBatch, index: RootIndex) -> bool:
         """Look at one batch, in a thread of its own; whether anything of it stands otherwise than before."""
         before = dict(batch.standing)
-        claims, listed = index.claims.get(batch.name), index.settled.get(batch.name)
+        claims, listed = index.claims.get(batch.name), _listed(index, batch.name)
         try:
             batch.refresh(self._store, claims, listed=listed is not None)
         except StoreError as error:
@@ -172,6 +172,10 @@ class KnownRoot:
                     key = (item.request.provider, item.request.kind.value, phase)
                     oldest[key] = max(oldest.get(key, 0.0), (now - since).total_seconds())
         return oldest
+
+
+def _listed(index: RootIndex, name: str) -> str | None:
+    return index.entries[name].version if name in index.settled else None
 
 
 def _add(figures: Figures, batch: KnownBatch) -> None:

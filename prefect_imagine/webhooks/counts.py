@@ -14,14 +14,13 @@ from uuid import uuid4
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
+from prefect_imagine.stores.change import change_object
 
 COUNTS = ".imagine/deliveries.json"
 LAG_BUCKETS = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
 """Seconds from a job's end to its delivery at most."""
-ATTEMPTS = 10
 
 
 class Lag(Frozen):
@@ -97,15 +96,12 @@ def read_delivery_counts(store: Store) -> DeliveryCounts:
 
 def add_delivery_counts(store: Store, more: DeliveryCounts) -> None:
     """Add what a receiver has taken in; others may do so at the same time. Raises `StoreError`."""
-    for _ in range(ATTEMPTS):
-        found = store.read_version(COUNTS)
-        data, version = found if found is not None else (None, None)
+
+    def added(data: bytes | None) -> bytes:
         total = (_parsed(data) + more).model_copy(update={"write": uuid4().hex})
-        new = total.model_dump_json().encode()
-        # A write that the store's client repeated has met itself.
-        if store.swap(COUNTS, new, version) or store.read(COUNTS) == new:
-            return
-    raise StoreError(f"{store.address}/{COUNTS} is changed by too many at once", retryable=True)
+        return total.model_dump_json().encode()
+
+    change_object(store, COUNTS, added)
 
 
 def _parsed(data: bytes | None) -> DeliveryCounts:

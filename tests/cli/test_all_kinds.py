@@ -131,9 +131,14 @@ def test_nothing_but_a_batch_is_left(run: Run) -> None:
     assert set(kinds) == {*files, "journal", "outputs"}
     assert sorted(run.store.folders("")) == [".imagine", run.batch_id]
     index = [each.key.removeprefix(".imagine/") for each in run.store.list(".imagine/")]
-    rates = {key for key in index if key.startswith("rates/")}
-    assert {key.partition("/")[2].rpartition("-")[0] for key in rates} == set(PROVIDERS)
-    others = [key.rpartition("/")[2].rpartition("~")[2] for key in index if key not in rates]
+    of_keys = {
+        folder: {key for key in index if key.startswith(f"{folder}/")} for folder in ("accounts", "rates")
+    }
+    for kept in of_keys.values():
+        assert {key.partition("/")[2].rpartition("-")[0] for key in kept} == set(PROVIDERS)
+    others = [
+        key.rpartition("/")[2].rpartition("~")[2] for key in index if not any(map(key.startswith, of_keys))
+    ]
     assert others == ["index.json", run.batch_id]
 
 

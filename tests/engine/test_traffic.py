@@ -82,9 +82,8 @@ def test_many_may_note_at_once() -> None:
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(note, range(40)))
-    assert read_account_records(store) == {
-        "p-1": AccountRecord(provider="p", requests={"create": 40, "poll": 80}, rate_limited=40)
-    }
+    record = read_account_records(store)["p-1"]
+    assert (record.requests, record.rate_limited) == ({"create": 40, "poll": 80}, 40)
 
 
 def test_what_a_repeated_write_has_met_is_its_own() -> None:

@@ -58,7 +58,7 @@ def test_a_beginning_finds_only_what_it_names_alone() -> None:
 
 def test_what_is_under_way_comes_first_and_what_the_index_does_not_know_last() -> None:
     settled = {"old": datetime(2025, 3, 1, tzinfo=UTC), "new": datetime(2025, 3, 9, tzinfo=UTC)}
-    index = RootIndex({"b": {}, "a": {}}, settled, frozenset({"copied"}))
+    index = RootIndex({"b": {}, "a": {}}, settled, frozenset({"copied"}), {})
     assert newest_first(index) == ["a", "b", "new", "old", "copied"]
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from uuid import uuid4
 
 from pydantic import ValidationError
 
-from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
+from prefect_imagine.stores.change import change_object
 
 ACCOUNTS = ".imagine/accounts/"
-ATTEMPTS = 10
-"""How often a change is tried beside those of others."""
 
 
 class AccountRecord(Frozen):
@@ -30,8 +29,11 @@ class AccountRecord(Frozen):
         provider: whose account it is.
         requests: how many were ever sent to its API, by purpose: create, poll, fetch, history, other.
         rate_limited: how many of them were refused for the rate limit.
-        limit, window: requests that the key may send in so many seconds, as far as that is known.
-        balance: the credits that were left, as the provider told last, at `balance_at`.
+        limit: requests that the key may send in a window, as far as that is known.
+        window: how many seconds that is.
+        balance: the credits that were left, as the provider told last.
+        balance_at: when it did.
+        write: tells this object from what others have written, though they counted the same.
     """
 
     provider: str
@@ -41,6 +43,7 @@ class AccountRecord(Frozen):
     window: float | None = None
     balance: Credits | None = None
     balance_at: datetime | None = None
+    write: str = ""
 
     @property
     def limit_per_second(self) -> float | None:
@@ -75,15 +78,13 @@ def change_account_record(
     store: Store, identity: str, provider: str, change: Callable[[AccountRecord], AccountRecord]
 ) -> None:
     """Change what is known of an account; others may do so at the same time. Raises `StoreError`."""
-    key = _key(identity)
-    for _ in range(ATTEMPTS):
-        found = store.read_version(key)
-        known = _parsed(found[0]) if found is not None else None
-        data = change(known or AccountRecord(provider=provider)).model_dump_json(exclude_none=True).encode()
-        # A write that the store's client repeated has met itself.
-        if store.swap(key, data, found[1] if found is not None else None) or store.read(key) == data:
-            return
-    raise StoreError(f"{store.address}/{key} is changed by too many at once", retryable=True)
+
+    def changed(data: bytes | None) -> bytes:
+        known = _parsed(data or b"") or AccountRecord(provider=provider)
+        written = change(known).model_copy(update={"write": uuid4().hex})
+        return written.model_dump_json(exclude_none=True).encode()
+
+    change_object(store, _key(identity), changed)
 
 
 def note_balance(store: Store, identity: str, balance: Credits, at: datetime) -> None:
