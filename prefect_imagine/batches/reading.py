@@ -72,9 +72,14 @@ def segment_key(path: str, seq: int) -> str:
     return f"{folder(path)}{seq:08d}.jsonl"
 
 
+def snapshots_folder(path: str) -> str:
+    """Where the snapshots of a shard lie below the root."""
+    return f"{path}/snapshots/"
+
+
 def snapshot_key(path: str, seq: int) -> str:
     """Where the compaction of all segments up to this one lies."""
-    return f"{path}/snapshots/{seq:08d}.jsonl"
+    return f"{snapshots_folder(path)}{seq:08d}.jsonl"
 
 
 def read_journal(store: Store, path: str) -> Reading:
@@ -109,7 +114,7 @@ def read_segments(
 
 
 def _from_snapshot(store: Store, path: str) -> Reading:
-    found = (_sequence(each.key) for each in store.list(f"{path}/snapshots/"))
+    found = (_sequence(each.key) for each in store.list(snapshots_folder(path)))
     kept = [seq for seq in found if seq is not None]
     for seq in reversed(kept):
         key = snapshot_key(path, seq)

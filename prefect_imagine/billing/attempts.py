@@ -14,7 +14,13 @@ from datetime import datetime
 from enum import StrEnum
 from functools import singledispatch
 
-from prefect_imagine.batches.reading import Reading, read_journal, read_segments
+from prefect_imagine.batches.reading import (
+    Reading,
+    read_journal,
+    read_segments,
+    snapshot_key,
+    snapshots_folder,
+)
 from prefect_imagine.batches.records import (
     Absent,
     Adopted,
@@ -114,12 +120,18 @@ def read_chronicle(store: Store, path: str, after: int = 0) -> Chronicle:
                 attempts.setdefault(record.item, _Attempts(record.item)).take(record)
                 if reading.seq > after:
                     changed.add(record.item)
-    state = reading.state if not reading.damaged else read_journal(store, path).state
-    if reading.damaged:
-        for item, known in state.items.items():
+    if reading.damaged or _is_ahead(store, path, reading.seq):
+        reading = read_journal(store, path)
+        for item, known in reading.state.items.items():
             attempts.setdefault(item, _Attempts(item)).complete(known)
     told = {item: each.all for item, each in attempts.items()}
-    return Chronicle(reading.seq, state, changed, told)
+    return Chronicle(reading.seq, reading.state, changed, told)
+
+
+def _is_ahead(store: Store, path: str, seq: int) -> bool:
+    """Whether a snapshot tells of segments behind the last one that is there."""
+    snapshots = store.list(snapshots_folder(path), after=snapshot_key(path, seq))
+    return next(iter(snapshots), None) is not None
 
 
 def _of_items(entries: Iterable[Claim | AnyItemRecord]) -> Iterator[AnyItemRecord]:

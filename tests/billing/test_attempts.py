@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefect_imagine.batches.plan import write_plan
@@ -173,6 +173,7 @@ RECORDS: list[AnyItemRecord] = [
 
 
 @given(lost=st.sets(st.integers(1, len(RECORDS))), upto=st.integers(1, len(RECORDS)))
+@example(lost={*range(1, len(RECORDS) + 1)}, upto=len(RECORDS))
 def test_what_a_lost_segment_told_is_taken_from_a_snapshot(lost: set[int], upto: int) -> None:
     store = MemoryStore()
     write(store, *([record] for record in RECORDS))

@@ -26,6 +26,7 @@ SHOWN = {
     "docs/observability.md": ["OTEL_TRACES_EXPORTER=none ", "pip install", "python -m timeit"],
     "docs/operations.md": ["docker "],
     "docs/providers.md": ["cd ", "export ", "pip install", "PORT=", "prefect-imagine", "printf "],
+    "docs/warehouse.md": ["pip install"],
     "docs/webhooks.md": ["prefect-imagine"],
     "examples/plugin/README.md": ["pip install", "pytest "],
 }
