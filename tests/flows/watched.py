@@ -20,7 +20,7 @@ from prefect_imagine.stores import open_store
 from tests.books import assert_bill_is_exact, assert_paid_once
 from tests.engine.waiting import until
 
-MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(40)]
+MANY = [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(80)]
 LIMIT = {"limit": 4, "window_seconds": 5.0, "headers": True}
 
 
