@@ -77,7 +77,6 @@ def _state(place: str, loaded: Loaded) -> State[Any]:
     differences = [f"{each.provider}: {each.difference} ({each.jobs})" for each in loaded.differences]
     if differences:
         message += f"; providers list otherwise: {', '.join(differences)}"
-    problems = [f"{provider}: {problem}" for provider, problem in loaded.problems.items()]
-    if problems:
-        return Failed(message=f"{message}; not loaded: {'; '.join(problems)}")
+    if loaded.lacks:
+        return Failed(message=f"{message}; not loaded: {'; '.join(loaded.lacks)}")
     return Completed(message=message)

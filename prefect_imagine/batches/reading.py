@@ -87,9 +87,14 @@ def read_journal(store: Store, path: str) -> Reading:
     reading = _from_snapshot(store, path)
     for _ in read_segments(store, path, reading):
         pass
+    report_damage(path, reading)
+    return reading
+
+
+def report_damage(path: str, reading: Reading) -> None:
+    """Say in the log what of a journal cannot be read."""
     for damage in reading.damaged:
         logger.error("journal of %s: %s; what it says is used as far as it reads", path, damage)
-    return reading
 
 
 def read_segments(

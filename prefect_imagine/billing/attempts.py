@@ -18,6 +18,7 @@ from prefect_imagine.batches.reading import (
     Reading,
     read_journal,
     read_segments,
+    report_damage,
     snapshot_key,
     snapshots_folder,
 )
@@ -120,6 +121,7 @@ def read_chronicle(store: Store, path: str, after: int = 0) -> Chronicle:
                 attempts.setdefault(record.item, _Attempts(record.item)).take(record)
                 if reading.seq > after:
                     changed.add(record.item)
+    report_damage(path, reading)
     if reading.damaged or _is_ahead(store, path, reading.seq):
         reading = read_journal(store, path)
         for item, known in reading.state.items.items():

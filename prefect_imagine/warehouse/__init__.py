@@ -14,6 +14,7 @@ from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 
+from prefect_imagine.batches.index import Unreadable, leave_out
 from prefect_imagine.errors import ConfigurationError
 
 try:
@@ -43,6 +44,7 @@ from prefect_imagine.warehouse.settings import (
     PROVIDER_JOBS,
     PROVIDER_LISTS,
     SOURCE,
+    TOGETHER,
     USAGE_LINES,
 )
 
@@ -56,7 +58,9 @@ class Begin:
 
 
 @dlt.source(name=SOURCE, max_table_nesting=1)
-def imagine_source(root: str | Store, prompts: bool = True, full: bool = False) -> Iterable[DltResource]:
+def imagine_source(
+    root: str | Store, prompts: bool = True, full: bool = False, unreadable: Unreadable = leave_out
+) -> Iterable[DltResource]:
     """The batches under a root: what has changed since the last load into the same dataset.
 
     Its tables are `batches`, `generations` with their outputs, `usage_lines` and `attempts`. Nothing is
@@ -67,16 +71,17 @@ def imagine_source(root: str | Store, prompts: bool = True, full: bool = False) 
         prompts: with prompts, and with all else that may quote them: settings that are texts, messages, texts
             that were generated.
         full: everything, whatever is loaded already.
+        unreadable: is told of each batch that cannot be read, and is left out.
     """
 
     @dlt.resource(name="changes", selected=False)
     def changed() -> Iterator[Begin | Change]:
         state = _state("root", full=full)
-        if not state:
+        if not state.get("batches"):
             yield Begin()
         opened = closing(open_store(root)) if isinstance(root, str) else nullcontext(root)
         with opened as store:
-            yield from changes(store, state)
+            yield from changes(store, state, unreadable)
 
     tables: tuple[tuple[str, type[Any], MakeRows], ...] = (
         (BATCHES, ChangedBatch, rows.batch_rows),
@@ -95,7 +100,12 @@ def _table(name: str, data_from: DltResource, kind: type[Any], make: MakeRows) -
             return dlt.mark.materialize_table_schema()
         return list(make(found)) if isinstance(found, kind) else []
 
-    hints: Any = {"write_disposition": MERGE, "primary_key": KEYS[name], "columns": COLUMNS[name]}
+    hints: Any = {
+        "write_disposition": MERGE,
+        "primary_key": KEYS[name],
+        "merge_key": TOGETHER.get(name, ()),
+        "columns": COLUMNS[name],
+    }
     return dlt.transformer(made, data_from=data_from, name=name, nested_hints=NESTED.get(name), **hints)
 
 
@@ -138,10 +148,10 @@ def _provider_resources(
         return [rows.record_row(job, prompts=prompts) for job in shown]
 
     def in_common(page: Page) -> Iterator[rows.Row]:
-        return (rows.job_row(used.identity, job) for job in page.jobs)
+        return (rows.job_row(used.identity, job, page.read_at) for job in page.jobs)
 
     def how_far(found: ListRead) -> list[rows.Row]:
-        return [rows.list_row(spec.name, used.identity, found.read_at, found.reaches_to)]
+        return [rows.list_row(spec.name, used.identity, found)]
 
     merged: Any = {"write_disposition": MERGE, "primary_key": "id", "columns": {"id": {"data_type": "text"}}}
     return (
@@ -168,7 +178,9 @@ def _state(name: str, *, full: bool) -> dict[str, Any]:
     """What is remembered of what is loaded, for these of the resources."""
     selected = ",".join(sorted(dlt.current.source().selected_resources))
     states = dlt.current.source_state().setdefault(name, {})
-    if full:
-        states.pop(selected, None)
     found: dict[str, Any] = states.setdefault(selected, {})
+    if full:
+        root = found.pop("root", None)  # a dataset stays one root's
+        found.clear()
+        found |= {} if root is None else {"root": root}
     return found

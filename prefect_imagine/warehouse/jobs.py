@@ -22,9 +22,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Page:
-    """Jobs as one page of the list shows them."""
+    """Jobs as one page of the list shows them.
+
+    Attributes:
+        read_at: when the list was read: the same for all of its pages.
+    """
 
     jobs: tuple[Generation, ...]
+    read_at: datetime
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,12 @@ class ListRead:
     """The list was read.
 
     Attributes:
+        read_from: it was read from its newest job back to here; `None` where all of it was.
         reaches_to: when the oldest job was created that was ever seen, if there may be older ones.
     """
 
     read_at: datetime
+    read_from: datetime | None
     reaches_to: datetime | None
 
 
@@ -84,12 +91,12 @@ async def _pages(account: Account, state: State) -> AsyncGenerator[Page | ListRe
         walk = _Walk(_moment(state.get("since")), utc_now())
         async for page in client.history(since=walk.since):
             walk.take(page)
-            yield Page(page.generations)
+            yield Page(page.generations, walk.read_at)
             if walk.is_back:
                 break
         reaches_to = walk.reaches_to(_moment(state.get("reaches_to")))
         state.update(since=_text(walk.next_since), reaches_to=_text(reaches_to))
-        yield ListRead(walk.read_at, reaches_to)
+        yield ListRead(walk.read_at, walk.read_from, reaches_to)
     finally:
         await client.aclose()
 
@@ -131,6 +138,14 @@ class _Walk:
     def next_since(self) -> datetime | None:
         """From when on jobs may change from now on."""
         return min([self.read_at, *self.unended]) - SETTLED_AFTER if self.in_order else None
+
+    @property
+    def read_from(self) -> datetime | None:
+        """Back to when the list was read; `None` for all of it. One that is not in order, and was not read to
+        its end, shows of no time all that there is."""
+        if self.ended:
+            return None
+        return self.oldest if self.in_order and self.oldest is not None else self.read_at
 
     def reaches_to(self, before: datetime | None) -> datetime | None:
         """When the oldest job was created that was ever seen, if there may be older ones."""

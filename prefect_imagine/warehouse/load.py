@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,19 @@ from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.extract import DltSource
 from pydantic import SecretStr
 
-from prefect_imagine.errors import ConfigurationError, ImagineError, ProviderError, WarehouseError
+from prefect_imagine.batches.index import is_indexed, leave_out
+from prefect_imagine.batches.plan import shortened
+from prefect_imagine.batches.reading import possible_batches
+from prefect_imagine.errors import (
+    ConfigurationError,
+    ImagineError,
+    ProviderError,
+    StoreError,
+    WarehouseError,
+)
 from prefect_imagine.providers.spec import Account
 from prefect_imagine.redaction import redacted
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Store, open_store
 from prefect_imagine.warehouse import imagine_source, provider_source
 from prefect_imagine.warehouse.reconciliation import Difference, find_differences
 from prefect_imagine.warehouse.settings import DATASET, PROVIDER_JOBS, PROVIDER_LISTS
@@ -36,6 +46,7 @@ DUCKDB_LIMITS = {"max_query_length": 128 * 1024, "max_parallel_load_jobs": 1}
 """Bytes of a statement, and how many at once: with dlt's own limits 20,000 items take 2.6 GB of memory."""
 QUIET = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "CRITICAL"}
 """Of dlt's settings; who has set them otherwise is not overruled."""
+LONGEST_MESSAGE = 300
 OURS = (PROVIDER_JOBS, PROVIDER_LISTS)
 """Tables that all providers have in common."""
 
@@ -58,6 +69,8 @@ class Target:
     credentials: SecretStr | None = None
 
     def __post_init__(self) -> None:
+        if not self.dataset.strip():
+            raise ConfigurationError("the dataset needs a name")
         if self.database is not None and self.destination not in (DUCKDB, "filesystem"):
             raise ConfigurationError(
                 f"a database is given for duckdb and filesystem alone: where {self.destination} is, dlt's "
@@ -106,11 +119,21 @@ class Loaded:
         differences: between the providers' lists and our attempts, how many of which kind, by provider; empty
             where no provider was loaded, or the destination cannot be asked.
         problems: what could not be loaded, by provider; everything else was.
+        left_out: why batches could not be read, by id; they are tried again the next time.
+        empty: whether there is no batch under the root.
     """
 
     rows: Mapping[str, int]
     differences: tuple[Difference, ...] = ()
-    problems: Mapping[str, ProviderError] = field(default_factory=dict)
+    problems: Mapping[str, ImagineError] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    empty: bool = False
+
+    @property
+    def lacks(self) -> list[str]:
+        """What could not be loaded, in words."""
+        batches = (f"batch {name} cannot be read: {error}" for name, error in self.left_out.items())
+        return [*map(str, self.problems.values()), *batches]
 
 
 def load(
@@ -136,7 +159,13 @@ def load(
         WarehouseError: the destination failed.
     """
     rows: Counter[str] = Counter()
-    problems: dict[str, ProviderError] = {}
+    problems: dict[str, ImagineError] = {}
+    left_out: dict[str, str] = {}
+
+    def note(batch_id: str, error: StoreError) -> None:
+        leave_out(batch_id, error)
+        left_out[batch_id] = str(error)
+
     sources = {
         provider: _apart(provider_source(provider, account, prompts, full))
         for provider, account in (accounts or {}).items()
@@ -146,11 +175,17 @@ def load(
         for provider, source in sources.items():
             try:
                 rows.update(_run(pipeline, target, source))
-            except ProviderError as error:
+            except (ProviderError, WarehouseError) as error:
                 problems[provider] = error
-        rows.update(_run(pipeline, target, imagine_source(root, prompts, full)))
+        rows.update(_run(pipeline, target, imagine_source(root, prompts, full, note)))
         differences = find_differences(pipeline) if sources.keys() - problems.keys() else ()
-    return Loaded(+rows, differences, problems)
+    return Loaded(+rows, differences, problems, left_out, empty=_is_empty(root))
+
+
+def _is_empty(root: str | Store) -> bool:
+    opened = closing(open_store(root)) if isinstance(root, str) else nullcontext(root)
+    with opened as store:
+        return not is_indexed(store) and next(possible_batches(store), None) is None
 
 
 def _apart(source: DltSource) -> DltSource:
@@ -166,6 +201,8 @@ def _pipeline(target: Target) -> Iterator[dlt.Pipeline]:
     """A pipeline of dlt in a folder of its own: what another has left, such as half a load, is not seen."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # dlt may have set its logger up before.
+    logging.getLogger("dlt").setLevel(os.environ["RUNTIME__LOG_LEVEL"])
     with tempfile.TemporaryDirectory(prefix="prefect-imagine-load-") as folder, _errors(target):
         yield dlt.pipeline(
             PIPELINE, pipelines_dir=folder, destination=target.open(), dataset_name=target.dataset
@@ -196,9 +233,10 @@ def _errors(target: Target) -> Iterator[None]:
         raise
     except (DltException, OSError) as error:
         causes = list(_causes(error))
-        own = next((each for each in causes if isinstance(each, ImagineError)), None)
-        if own is not None:
-            raise own from error
+        for kind in (ImagineError, KeyboardInterrupt):
+            own = next((each for each in causes if isinstance(each, kind)), None)
+            if own is not None:
+                raise own from error
         for cause in causes:
             if isinstance(cause, _MISTAKES):
                 raise ConfigurationError(_message(target, cause)) from error
@@ -217,4 +255,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _message(target: Target, error: BaseException) -> str:
-    return f"{target.place}: {redacted(str(error), target.secrets)}"
+    """The first line of what an error says: those that follow quote rows."""
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    return f"{target.place}: {shortened(redacted(said, target.secrets), LONGEST_MESSAGE)}"

@@ -11,6 +11,14 @@ lists as (
     from provider_lists
     group by provider
 ),
+shown as (
+    -- A job that the list did not show any more when it was read again is not there any more.
+    select jobs.*
+    from provider_jobs as jobs
+    inner join provider_lists as seen on seen.provider = jobs.provider and seen.account = jobs.account
+    where jobs.read_at >= seen.read_at
+        or (seen.read_from is not null and coalesce(jobs.created_at < seen.read_from, true))
+),
 both_sides as (
     select
         coalesce(theirs.provider, ours.provider) as provider,
@@ -27,12 +35,20 @@ both_sides as (
         theirs.created_at,
         theirs.account
     from ours
-    full outer join provider_jobs as theirs
+    full outer join shown as theirs
         on theirs.provider = ours.provider and theirs.job_id = ours.job_id
 ),
 judged as (
     select
         case
+            when both_sides.batch_id is null and exists (
+                select 1
+                from attempts as unanswered
+                where unanswered.provider = both_sides.provider
+                    and unanswered.outcome in ('open', 'unknown')
+                    and unanswered.asked_at between both_sides.created_at - interval '10 minutes'
+                        and both_sides.created_at + interval '10 minutes'
+            ) then 'may be that of a lost create'
             when both_sides.batch_id is null then 'no batch knows it'
             when both_sides.account is null then 'the provider does not show it'
             when both_sides.our_outcome = 'running'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
-from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.attempts import Attempt
 from prefect_imagine.billing.costs import cost_of
@@ -15,6 +16,8 @@ from prefect_imagine.billing.usage import AMOUNTS, UsageLine
 from prefect_imagine.clock import utc_now
 from prefect_imagine.providers.models import Generation, Output
 from prefect_imagine.warehouse.changes import ChangedBatch, ChangedShard
+from prefect_imagine.warehouse.jobs import ListRead
+from prefect_imagine.warehouse.values import exact, in_utc, storable
 
 Row = dict[str, Any]
 
@@ -28,12 +31,12 @@ def batch_rows(batch: ChangedBatch) -> list[Row]:
             "batch_id": batch.batch_id,
             "root": batch.root,
             "source": batch.source,
-            "created_at": batch.created_at,
+            "made_at": batch.made_at,
             "settled": batch.settled,
             "shards": batch.shards,
             "items": counts.pop("total"),
             **counts,
-            **{name: _exact(getattr(usage, name)) for name in AMOUNTS},
+            **{name: exact(getattr(usage, name)) for name in AMOUNTS},
             "unpriced_items": usage.unpriced_items,
             "refund_unknown_items": usage.refund_unknown_items,
             "currency": None,
@@ -45,13 +48,14 @@ def usage_rows(batch: ChangedBatch) -> list[Row]:
     """The bill of a batch, line by line; an item is in a line of each group, and in one for each label."""
     usage = batch.bill.usage(utc_now())
     groups = {"provider": usage.by_provider, "model": usage.by_model, "label": usage.by_label}
-    return [_usage_row(batch.batch_id, group, line) for group, lines in groups.items() for line in lines]
+    return [_usage_row(batch, group, line) for group, lines in groups.items() for line in lines]
 
 
-def _usage_row(batch_id: str, group: str, line: UsageLine) -> Row:
-    amounts = {name: _exact(getattr(line, name)) for name in AMOUNTS}
-    row = {"batch_id": batch_id, "grouped_by": group, **line.model_dump(), "currency": None}
-    return row | amounts
+def _usage_row(batch: ChangedBatch, group: str, line: UsageLine) -> Row:
+    amounts = {name: exact(getattr(line, name)) for name in AMOUNTS}
+    told = line.model_dump() | {"name": storable(line.name)}
+    of = {"batch_id": batch.batch_id, "made_at": batch.made_at, "grouped_by": group}
+    return of | told | amounts | {"currency": None}
 
 
 def generation_rows(shard: ChangedShard, *, prompts: bool) -> Iterator[Row]:
@@ -62,17 +66,18 @@ def generation_rows(shard: ChangedShard, *, prompts: bool) -> Iterator[Row]:
     """
     for index in shard.items:
         item = shard.plan.item(index)
-        row = _generation_row(shard.plan, item, shard.chronicle.state[index])
+        row = storable(_generation_row(shard, item, shard.chronicle.state[index]))
         yield row if prompts else _without_prompts(row)
 
 
-def _generation_row(plan: Plan, item: BatchItem, known: ItemState) -> Row:
+def _generation_row(shard: ChangedShard, item: BatchItem, known: ItemState) -> Row:
     request, cost = item.request, cost_of(item, known)
     return {
-        "batch_id": plan.batch_id,
+        "batch_id": shard.plan.batch_id,
+        "made_at": shard.made_at,
         "index": item.index,
         "item_id": item.item_id,
-        "shard": plan.shard,
+        "shard": shard.plan.shard,
         "name": item.name,
         "provider": request.provider,
         "kind": request.kind.value,
@@ -87,10 +92,10 @@ def _generation_row(plan: Plan, item: BatchItem, known: ItemState) -> Row:
         "created_at": known.created_at,
         "finished_at": known.finished_at,
         "stored_at": known.stored_at,
-        "price": _exact(item.estimate.credits),
-        "charged": cost.charged,
-        "estimated": cost.estimated,
-        "possible": cost.possible,
+        "price": exact(item.estimate.credits),
+        "charged": exact(cost.charged),
+        "estimated": exact(cost.estimated),
+        "possible": exact(cost.possible),
         "unpriced": cost.unpriced,
         "refund_unknown": cost.refund_unknown,
         "currency": None,
@@ -125,13 +130,14 @@ def attempt_rows(shard: ChangedShard, *, prompts: bool) -> Iterator[Row]:
     for index in shard.items:
         item = shard.plan.item(index)
         for attempt in shard.chronicle.attempts.get(index, ()):
-            row = _attempt_row(shard.plan.batch_id, item, attempt)
+            row = storable(_attempt_row(shard, item, attempt))
             yield row if prompts else row | {"message": None}
 
 
-def _attempt_row(batch_id: str, item: BatchItem, attempt: Attempt) -> Row:
+def _attempt_row(shard: ChangedShard, item: BatchItem, attempt: Attempt) -> Row:
     return {
-        "batch_id": batch_id,
+        "batch_id": shard.plan.batch_id,
+        "made_at": shard.made_at,
         "item": item.index,
         "attempt": attempt.number,
         "provider": item.request.provider,
@@ -141,15 +147,19 @@ def _attempt_row(batch_id: str, item: BatchItem, attempt: Attempt) -> Row:
         "outcome": attempt.outcome.value,
         "reason": attempt.reason,
         "message": attempt.message,
-        "credits": _exact(attempt.credits),
+        "credits": exact(attempt.credits),
         "refund": attempt.refund,
         "finished_at": attempt.finished_at,
     }
 
 
-def job_row(account: str, job: Generation) -> Row:
-    """A job as its provider shows it, in words that all providers have in common."""
-    return {
+def job_row(account: str, job: Generation, read_at: datetime) -> Row:
+    """A job as its provider shows it, in words that all providers have in common.
+
+    Args:
+        read_at: when its list was read.
+    """
+    row = {
         "provider": job.provider,
         "job_id": job.id,
         "account": account,
@@ -158,15 +168,17 @@ def job_row(account: str, job: Generation) -> Row:
         "kind": job.kind.value if job.kind else None,
         "model": job.model,
         "ref": job.correlator,
-        "credits": _exact(job.credits),
-        "created_at": job.created_at,
-        "finished_at": job.finished_at,
+        "credits": exact(job.credits),
+        "created_at": in_utc(job.created_at),
+        "finished_at": in_utc(job.finished_at),
+        "read_at": read_at,
     }
+    return cast(Row, storable(row))
 
 
-def list_row(provider: str, account: str, read_at: datetime, reaches_to: datetime | None) -> Row:
+def list_row(provider: str, account: str, read: ListRead) -> Row:
     """How far a provider's list of jobs was read, and when."""
-    return {"provider": provider, "account": account, "read_at": read_at, "reaches_to": reaches_to}
+    return {"provider": provider, "account": account, **asdict(read)}
 
 
 def record_row(job: Generation, *, prompts: bool) -> Row:
@@ -175,8 +187,13 @@ def record_row(job: Generation, *, prompts: bool) -> Row:
     Args:
         prompts: with all fields; otherwise with those alone of which it is known what they hold.
     """
-    record = {**job.raw, "id": job.id}
+    told = {name: value for name, value in storable(job.raw).items() if _ID.fullmatch(name) is None}
+    record = {**told, "id": storable(job.id)}
     return record if prompts else {name: value for name, value in record.items() if _is_known(name, value)}
+
+
+_ID = re.compile(r"\W*id\W*", re.IGNORECASE)
+"""Names that a database may take for that of the key."""
 
 
 _KNOWN = {
@@ -189,7 +206,3 @@ _KNOWN = {
 def _is_known(name: str, value: object) -> bool:
     is_time = name.endswith("_at") or name.startswith("date_")
     return (name in _KNOWN or is_time) and not isinstance(value, Mapping | list)
-
-
-def _exact(credits: int | float | None) -> Decimal | None:
-    return None if credits is None else Decimal(str(credits))

@@ -38,7 +38,7 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
         batch_id="text",
         root="text",
         source="text",
-        created_at="timestamp",
+        made_at="timestamp",
         settled="bool",
         shards="bigint",
         items="bigint",
@@ -55,6 +55,7 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
     ),
     GENERATIONS: _columns(
         batch_id="text",
+        made_at="timestamp",
         index="bigint",
         item_id="text",
         shard="bigint",
@@ -82,6 +83,7 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
     ),
     USAGE_LINES: _columns(
         batch_id="text",
+        made_at="timestamp",
         grouped_by="text",
         name="text",
         items="bigint",
@@ -96,6 +98,7 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
     ),
     ATTEMPTS: _columns(
         batch_id="text",
+        made_at="timestamp",
         item="bigint",
         attempt="bigint",
         provider="text",
@@ -121,8 +124,15 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
         credits=CREDITS,
         created_at="timestamp",
         finished_at="timestamp",
+        read_at="timestamp",
     ),
-    PROVIDER_LISTS: _columns(provider="text", account="text", read_at="timestamp", reaches_to="timestamp"),
+    PROVIDER_LISTS: _columns(
+        provider="text",
+        account="text",
+        read_at="timestamp",
+        read_from="timestamp",
+        reaches_to="timestamp",
+    ),
 }
 """All columns of our tables: they are there even if no row has a value in them."""
 
@@ -142,12 +152,16 @@ NESTED: dict[str, Any] = {
 }
 """The same of tables that hold what a row has several of."""
 
+BATCH = ("batch_id", "made_at")
+"""A batch that is made anew under the name of another is another batch."""
 KEYS: dict[str, tuple[str, ...]] = {
-    BATCHES: ("batch_id",),
-    GENERATIONS: ("batch_id", "index"),
-    USAGE_LINES: ("batch_id", "grouped_by", "name"),
-    ATTEMPTS: ("batch_id", "item", "attempt"),
+    BATCHES: BATCH,
+    GENERATIONS: (*BATCH, "index"),
+    USAGE_LINES: (*BATCH, "grouped_by", "name"),
+    ATTEMPTS: (*BATCH, "item", "attempt"),
     PROVIDER_JOBS: ("provider", "job_id"),
     PROVIDER_LISTS: ("provider", "account"),
 }
 """What rows are merged by."""
+TOGETHER: dict[str, tuple[str, ...]] = {USAGE_LINES: BATCH, ATTEMPTS: (*BATCH, "item")}
+"""Rows that have these in common are replaced together: there may be fewer than before."""

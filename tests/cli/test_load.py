@@ -9,10 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.records import Header, to_line
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.cli.commands import Shell, assert_refused
 from tests.engine.engine_runs import Runs, numbered
+from tests.engine.test_root_index import settled_batch
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,25 @@ def test_what_providers_list_otherwise_is_shown(
     assert "Providers list otherwise" in shown.stdout
     [line] = [line.split() for line in shown.stdout.splitlines() if "no batch knows it" in line]
     assert line == ["aivisualstudio", "no", "batch", "knows", "it", "2"]
+
+
+def test_what_could_not_be_read_is_told_and_so_is_an_empty_root(
+    bare_shell: Shell, tmp_path: Path, file: Path
+) -> None:
+    store = open_store(str(tmp_path / "root"))
+    words = ("load", "--output", tmp_path / "root", "--database", file, "--json")
+    empty = bare_shell.run(*words)
+    assert (empty.code, empty.last["rows"]) == (0, {})
+    assert "there are no batches" in empty.stderr
+    settled_batch(store, "whole")
+    settled_batch(store, "newer")
+    store.put(segment_key("newer", 2), to_line(Header(format=9, seq=2, writer="w", lines=0)))
+    ended = bare_shell.run(*words)
+    assert (ended.code, ended.last["rows"]["generations"]) == (1, 1)
+    why = "the journal has format 9: a newer version wrote it"
+    assert ended.last["left_out"] == [{"batch_id": "newer", "error": why}]
+    assert ended.last["error"] in ended.stderr
+    assert "batch newer cannot be read" in ended.last["error"]
 
 
 def test_a_provider_that_fails_is_told_and_the_rest_is_loaded(

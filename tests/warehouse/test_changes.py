@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches.index import ACTIVE, INDEX, ensure_index, settle_batch
-from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.origin import Origin, write_origin
+from prefect_imagine.batches.plan import write_plan
+from prefect_imagine.batches.reading import read_journal, segment_key, snapshot_key
+from prefect_imagine.batches.records import Absent, Header, to_line
 from prefect_imagine.batches.shards import FIRST
-from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.batches.snapshot import encode_snapshot
+from prefect_imagine.clock import utc_now
+from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.stores import Store, open_store
 from prefect_imagine.warehouse.changes import (
     REMEMBERED,
@@ -24,8 +29,10 @@ from prefect_imagine.warehouse.changes import (
     changes,
 )
 from tests.batches.memory_store import MemoryStore
-from tests.billing.test_usage import created, intent, stored, succeeded
+from tests.billing.test_attempts import write
+from tests.billing.test_usage import AT, created, intent, stored, succeeded
 from tests.engine.engine_runs import Runs, numbered
+from tests.engine.fake_provider import plan_of
 from tests.engine.test_root_index import LONG_AGO, settled_batch, write_batch
 from tests.warehouse.loading import CountingStore, Warehouse
 
@@ -87,7 +94,44 @@ def test_what_is_not_settled_costs_a_look_a_shard(memory: MemoryStore) -> None:
     write_batch(memory, "open", intent())
     state: State = {}
     assert items(look(memory, state)) == 1
-    assert requests(memory, state) == {"list": 2, "folders": 2, "head": 1}
+    assert requests(memory, state) == {"list": 2, "folders": 2, "head": 1, "read": 2}
+
+
+def made_anew(memory: MemoryStore, batch_id: str) -> None:
+    """Delete a batch, and make another one under its name."""
+    for key in [key for key in memory.files if key.startswith(f"{batch_id}/") or f"~{batch_id}" in key]:
+        memory.delete(key)
+    write_origin(memory, Origin(batch_id=batch_id, source=None, created=utc_now()))
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_batch_that_is_made_anew_under_its_name_is_another_one(memory: MemoryStore, settled: bool) -> None:
+    ensure_index(memory)
+    state: State = {}
+    made = []
+    for _ in range(3):
+        made_anew(memory, "night")
+        write_batch(
+            memory, "night", *([intent(), created(), succeeded(), stored()] if settled else [intent()])
+        )
+        if settled:
+            settle(memory, "night")
+        found = look(memory, state)
+        assert (batches(found), items(found)) == (["night"], 1)
+        made += [each.made_at for each in found if isinstance(each, ChangedBatch)]
+        assert look(memory, state) == []
+    assert len(set(made)) == 3
+
+
+def test_who_cannot_be_read_is_told(memory: MemoryStore) -> None:
+    ensure_index(memory)
+    write_batch(memory, "whole", intent())
+    write_batch(memory, "newer", intent())
+    memory.put(segment_key("newer", 2), to_line(Header(format=9, seq=2, writer="w", lines=0)))
+    told: list[str] = []
+    found = list(changes(memory, {}, lambda name, error: told.append(f"{name}: {error}")))
+    assert batches(found) == ["whole"]
+    assert told == ["newer: the journal has format 9: a newer version wrote it"]
 
 
 def test_a_batch_that_was_settled_long_ago_is_not_remembered(memory: MemoryStore) -> None:
@@ -222,7 +266,7 @@ async def test_a_second_load_costs_the_same_whatever_is_settled(runs: Runs, ware
     loaded = await asyncio.to_thread(warehouse.load, counting)
     assert loaded.rows["generations"] == 12
     counting.taken()
-    assert await costs() == few == {"list": 2, "folders": 1}
+    assert await costs() == few == {"list": 2, "folders": 1, "head": 1}
 
 
 async def test_a_resumed_batch_is_loaded_again_from_a_bucket(runs: Runs, warehouse: Warehouse) -> None:
@@ -238,3 +282,57 @@ async def test_a_resumed_batch_is_loaded_again_from_a_bucket(runs: Runs, warehou
 def test_the_time_that_is_remembered_is_a_week() -> None:
     """As docs/warehouse.md says."""
     assert timedelta(seconds=REMEMBERED) == timedelta(days=7)
+
+
+def test_a_root_that_was_misspelt_does_not_keep_the_dataset(tmp_path: Path, warehouse: Warehouse) -> None:
+    store = open_store(str(tmp_path / "right"))
+    write_batch(store, "night", intent())
+    assert warehouse.load(str(tmp_path / "rihgt")).empty
+    assert warehouse.load(store).rows["generations"] == 1
+    other = open_store(str(tmp_path / "other"))
+    write_batch(other, "night", intent())
+    for full in (False, True):
+        with pytest.raises(ConfigurationError, match="this dataset holds the batches of"):
+            warehouse.load(other, full=full)
+
+
+async def test_all_that_was_paid_for_under_one_name_is_there(runs: Runs, warehouse: Warehouse) -> None:
+    for count in (5, 5, 2, 7):
+        await runs.run(numbered("imaginelab", count))
+        await asyncio.to_thread(warehouse.load, runs.store)
+        for found in [*runs.store.list("batch/")]:
+            runs.store.delete(found.key)
+    charged = runs.sandbox.report(jobs=False)["charged"]["imaginelab"]
+    assert charged == 19 * 5
+    assert warehouse.charged() == {"imaginelab": charged}
+    assert warehouse.query("select sum(credits), count(*) from attempts") == [(charged, 19)]
+    for group in ("provider", "model"):
+        sums = f"select sum(charged), sum(items) from usage_lines where grouped_by = '{group}'"
+        assert warehouse.query(sums) == [(charged, 19)]
+    assert warehouse.query("select items from batches order by made_at") == [(5,), (5,), (2,), (7,)]
+
+
+def test_attempts_that_a_lost_segment_told_are_not_there_twice(tmp_path: Path, warehouse: Warehouse) -> None:
+    store = open_store(str(tmp_path / "root"))
+    write_plan(store, plan_of("a kite", batch_id="b"))
+    absent = Absent(item=1, at=AT, attempt=1)
+    second = {"attempt": 2}
+    again = (intent().model_copy(update=second), created(credits=5).model_copy(update=second))
+    write(store, [intent()], [absent], *([each] for each in (*again, succeeded(), stored())))
+    warehouse.load(store)
+    assert warehouse.query("select attempt, credits from attempts order by 1") == [(1, None), (2, 5)]
+    state = read_journal(store, "b").state
+    store.put(snapshot_key("b", 6), encode_snapshot(6, "w", None, state.items))
+    for seq in (1, 2):
+        store.delete(segment_key("b", seq))
+    warehouse.load(store, full=True)
+    assert warehouse.query("select sum(credits) from attempts") == [(5,)]
+
+
+def test_a_root_that_is_gone_is_an_error(tmp_path: Path, warehouse: Warehouse) -> None:
+    root = tmp_path / "root"
+    write_batch(open_store(str(root)), "night", intent())
+    warehouse.load(str(root))
+    root.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is gone"):
+        warehouse.load(str(root))

@@ -9,8 +9,10 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+import dlt
 import duckdb
 import pytest
+from dlt.common.exceptions import DltException, SignalReceivedException
 from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError, StoreError, WarehouseError
@@ -96,6 +98,7 @@ def test_a_root_that_cannot_be_read(aws: object, warehouse: Warehouse) -> None:
         (("postgres", "imagine", "x"), "a database is given for duckdb and filesystem alone"),
         (("duckdb", "imagine", "art/Imagine.duckdb"), "would be ambiguous in every query"),
         (("duckdb", "x", "art/x.duckdb"), "would be ambiguous in every query"),
+        (("duckdb", " "), "the dataset needs a name"),
         (("postgres",), "postgres dataset imagine: .*credentials"),
     ],
 )
@@ -135,3 +138,15 @@ async def test_rows_of_a_filesystem_are_added(
         [(total,)] = connection.execute(charged).fetchall()
     books = keys.report(jobs=False)["charged"]
     assert total == books["imaginelab"] + books["aivisualstudio"]
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt(), SignalReceivedException(signal.SIGINT)])
+def test_a_load_that_is_interrupted_is_not_said_to_have_failed(
+    cause: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise DltException("a step failed") from cause
+
+    monkeypatch.setattr(dlt.Pipeline, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load(str(tmp_path / "root"), Target(database=str(tmp_path / "x.duckdb")))

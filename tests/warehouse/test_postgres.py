@@ -48,6 +48,7 @@ async def test_a_root_in_postgres(runs: Runs, server: str, warehouse: Warehouse)
     accounts = {name: account_from_environment(name) for name in providers}
     runs.sandbox.faults.add(FaultRule("job_fails", "imaginelab", times=1))
     rows = [row for name in providers for row in numbered(name, 4)]
+    rows[0] = {**rows[0], "labels": {"zero": "\0", "n\0": "x"}}
     await runs.run(rows, shard_size=3)
     first = await asyncio.to_thread(load, runs.store, target, accounts)
     assert (first.rows["generations"], first.differences) == (8, ())

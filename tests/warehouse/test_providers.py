@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_imagine.errors import AuthenticationError, ConfigurationError
-from prefect_imagine.providers.models import GenerationRequest
+from prefect_imagine.providers.models import Generation, GenerationRequest, GenerationStatus
 from prefect_imagine.providers.registry import (
     BUILT_IN,
     account_from_environment,
@@ -22,9 +24,10 @@ from prefect_imagine.providers.registry import (
     unregister,
 )
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
-from prefect_imagine.warehouse import provider_source
+from prefect_imagine.warehouse import provider_source, rows
 from prefect_imagine.warehouse.load import load
 from prefect_imagine.warehouse.reconciliation import Difference, reconciliation_sql
+from prefect_imagine.warehouse.settings import COLUMNS, PROVIDER_JOBS
 from tests.engine.engine_runs import Runs, numbered
 from tests.warehouse.loading import Warehouse
 
@@ -85,9 +88,7 @@ async def test_only_what_may_have_changed_is_read_again(runs: Runs, warehouse: W
 
 
 def test_a_walk_stops_where_nothing_can_have_changed() -> None:
-    from datetime import UTC, datetime, timedelta
-
-    from prefect_imagine.providers.models import Generation, GenerationStatus, HistoryPage
+    from prefect_imagine.providers.models import HistoryPage
     from prefect_imagine.warehouse.jobs import GIVEN_UP_AFTER, SETTLED_AFTER, _Walk
 
     now = datetime(2026, 11, 1, tzinfo=UTC)
@@ -117,7 +118,7 @@ def test_a_walk_stops_where_nothing_can_have_changed() -> None:
 
 async def test_prompts_can_be_left_out(runs: Runs, warehouse: Warehouse) -> None:
     secret = "the emperor's new clothes"
-    rows: list[dict[str, Any]] = [
+    asked: list[dict[str, Any]] = [
         {
             "provider": "imaginelab",
             "prompt": secret,
@@ -129,7 +130,7 @@ async def test_prompts_can_be_left_out(runs: Runs, warehouse: Warehouse) -> None
         {"provider": "imagineapi", "prompt": secret, "negative_prompt": secret, "seed": 7},
         {"provider": "blockadelabs", "prompt": secret, "negative_prompt": secret},
     ]
-    await runs.run(rows)
+    await runs.run(asked)
     await asyncio.to_thread(lambda: warehouse.load(runs.store, *PROVIDERS, prompts=False))
     assert secret.encode() not in warehouse.file.read_bytes()
     assert warehouse.query("select count(*) from generations where prompt is not null") == [(0,)]
@@ -159,8 +160,8 @@ async def test_what_differs_is_found(runs: Runs, warehouse: Warehouse) -> None:
         Difference("no batch knows it", "imaginelab", 1),
         Difference("the provider does not show it", "imaginelab", 1),
     }
-    rows = {row[0]: row[1:3] for row in warehouse.query(reconciliation_sql())}
-    assert rows == {
+    differ = {row[0]: row[1:3] for row in warehouse.query(reconciliation_sql())}
+    assert differ == {
         "no batch knows it": ("imaginelab", stranger.id),
         "the provider does not show it": ("imaginelab", ours["id"]),
     }
@@ -224,3 +225,72 @@ def test_the_source_alone_has_the_names_of_the_api(keys: RunningSandbox, tmp_pat
     pipeline.run(provider_source("imagineapi"))
     with pipeline.sql_client() as client:
         assert client.execute_sql("select status from status") == [("ok",)]
+
+
+ODD = {
+    "id": "its own",
+    "Id": "same",
+    "id ": "same",
+    "big": [2**70, {"bigger": -(2**64)}],
+    "zero_at": "0001-01-01T00:00:00+14:00",
+    "never_at": "9999-12-31T23:59:59-12:00",
+    "created_at": "2026-11-01T00:00:00Z",
+    "nul\0": "a\0b",
+    "credits_charged": 1e300,
+}
+
+
+def test_no_record_of_a_provider_is_too_odd_to_be_loaded(tmp_path: Path) -> None:
+    odd = [
+        Generation(
+            provider="p",
+            id=f"job-{number}",
+            status=GenerationStatus.SUCCEEDED,
+            credits=credits,
+            created_at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+            raw=ODD,
+        )
+        for number, credits in enumerate([1e300, 12345678901234567890, 0.1])
+    ]
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    pipeline = dlt.pipeline(
+        "odd",
+        pipelines_dir=str(tmp_path),
+        destination=dlt.destinations.duckdb(str(tmp_path / "own.duckdb")),
+        dataset_name="art",
+    )
+    raw = dlt.resource([rows.record_row(job, prompts=True) for job in odd], name="raw", primary_key="id")
+    jobs = dlt.resource(
+        [rows.job_row("p-1", job, now) for job in odd], name="jobs", columns=COLUMNS[PROVIDER_JOBS]
+    )
+    pipeline.run([raw, jobs], write_disposition="merge")
+    with pipeline.sql_client() as client:
+        assert client.execute_sql("select id from raw order by id") == [(job.id,) for job in odd]
+        found = client.execute_sql("select credits, created_at from jobs order by job_id")
+    assert found == [(None, None), (Decimal(12345678901234567890), None), (Decimal("0.1"), None)]
+
+
+async def test_a_job_that_the_provider_shows_no_more(runs: Runs, warehouse: Warehouse) -> None:
+    """Ours is missed, and a stranger's is a difference no longer."""
+    await runs.run(numbered("imaginelab", 2))
+    async with aclosing(open_client(account_from_environment("imaginelab"))) as client:
+        [model, *_] = await client.models()
+        stranger = await client.create(
+            GenerationRequest(provider="imaginelab", prompt="not ours", model=model.id)
+        )
+        first = await asyncio.to_thread(warehouse.load, runs.store, "imaginelab")
+        assert first.differences == (Difference("no batch knows it", "imaginelab", 1),)
+        ours = next(job["id"] for job in runs.sandbox.report()["jobs"] if job["id"] != stranger.id)
+        for job in (ours, stranger.id):
+            await client.delete(job)
+    second = await asyncio.to_thread(warehouse.load, runs.store, "imaginelab")
+    assert second.differences == (Difference("the provider does not show it", "imaginelab", 1),)
+    assert [row[2] for row in warehouse.query(reconciliation_sql())] == [ours]
+
+
+async def test_a_job_whose_create_was_not_answered_is_no_stranger_s(runs: Runs, warehouse: Warehouse) -> None:
+    runs.sandbox.faults.add(FaultRule("cut_after", "imaginelab", on="create", times=1))
+    async with runs.session(numbered("imaginelab", 1)) as session:
+        await session.create("imaginelab", [1])
+        loaded = await asyncio.to_thread(warehouse.load, runs.store, "imaginelab")
+    assert loaded.differences == (Difference("may be that of a lost create", "imaginelab", 1),)

@@ -14,7 +14,7 @@ from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Credentials, Json, Output, values_of
 from prefect_imagine.providers.registry import provider_names
 from prefect_imagine.providers.spec import Account
-from prefect_imagine.reports.summary import INFRASTRUCTURE
+from prefect_imagine.reports.summary import INFRASTRUCTURE, SOME_FAILED
 
 if TYPE_CHECKING:
     from prefect_imagine.warehouse.load import Loaded, Target
@@ -51,8 +51,7 @@ def load_history(
     accounts = asyncio.run(_accounts(provider, dict(credentials)))
     loaded = load(absolute(under), target, accounts, prompts=not no_prompts, full=full)
     _show(target, loaded, to_stderr=json)
-    problems = [str(problem) for problem in loaded.problems.values()]
-    for problem in problems:
+    for problem in loaded.lacks:
         output.complain(problem)
     if json:
         differences = [vars(each) for each in loaded.differences]
@@ -62,10 +61,11 @@ def load_history(
                 "dataset": target.dataset,
                 "rows": loaded.rows,
                 "differences": differences,
-                "error": "; ".join(problems) or None,
+                "left_out": [{"batch_id": name, "error": why} for name, why in loaded.left_out.items()],
+                "error": "; ".join(loaded.lacks) or None,
             }
         )
-    return INFRASTRUCTURE if problems else 0
+    return INFRASTRUCTURE if loaded.problems else SOME_FAILED if loaded.left_out else 0
 
 
 async def _accounts(providers: Sequence[str], credentials: Mapping[str, str]) -> Mapping[str, Account]:
@@ -77,7 +77,8 @@ def _show(target: Target, loaded: Loaded, *, to_stderr: bool) -> None:
     if loaded.rows:
         output.rows(title, ("table",), sorted(loaded.rows.items()), right=("rows",), to_stderr=to_stderr)
     else:
-        output.line(f"{title}: nothing is new", to_stderr=to_stderr)
+        nothing = "there are no batches" if loaded.empty else "nothing is new"
+        output.line(f"{title}: {nothing}", to_stderr=to_stderr)
     if loaded.differences:
         cells = ((each.provider, each.difference, each.jobs) for each in loaded.differences)
         output.rows(
