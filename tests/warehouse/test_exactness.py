@@ -40,7 +40,7 @@ async def test_faults_of_every_kind(runs: Runs, warehouse: Warehouse) -> None:
     for provider in PROVIDERS:
         faults.add(FaultRule("cut_after", provider, "create", times=1, skip=1))
         faults.add(FaultRule("cut_before", provider, "create", times=1, skip=2))
-        faults.add(FaultRule("job_fails", provider, "create", times=1, skip=3))
+        faults.add(FaultRule("job_fails", provider, "create", match=f"{provider} picture 3"))
     ended = await runs.run([*ALL, *rows_of("aivisualstudio", "forbidden-content")], shard_size=6)
     assert ended.summary.items.failed >= 5
     await asyncio.to_thread(warehouse.load, runs.store)
