@@ -16,6 +16,7 @@ from prefect_imagine.reports.manifest import ManifestItem
 from tests.browser.conftest import Serve
 from tests.browser.report_batches import write_batch
 from tests.browser.taking import content, copied, export, rate
+from tests.engine.waiting import until
 from tests.reports.report_items import make_item
 
 pytestmark = [
@@ -60,6 +61,7 @@ async def test_all_that_the_filter_shows_is_saved_one_after_the_other(
     await dialog.get_by_role("button", name=f"Download {MANY} files").click()
     status = dialog.get_by_role("status")
     await expect(status).to_have_text(f"Downloaded: {MANY} of {MANY} files.", timeout=30_000)
+    await until(lambda: len(downloads) >= MANY)  # the browser tells later than the page
     found = dict([await content(each) for each in downloads])
     assert found == {
         key_of(index).rpartition("/")[2]: f"text {index}".encode() for index in range(1, MANY + 1)
@@ -76,6 +78,7 @@ async def test_it_can_be_stopped_and_what_is_kept_is_saved_alone(
     dialog = await export(page, "kept")
     await dialog.get_by_role("button", name="Download 2 files").click()
     await expect(dialog.get_by_role("status")).to_have_text("Downloaded: 2 of 2 files.")
+    await until(lambda: len(downloads) >= 2)
     assert [each.suggested_filename[:5] for each in downloads] == ["00002", "00007"]
     await dialog.locator("input[value=shown]").check()
     await dialog.get_by_role("button", name=f"Download {MANY} files").click()
