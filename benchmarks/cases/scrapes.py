@@ -20,6 +20,7 @@ from benchmarks.nights import ITEMS
 from benchmarks.rig import Rig, small_pictures
 from benchmarks.tables import Table
 from prefect_imagine.batches.index import put_mark
+from prefect_imagine.batches.origin import Origin, write_origin
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.records import AnyItemRecord, Created, Header, Intent, to_line
@@ -85,6 +86,7 @@ def _begin(store: Store, batch_id: str) -> None:
         items.append(BatchItem(index=index, item_id=item_id, asked=asked, request=request, estimate=estimate))
         records.append(Intent(item=index, at=at, attempt=1, provider_at=at, boot="", boot_at=0))
         records.append(Created(item=index, at=at, attempt=1, id=f"{batch_id}-{index}", credits=5))
+    write_origin(store, Origin(batch_id=batch_id, source=None, created=at))
     write_plan(store, Plan(batch_id, at, tuple(items)))
     lines = [to_line(Header(seq=1, writer="benchmark", lines=len(records))), *map(to_line, records)]
     store.put(segment_key(batch_id, 1), b"".join(lines))

@@ -154,6 +154,23 @@ def read_plan(store: Store, batch_id: str, shard: int = FIRST) -> Plan | None:
     return None if data is None else _parse(data, f"{store.address}/{path}", batch_id, shard)
 
 
+def read_planned_at(store: Store, batch_id: str) -> datetime | None:
+    """When a batch was first planned, as its first plan begins; `None` where there is none. Raises
+    `StoreError` for a damaged one."""
+    pieces = store.pieces(plan_key(shard_path(check_batch_id(batch_id))))
+    if pieces is None:
+        return None
+    data = b""
+    for piece in pieces:
+        data += piece
+        if b"\n" in data:
+            break
+    try:
+        return _LINE.validate_python(_current(json.loads(data.partition(b"\n")[0]))).planned_at
+    except ValueError as error:
+        raise StoreError(f"the plan of {store.address}/{batch_id} cannot be read: {error}") from error
+
+
 def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:
     try:
         lines = [_LINE.validate_python(_current(json.loads(line))) for line in data.splitlines() if line]

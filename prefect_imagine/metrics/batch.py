@@ -10,8 +10,10 @@ from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.root import Unsettled, shard_books, take_stock
 from prefect_imagine.billing.settlement import Settlement, read_settlement
+from prefect_imagine.errors import StoreError
 from prefect_imagine.metrics.figures import Figures
 from prefect_imagine.metrics.followed import FollowedShard
+from prefect_imagine.metrics.made import Made, read_made
 from prefect_imagine.stores import Store
 
 
@@ -30,17 +32,21 @@ class StandingShard:
 
 @dataclass
 class KnownBatch:
-    """What is known of a batch.
+    """What is known of the batches of one name: of the one that there is, and of those that were deleted.
 
     Attributes:
-        listed: the version of its entry where the index lists it as settled; `None` where it does not.
+        made: which batch it is; `None` where there is none.
+        past: what those that are gone had come to.
+        listed: key and version of its entry where the index lists it as settled; `None` where it does not.
         claims: the claims of its shards at the last look.
         looked_at: when that was, by the boot clock.
         unreadable: whether the last look found what it could not read; the figures are those from before.
     """
 
     name: str
-    listed: str | None = None
+    made: Made | None = None
+    past: dict[Made, Figures] = field(default_factory=dict)
+    listed: tuple[str, str] | None = None
     claims: Claims | None = None
     looked_at: float = 0.0
     unreadable: bool = False
@@ -52,9 +58,15 @@ class KnownBatch:
         """Whether all that its journals say could be read."""
         return not self.unreadable and not any(shard.damaged for shard in self._shards)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether there is a batch that is not settled, as far as can be read."""
+        return self.unreadable or bool(self.followed)
+
     def figures(self) -> Iterator[Figures]:
-        """Those of its shards."""
-        return (shard.figures for shard in self._shards)
+        """Those of its shards, and of all that was deleted."""
+        yield from self.past.values()
+        yield from (shard.figures for shard in self._shards)
 
     @property
     def _shards(self) -> Iterator[StandingShard | FollowedShard]:
@@ -69,11 +81,25 @@ class KnownBatch:
                 others their journals are asked.
             listed: whether the index lists it as settled, so that nothing of it has to be read on.
         """
-        for shard in shard_numbers(store, self.name):
-            known = self.standing.get(shard)
-            if known is None or self._goes_on(store, shard, known.seq, claims):
-                self._refresh(store, shard, listed=listed)
+        made = read_made(store, self.name, self.made)
+        if made != self.made:
+            self.leave()
+            self.made = made
+        if made is not None:
+            self._refresh_shards(store, made, claims, listed=listed)
         self.unreadable = False
+
+    def _refresh_shards(self, store: Store, made: Made, claims: Claims | None, *, listed: bool) -> None:
+        try:
+            for shard in shard_numbers(store, self.name):
+                known = self.standing.get(shard)
+                if known is None or self._goes_on(store, shard, known.seq, claims):
+                    self._refresh(store, shard, listed=listed)
+        except StoreError:
+            if made in self.past:  # it has come back, and what it had come to is counted until it is read
+                self._forget_shards()
+            raise
+        self.past.pop(made, None)
 
     def _goes_on(self, store: Store, shard: int, seq: int, claims: Claims | None) -> bool:
         if claims is not None:
@@ -106,8 +132,16 @@ class KnownBatch:
         return settlement is not None and settlement.seq == known.seq
 
     def leave(self) -> None:
-        """It is not there any more: what has ended was paid for all the same, and nothing else is left."""
-        for shard, known in self.followed.items():
-            self.standing[shard] = StandingShard(known.seq, known.figures.ended())
+        """It is not there any more: what has ended was paid for all the same, and nothing else is left. Where
+        it comes back, from a disk that was away, it is read anew, and counted once."""
+        if self.made is not None and self.made not in self.past:
+            self.past[self.made] = Figures()
+            for shard in self._shards:
+                self.past[self.made].include(shard.figures.ended())
+        self._forget_shards()
+        self.made = self.claims = self.listed = None
+        self.unreadable = False
+
+    def _forget_shards(self) -> None:
+        self.standing.clear()
         self.followed.clear()
-        self.claims = self.listed = None

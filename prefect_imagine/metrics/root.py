@@ -89,7 +89,7 @@ class KnownRoot:
             seconds=boot_seconds() - begun,
             figures=self._total(),
             oldest=self._oldest(now),
-            active=len(self._open),
+            active=sum(self._batches[name].is_unsettled for name in self._open),
             unreadable=len(self._unreadable),
             accounts=accounts,
             deliveries=deliveries,
@@ -125,7 +125,7 @@ class KnownRoot:
 
     def _look_at(self, batch: KnownBatch, index: RootIndex) -> bool:
         """Look at one batch, in a thread of its own; whether anything of it stands otherwise than before."""
-        before = dict(batch.standing)
+        before = batch.made, dict(batch.standing)
         claims, listed = index.claims.get(batch.name), _listed(index, batch.name)
         try:
             batch.refresh(self._store, claims, listed=listed is not None)
@@ -133,7 +133,7 @@ class KnownRoot:
             leave_out(batch.name, error)
             batch.unreadable = True
         batch.claims, batch.listed, batch.looked_at = claims, listed, boot_seconds()
-        return before != batch.standing
+        return before != (batch.made, batch.standing)
 
     def _take_in(self, batch: KnownBatch, index: RootIndex, *, changed: bool) -> None:
         was_closed = batch.name in self._batches and batch.name not in self._open
@@ -174,8 +174,13 @@ class KnownRoot:
         return oldest
 
 
-def _listed(index: RootIndex, name: str) -> str | None:
-    return index.entries[name].version if name in index.settled else None
+def _listed(index: RootIndex, name: str) -> tuple[str, str] | None:
+    """What is another one wherever something has come to a settled batch: the entry's key tells the time of
+    the last create, its version the last segments."""
+    if name not in index.settled:
+        return None
+    entry = index.entries[name]
+    return entry.key, entry.version
 
 
 def _add(figures: Figures, batch: KnownBatch) -> None:

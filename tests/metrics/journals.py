@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from prefect_imagine.batches.index import put_mark
+from prefect_imagine.batches.origin import Origin, write_origin
 from prefect_imagine.batches.plan import Plan, write_plan
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Header, Intent, to_line
@@ -30,15 +31,31 @@ class Writer:
 
     @classmethod
     def of(
-        cls, store: Store, name: str, items: int = 3, *, shard: int = 1, first: int = 1, model: str = "m"
+        cls,
+        store: Store,
+        name: str,
+        items: int = 3,
+        *,
+        shard: int = 1,
+        first: int = 1,
+        model: str = "m",
+        made: datetime | None = None,
+        origin: bool = True,
     ) -> Writer:
-        """A new shard of so many items at five credits each."""
+        """A new shard of so many items at five credits each.
+
+        Args:
+            made: when the batch was made; without, it is one of the first edition, made at some time.
+            origin: whether it says so, as those of the first edition do not.
+        """
+        if made is not None and origin:
+            write_origin(store, Origin(batch_id=name, source=None, created=made))
         prompts = [f"{name} {number}" for number in range(items)]
         plan = plan_of(*prompts, batch_id=name, shard=shard, first=first)
         of_model = [
             replace(item, request=item.request.model_copy(update={"model": model})) for item in plan.items
         ]
-        plan = replace(plan, items=tuple(of_model))
+        plan = replace(plan, items=tuple(of_model), planned_at=made or plan.planned_at)
         write_plan(store, plan)
         return cls(store, plan)
 
