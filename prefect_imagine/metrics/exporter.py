@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import StoreError
@@ -20,6 +21,9 @@ FRESH_SECONDS = 10.0
 LATE_SECONDS = 120.0
 """And for so long while the next look takes longer than whoever asks can wait."""
 PATIENCE_SECONDS = 5.0
+"""For which a store may fail before that is said."""
+PAUSES = Pauses(after_failure=lambda attempt: 0.5)
+"""Short ones, so that whoever scrapes is told in time that the store fails, instead of an older sample."""
 
 
 class Exporter:
@@ -27,6 +31,8 @@ class Exporter:
 
     Args:
         fresh: seconds for which a sample is served again.
+        late: seconds for which it is served while the next look takes longer than whoever asks waits.
+        patience: seconds for which a store may fail before that is said.
         clock: seconds on a clock that nobody sets.
     """
 
@@ -36,6 +42,7 @@ class Exporter:
         *,
         fresh: float = FRESH_SECONDS,
         late: float = LATE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
         self._store = store
@@ -44,7 +51,7 @@ class Exporter:
         self._clock = clock
         self._root = KnownRoot(store)
         self._exposer = Exposer()
-        self._blocking = Blocking(patience=PATIENCE_SECONDS, transfers=1)
+        self._blocking = Blocking(patience=patience, transfers=1, pauses=PAUSES)
         self._last: tuple[float, Exposition] | None = None
         self._look: asyncio.Task[Exposition] | None = None
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.accounts.record import AccountRecord, read_account_records
 from prefect_imagine.batches.inbox import receiver_seen_at
-from prefect_imagine.batches.index import RootIndex, leave_out, read_index
+from prefect_imagine.batches.index import RootIndex, check_root, is_indexed, leave_out, read_index
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.errors import StoreError
@@ -68,14 +68,15 @@ class KnownRoot:
         self._now = now
         self._pool = DaemonPool(READERS, "imagine-metrics")
         self._batches: dict[str, KnownBatch] = {}
+        self._is_indexed = False
         self._open: set[str] = set()
         self._unreadable: set[str] = set()
         self._closed: Figures | None = Figures()
         """The sums over all batches that are not open; `None` where they have to be added up anew."""
 
     def look(self) -> Sample:
-        """Read what is new. Raises `StoreError` where the store itself fails; what was read until then is
-        kept, and the next look goes on there."""
+        """Read what is new. Raises `StoreError` where the store itself fails, or the root is gone that had an
+        index; what was read until then is kept, and the next look goes on there."""
         begun = boot_seconds()
         index = read_index(self._store)
         self._read(index, self._due(index, begun))
@@ -83,6 +84,7 @@ class KnownRoot:
         accounts = read_account_records(self._store)
         deliveries = read_delivery_counts(self._store)
         receiver_at = receiver_seen_at(self._store)
+        self._check_root()
         now = self._now()
         return Sample(
             at=now,
@@ -99,6 +101,13 @@ class KnownRoot:
     def close(self) -> None:
         """Give threads back."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _check_root(self) -> None:
+        """Asked after all else: of a root that goes meanwhile, all batches seem to be deleted."""
+        if self._is_indexed:
+            check_root(self._store)
+        else:
+            self._is_indexed = is_indexed(self._store)
 
     def _due(self, index: RootIndex, now: float) -> Iterator[KnownBatch]:
         """The batches that may have changed."""

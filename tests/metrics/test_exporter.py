@@ -6,7 +6,8 @@ import asyncio
 import io
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -21,7 +22,7 @@ from prefect_imagine.metrics import CATALOGUE, Exporter, metrics_app
 from prefect_imagine.metrics.families import Exposer
 from prefect_imagine.metrics.root import KnownRoot
 from prefect_imagine.metrics.series import MOST_MODELS, MOST_REASONS, Names
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Store, open_store
 from tests.batches.memory_store import MemoryStore
 from tests.billing.test_usage import created, stored, succeeded
 from tests.engine.waiting import until
@@ -170,6 +171,48 @@ async def test_without_a_store_it_is_unavailable(exporter: Exporter, store: Gate
         assert (answer.status_code, answer.text) == (503, "the store is gone\n")
         assert (await client.get("/health")).status_code == 503
     await failing.aclose()
+
+
+async def test_a_root_that_goes_away_is_a_store_that_fails(tmp_path: Path) -> None:
+    root, away = tmp_path / "root", tmp_path / "away"
+    clock = Clock()
+    with closing(open_store(str(root))) as store:
+        exporter = Exporter(store, patience=0, clock=clock)
+        async with asking(exporter) as client:
+
+            async def answers() -> tuple[int, str, int]:
+                clock.now += 11
+                figures, health = await client.get("/metrics"), await client.get("/health")
+                return figures.status_code, figures.text, health.status_code
+
+            status, text, health = await answers()
+            assert (status, health) == (200, 200), "a root that is empty, or not there yet"
+            assert "imagine_active_batches 0.0" in text
+            writer = Writer.of(store, "b", made=AT)
+            writer.claim()
+            writer.write(intent(1), created(1, 9), succeeded(1, 9), stored(1), intent(2))
+            before = figures_of((await answers())[1])
+            assert before["imagine_credits_charged_total"] == 9
+            for _ in range(2):
+                root.rename(away)
+                for _ in range(2):
+                    gone = f"{root} is gone: it has no index any more\n"
+                    assert await answers() == (503, gone, 503)
+                away.rename(root)
+                status, text, health = await answers()
+                assert (status, health) == (200, 200)
+                assert figures_of(text) == before
+        await exporter.aclose()
+
+
+def figures_of(text: str) -> dict[str, float]:
+    """All values but those of the look itself, by name, added up."""
+    samples = [sample for family in parse_plain(io.StringIO(text)) for sample in family.samples]
+    sums: dict[str, float] = {}
+    for sample in samples:
+        if "oldest" not in sample.name and not sample.name.startswith("imagine_sample"):
+            sums[sample.name] = sums.get(sample.name, 0) + sample.value
+    return sums
 
 
 async def test_prometheus_says_how_long_it_waits(exporter: Exporter, store: GatedStore) -> None:
