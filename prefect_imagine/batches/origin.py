@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 
@@ -46,16 +45,6 @@ def read_origin(store: Store, batch_id: str) -> Origin | None:
         return Origin.model_validate_json(store.read(_key(batch_id)) or b"")
     except ValidationError:
         return None
-
-
-def made_at(store: Store, batch_id: str) -> datetime | None:
-    """When a batch was made, which tells it from another that has had its name: by its origin, or else by its
-    first plan. `None` where there is no batch. Raises `StoreError`."""
-    origin = read_origin(store, batch_id)
-    if origin is not None:
-        return origin.created
-    plan = read_plan(store, batch_id)
-    return None if plan is None else plan.planned_at
 
 
 def complete_origin(store: Store, batch_id: str) -> None:

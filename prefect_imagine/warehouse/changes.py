@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from prefect_imagine.batches.index import DAY, RootIndex, Unreadable, check_root, leave_out, read_index
-from prefect_imagine.batches.origin import made_at, read_origin
-from prefect_imagine.batches.plan import Plan, read_plan
+from prefect_imagine.batches.origin import read_origin
+from prefect_imagine.batches.plan import Plan, read_plan, read_planned_at
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.billing.attempts import Chronicle, read_chronicle
@@ -140,7 +140,7 @@ class _Walk:
             self._known.setdefault(batch_id, {"made": None, "shards": {}, "settled": None})
 
     def _batch(self, batch_id: str, settled: str | None) -> Iterator[Change]:
-        made = made_at(self._store, batch_id)
+        made = read_planned_at(self._store, batch_id)
         if made is None:
             return
         known = self._known.get(batch_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,14 +95,14 @@ def test_what_is_not_settled_costs_a_look_a_shard(memory: MemoryStore) -> None:
     write_batch(memory, "open", intent())
     state: State = {}
     assert items(look(memory, state)) == 1
-    assert requests(memory, state) == {"list": 2, "folders": 2, "head": 1, "read": 2}
+    assert requests(memory, state) == {"list": 2, "folders": 2, "head": 1, "pieces": 1}
 
 
 def made_anew(memory: MemoryStore, batch_id: str) -> None:
     """Delete a batch, and make another one under its name."""
     for key in [key for key in memory.files if key.startswith(f"{batch_id}/") or f"~{batch_id}" in key]:
         memory.delete(key)
-    write_origin(memory, Origin(batch_id=batch_id, source=None, created=utc_now()))
+    write_plan(memory, replace(plan_of("a kite", batch_id=batch_id), planned_at=utc_now()))
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -121,6 +122,19 @@ def test_a_batch_that_is_made_anew_under_its_name_is_another_one(memory: MemoryS
         made += [each.made_at for each in found if isinstance(each, ChangedBatch)]
         assert look(memory, state) == []
     assert len(set(made)) == 3
+
+
+def test_a_batch_of_the_first_edition_that_gets_an_origin_is_the_same(memory: MemoryStore) -> None:
+    ensure_index(memory)
+    state: State = {}
+    write_batch(memory, "night", intent())
+    [_, first] = look(memory, state)
+    write_origin(memory, Origin(batch_id="night", source=None, created=utc_now()))
+    memory.put(segment_key("night", 2), to_line(Header(seq=2, writer="w", lines=1)) + to_line(created()))
+    [_, second] = look(memory, state)
+    assert isinstance(first, ChangedBatch)
+    assert isinstance(second, ChangedBatch)
+    assert first.made_at == second.made_at
 
 
 def test_who_cannot_be_read_is_told(memory: MemoryStore) -> None:
