@@ -36,7 +36,10 @@ async def publish_asset(store: Store, summary: Summary, state: State[Any], sourc
             source = None if origin is None else origin.source
         # Prefect's decorator `materialize` would need a task run, which a run that was stopped cannot begin.
         _context(store, summary, source).emit_events(state)
-    except Exception as error:  # Prefect refuses keys with signs that addresses may have; nothing hangs on it
+    except ValidationError:
+        key = asset_key(store, summary.batch_id)
+        logger.warning("batch %s is no asset: Prefect takes no key like %s", summary.batch_id, key)
+    except Exception as error:  # nothing hangs on it
         logger.warning("batch %s is announced as no asset: %s", summary.batch_id, _first_line(error))
 
 

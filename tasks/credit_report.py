@@ -19,7 +19,8 @@ REPORT_KEY = "imagine-credit-report"
 MODELS_KEY = "imagine-credits-by-model"
 LABELS_KEY = "imagine-credits-by-label"
 TREND_DAYS = 14
-_SUMMED = ("items", "stored", "failed", *AMOUNTS, "unpriced")
+_SUMMED = ("items", "stored", "failed", "under_way", *AMOUNTS, "unpriced")
+_HEADS = tuple(name.replace("_", " ") for name in _SUMMED)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -57,9 +58,9 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
                 _spent(ledger, today),
             ),
             "## Spent by model",
-            *_rows(("model", *_SUMMED), _sums(ledger, "model")),
+            *_rows(("model", *_HEADS), _sums(ledger, "model")),
             "## Spent by label",
-            *_rows(("label", *_SUMMED), _sums(ledger, "label")),
+            *_rows(("label", *_HEADS), _sums(ledger, "label")),
         ]
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from prefect_imagine.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from prefect_imagine.sandbox.server.s3 import S3Server, start_s3_server
@@ -24,6 +25,10 @@ from tests.prefect_server import (
     session_server,
     stop_shared_server,
 )
+
+# A machine that is busy with other work makes no example wrong.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 S3_SERVERS = "s3-servers"
 """A file for each one that runs, named for its process."""

@@ -89,7 +89,8 @@ def format_page() -> Page:
 
 
 def _file(key: str, holds: str, models: Sequence[Model]) -> str:
-    return blocks(f"## {key}", holds, *(model_section(model, 3) for model in models))
+    title = key if key.isalpha() else f"`{key}`"  # parts of names stand in angle brackets
+    return blocks(f"## {title}", holds, *(model_section(model, 3) for model in models))
 
 
 def _others(models: Sequence[Model]) -> str:

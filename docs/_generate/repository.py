@@ -15,6 +15,7 @@ PROJECT = PurePosixPath("project")
 """Where the site has them."""
 _CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^()\s#]+)(#[^()\s]*)?(?=\))")
+_NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n"
 _LANGUAGES = {"": "text", "csv": "text", "yml": "yaml", "toml": "toml", "py": "python"}
 
 
@@ -63,7 +64,7 @@ def _page_of(path: PurePosixPath) -> str:
     if path.suffix == ".md":
         return for_site(four_deep(text), path)
     suffix = path.suffix.removeprefix(".")
-    return f"# {path}\n\n````{_LANGUAGES.get(suffix, suffix)}\n{text}````\n"
+    return f"{_NOT_SEARCHED}# {path}\n\n````{_LANGUAGES.get(suffix, suffix)}\n{text}````\n"
 
 
 def _targets(page: PurePosixPath) -> list[PurePosixPath]:

@@ -51,7 +51,7 @@ def add_counts(parts: Iterable[ItemCounts]) -> ItemCounts:
     return ItemCounts(**sums)
 
 
-COUNTS = ("items", "stored", "failed", "unknown", "withdrawn", "unpriced")
+COUNTS = ("items", "stored", "failed", "unknown", "under_way", "withdrawn", "unpriced")
 AMOUNTS = ("charged", "estimated", "possible")
 
 
@@ -65,6 +65,7 @@ class Tally(Frozen):
         stored: how many are in the store.
         failed: how many the provider refused or failed, or could not be stored for now.
         unknown: how many creates have an outcome that cannot be found out.
+        under_way: how many are paid for, or possibly so, and neither stored nor failed.
         withdrawn: how many are not asked for any more.
         charged: credits that the provider says it charged.
         estimated: credits by a price list, where the provider reports none.
@@ -77,6 +78,7 @@ class Tally(Frozen):
     stored: int = 0
     failed: int = 0
     unknown: int = 0
+    under_way: int = 0
     withdrawn: int = 0
     charged: Credits = 0
     estimated: Credits = 0

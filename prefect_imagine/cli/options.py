@@ -83,7 +83,7 @@ class RunOptions:
         retry_failed: create again what failed; costs again.
         recreate_unknown: create again what may have been created already.
         wait: wait while another process runs the batch, a day at most.
-        allowed_failures: for the flow run's state.
+        allowed_failures: more let the flow run, or collect, count as failed; the exit code tells any.
         detach: end once everything is created; collect stores what ends later.
         webhook_url: where a receiver can be reached (webhooks serve).
         timing: seconds of the protocol: deadline, create, settle, margin, patience.

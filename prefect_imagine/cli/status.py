@@ -204,13 +204,14 @@ def _show_list(listed: list[_Listed], address: str) -> None:
             bill.stored,
             bill.failed,
             bill.unknown,
+            bill.under_way,
             output.credits_told(bill, bill.unpriced_items),
             "running" if each.runner else "",
         )
         for each in listed
         if (bill := each.usage) is not None
     ]
-    columns = ("items", "stored", "failed", "unknown", "credits", "")
+    columns = ("items", "stored", "failed", "unknown", "under way", "credits", "")
     output.rows(f"Batches under {address}", ("batch",), cells, right=columns)
     for each in listed:
         if each.error is not None:

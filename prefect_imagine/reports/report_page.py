@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.filters import do_filesizeformat
 
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.billing.costs import ItemCost, outcome
+from prefect_imagine.billing.costs import ItemCost, place_of
 from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.prompts.cells import setting_cells
 from prefect_imagine.providers.credits import Credits
@@ -256,6 +256,7 @@ def _panel(line: UsageLine, usage: Usage, overall: _Overall) -> _Panel:
 def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:
     """What the page's script and its plain table show of an item."""
     request = item.request
+    place = place_of(ItemState(phase=item.status, reason=item.reason))
     times = (("Created", item.created_at), ("Finished", item.finished_at), ("Stored", item.stored_at))
     return {
         "index": item.index,
@@ -265,7 +266,7 @@ def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:
         "provider": request.provider,
         "kind": request.kind.value,
         "model": request.model or "",
-        "status": outcome(ItemState(phase=item.status, reason=item.reason)),
+        "status": "under way" if place in ("open", "under_way") else place,
         "phase": item.status.value,
         "reason": item.reason or "",
         "error": item.error or "",

@@ -90,6 +90,7 @@ COLUMNS: dict[str, dict[str, TColumnSchema]] = {
         stored="bigint",
         failed="bigint",
         unknown="bigint",
+        under_way="bigint",
         withdrawn="bigint",
         **AMOUNTS,
         unpriced="bigint",

@@ -38,7 +38,7 @@ def written(store: Store, *, presign: bool = False) -> str:
 
 async def check_whole(page: Page) -> None:
     """Every item is found, by number, by filter and by address."""
-    matches = page.locator("#matches")
+    matches = page.locator("#found")
     await expect(matches).to_have_text(f"{COUNT:,} items")
     assert await page.locator(".card").count() < 200
     await page.get_by_role("searchbox").fill(f"picture {COUNT}:")
@@ -74,7 +74,7 @@ async def test_it_has_opened_before_the_rest_is_asked_for(
     with closing(open_store(str(tmp_path))) as store:
         written(store)
     await page.goto(f"{serve(tmp_path / 'b')}/report.html")
-    await expect(page.locator("#matches")).to_have_text(f"{COUNT:,} items")
+    await expect(page.locator("#found")).to_have_text(f"{COUNT:,} items")
     begun, opened = await page.evaluate(
         """[
           performance.getEntriesByType("resource").filter((each) => each.name.includes("/report/"))
@@ -99,7 +99,7 @@ async def test_it_opens_from_a_bucket(
             await check_whole(page)
         else:
             await page.goto(address)  # nobody may read the data pages without a signature
-            await expect(page.locator("#matches")).to_contain_text("could not be loaded")
+            await expect(page.locator("#found")).to_contain_text("could not be loaded")
             await expect(page.locator(".card").first).to_be_visible()
 
 
@@ -113,6 +113,6 @@ async def test_a_lost_data_page_is_said_and_leaves_the_others(
         store.delete("b/report/0002.js")
     await page.goto(address)
     loaded = FIRST + ONE_PAGE
-    await expect(page.locator("#matches")).to_have_text(
+    await expect(page.locator("#found")).to_have_text(
         re.compile(rf"{loaded:,} of {COUNT:,}; items from {loaded + 1} on could not be loaded")
     )

@@ -59,7 +59,7 @@ class TestSideBySide:
         await expect(hut.nth(0)).to_contain_text("flagged")
         await expect(hut.nth(1).locator(".cell")).to_have_count(2)
         await expect(hut.nth(2).locator(".cell")).to_have_count(0)
-        await expect(page.locator("#matches")).to_have_text("7 items; 2 prompts side by side")
+        await expect(page.locator("#found")).to_have_text("7 items; 2 prompts side by side")
         await page.locator("select[name=model]").select_option("flux")
         await expect(table.locator("thead th")).to_have_text(["Prompt", "imaginelabimage · flux"])
 

@@ -131,7 +131,7 @@ class TestFilters:
         ):
             await pick(page, facet, value)
             await expect(page.locator(".card .index")).to_have_text(items.split())
-            await expect(page.locator("#matches")).to_have_text(f"{len(items.split())} of 10")
+            await expect(page.locator("#found")).to_have_text(f"{len(items.split())} of 10")
             await pick(page, facet, "")
 
     async def test_filters_combine_and_clear(self, page: Page, batch: str) -> None:
@@ -286,7 +286,7 @@ async def test_the_largest_page_without_data_pages_opens_in_a_second(page: Page,
         if seconds[-1] < 1:
             break
     assert min(seconds) < 1, seconds
-    await expect(page.locator("#matches")).to_have_text(f"{WHOLE:,} items")
+    await expect(page.locator("#found")).to_have_text(f"{WHOLE:,} items")
     assert await page.locator(".card").count() < 200
     await page.locator(".card").first.focus()
     await page.keyboard.press("End")

@@ -309,7 +309,7 @@ async def test_items_of_data_pages_are_rated_and_exported_too(
     await page.goto(f"{address}#rating=kept")
     await expect(page.locator(".card .index")).to_have_text([str(count)])
     await page.get_by_role("button", name="Clear").click()
-    await expect(page.locator("#matches")).to_have_text(f"{count:,} items")
+    await expect(page.locator("#found")).to_have_text(f"{count:,} items")
     dialog = await export(page)
     _, data = await saved(page, dialog, "Download prompts")
     assert asked_in(data) == asked(items)

@@ -138,4 +138,4 @@ async def test_an_address_that_can_be_no_key_harms_no_batch(
     with caplog.at_level(logging.WARNING):
         state = await generated(PROMPTS, str(folder), batch_id)
     assert state.is_completed()
-    assert f"batch {batch_id} is announced as no asset" in caplog.text
+    assert f"batch {batch_id} is no asset: Prefect takes no key like file:///" in caplog.text

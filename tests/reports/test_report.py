@@ -271,7 +271,7 @@ def test_a_paid_item_that_is_not_stored_yet_counts_as_the_bill_counts_it() -> No
     ).cards
     assert [(card["status"], card["phase"]) for card in cards] == [
         ("failed", "finished"),
-        ("planned", "created"),
+        ("under way", "created"),
     ]
 
 

@@ -36,7 +36,7 @@ from prefect_imagine.stores import open_store
 
 DAYS = 30.0
 FORMAT = alternatives()
-_SHOWN = ("items", "stored", "failed", *AMOUNTS, "unpriced")
+_SHOWN = ("items", "stored", "failed", "under_way", *AMOUNTS, "unpriced")
 
 
 def credits(
@@ -118,7 +118,8 @@ def _show(title: str, by: By, lines: Sequence[Tally], *, to_stderr: bool) -> Non
     cells = [
         (*map(printable, _names(line)), *(getattr(line, name) or "" for name in _SHOWN)) for line in lines
     ]
-    output.rows(title, _named(by), cells, right=_SHOWN, to_stderr=to_stderr)
+    titles = tuple(name.replace("_", " ") for name in _SHOWN)
+    output.rows(title, _named(by), cells, right=titles, to_stderr=to_stderr)
     if by == "label":
         output.say("an item with two labels is in two lines")
 

@@ -47,7 +47,7 @@ const fillBox = (item, place) => {
         button({ class: "quiet", autofocus: true, text: "Close", on: { click: () => box.close() } })),
       make("div", { class: "head" }, make("h2", {}, ...heading(item, output)), raters(item)),
       make("p", { class: "prompt open", text: item.prompt }),
-      make("div", { class: "foot" }, make("span", { class: `state ${item.status}`, text: stateOf(item) }), costs(item)),
+      make("div", { class: "foot" }, make("span", { class: `state ${classOf(item)}`, text: stateOf(item) }), costs(item)),
       item.reason && make("p", { class: "why" }, make("b", { text: item.reason }), item.error && ` ${item.error}`),
       listed(facts(item)),
       item.settings.length > 0 && make("h3", { text: "Settings" }),

@@ -8,6 +8,7 @@ const costs = (item) => {
 };
 
 const chips = (labels) => labels.length > 0 && make("ul", { class: "chips" }, ...labels.map((text) => make("li", { text })));
+const classOf = (item) => item.status.replace(" ", "-");
 const stateOf = (item) => {
   if (item.status === item.phase) return item.status;
   return item.status === "failed" ? "failed for now" : `${item.status} (${item.phase})`;
@@ -33,7 +34,7 @@ const heading = (item, output = item.outputs[0]) => [
 const card = (item, place) =>
   make("li", {},
     make("article", {
-      class: `card ${item.status}`, tabindex: place === current ? "0" : "-1",
+      class: `card ${classOf(item)}`, tabindex: place === current ? "0" : "-1",
       "aria-label": `Item ${item.index}, ${titleOf(item)}, ${item.status}`,
       "data-item": item.item, "data-rating": ratingOf(item),
     },
@@ -43,5 +44,5 @@ const card = (item, place) =>
         ...prompt(item),
         make("p", { class: "meta" }, make("span", { text: item.provider }), make("span", { text: item.kind }), make("span", { text: modelOf(item) })),
         chips(labelsOf(item)),
-        make("div", { class: "foot" }, make("span", { class: `state ${item.status}`, text: stateOf(item) }), costs(item)),
+        make("div", { class: "foot" }, make("span", { class: `state ${classOf(item)}`, text: stateOf(item) }), costs(item)),
         item.reason && make("p", { class: "why" }, make("b", { text: item.reason }), item.error && ` ${item.error}`))));

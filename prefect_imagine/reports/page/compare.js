@@ -52,7 +52,7 @@ const drawRows = (count) => {
 const compared = (item) => {
   const shows = media(item);
   for (const each of shows.querySelectorAll("[tabindex='-1']")) each.removeAttribute("tabindex");
-  return make("article", { class: `cell ${item.status}`, "aria-label": `Item ${item.index}, ${titleOf(item)}, ${item.status}`, "data-item": item.item, "data-rating": ratingOf(item) },
+  return make("article", { class: `cell ${classOf(item)}`, "aria-label": `Item ${item.index}, ${titleOf(item)}, ${item.status}`, "data-item": item.item, "data-rating": ratingOf(item) },
     shows,
     make("div", { class: "head" },
       button({ class: "expand index", "aria-label": `Open item ${item.index}`, text: String(item.index), on: { click: () => openBox(item, 0) } }),

@@ -1,5 +1,6 @@
 // Lists of items as text: what they are, and rows that ask for the same again.
-const csvCell = (text) => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+// Also what other separators of spreadsheets would cut.
+const csvCell = (text) => (/[",;\t\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 const csvOf = (columns, lines) =>
   [columns, ...lines].map((line) => `${line.map((cell) => csvCell(String(cell))).join(",")}\r\n`).join("");
 

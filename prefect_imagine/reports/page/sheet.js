@@ -41,7 +41,7 @@ const tell = () => {
   const missing = pages.failed ? `; items from ${items.length + 1} on could not be loaded` : "";
   const beside = view === "compare" ? `; ${counted(rows.length, "prompt")} side by side` : "";
   $("nothing").hidden = (view === "compare" ? rows : shown).length > 0 || loading !== "";
-  $("matches").textContent = (shown.length === total ? `${all} items` : `${matches} of ${all}`) + beside + loading + missing;
+  $("found").textContent = (shown.length === total ? `${all} items` : `${matches} of ${all}`) + beside + loading + missing;
 };
 
 const isLoading = () => items.length < total && !pages.failed;

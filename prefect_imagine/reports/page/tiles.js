@@ -79,7 +79,7 @@ const tile = (item, output, place, surplus) => {
 const media = (item) => {
   if (!item.outputs.length) {
     const says = item.status === "unknown" ? "whether it was made is not known" : item.error;
-    return make("div", { class: `media empty ${item.status}` }, icon(iconOf(item.kind)),
+    return make("div", { class: `media empty ${classOf(item)}` }, icon(iconOf(item.kind)),
       make("strong", { text: item.reason || item.phase }), says && make("span", { text: says }));
   }
   const tiles = item.outputs.slice(0, 4);
