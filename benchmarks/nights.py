@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.runs import Job
 from prefect_imagine.batches.index import ensure_index, put_mark
+from prefect_imagine.batches.origin import Origin, write_origin
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.records import AnyItemRecord, Created, Finished, Header, Intent, Stored, to_line
@@ -53,6 +54,7 @@ def _write_night(store: Store, provider: str, batch_id: str, at: datetime) -> No
                 estimate=estimate,
             )
         )
+    write_origin(store, Origin(batch_id=batch_id, source=None, created=at))
     write_plan(store, Plan(batch_id, at, tuple(items)))
     records = [record for item in items for record in _records(item.index, f"{batch_id}-{item.index}", at)]
     lines = [to_line(Header(seq=1, writer="benchmark", lines=len(records))), *map(to_line, records)]
