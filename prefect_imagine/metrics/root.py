@@ -6,6 +6,7 @@ becomes active again are they added up anew, in memory.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.accounts.record import AccountRecord, read_account_records
 from prefect_imagine.batches.inbox import receiver_seen_at
-from prefect_imagine.batches.index import RootIndex, check_root, is_indexed, leave_out, read_index
+from prefect_imagine.batches.index import RootIndex, check_root, is_indexed, read_index
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.errors import StoreError
@@ -22,6 +23,8 @@ from prefect_imagine.metrics.figures import Figures
 from prefect_imagine.stores import Store
 from prefect_imagine.threads import DaemonPool
 from prefect_imagine.webhooks.counts import DeliveryCounts, read_delivery_counts
+
+logger = logging.getLogger(__name__)
 
 READERS = 16
 """Batches that are read at once."""
@@ -139,7 +142,10 @@ class KnownRoot:
         try:
             batch.refresh(self._store, claims, listed=listed is not None)
         except StoreError as error:
-            leave_out(batch.name, error)
+            if error.retryable:
+                raise
+            if not batch.unreadable:
+                logger.error("batch %s cannot be read: %s", batch.name, error)
             batch.unreadable = True
         batch.claims, batch.listed, batch.looked_at = claims, listed, boot_seconds()
         return before != (batch.made, batch.standing)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -66,6 +67,15 @@ def test_a_store_that_is_not_there_is_a_failed_scrape(alone: Shell) -> None:
     ended = shell.run("metrics", "write", "new.prom", "--output", "s3://bucket/art")
     assert (ended.code, len(ended.errors)) == (5, 1)
     assert not (shell.folder / "new.prom").exists()
+
+
+def test_the_log_names_a_batch_that_cannot_be_read(alone: Shell, tmp_path: Path) -> None:
+    (tmp_path / "root" / "bad").mkdir(parents=True)
+    (tmp_path / "root" / "bad" / "plan.jsonl").write_text("no plan\n")
+    ended = alone.run("metrics", "write", tmp_path / "m.prom", "--output", tmp_path / "root")
+    assert ended.code == 0
+    assert "batch bad cannot be read: the plan of " in ended.stderr
+    assert "imagine_unreadable_batches 1.0" in (tmp_path / "m.prom").read_text()
 
 
 def test_a_file_is_written_whole(alone: Shell) -> None:
