@@ -39,7 +39,8 @@ def chromium_path() -> str | None:
 
 class Problems:
     """What went wrong on a page: errors on its console or in its scripts, requests that failed, and requests
-    to anything but this machine."""
+    to anything but this machine. Loads that the browser gave up itself are none: a player has seen enough, or
+    the page was left."""
 
     def __init__(self, page: Page) -> None:
         self.found: list[str] = []
@@ -74,8 +75,7 @@ class Problems:
             self.found.append(f"external: {request.url}")
 
     def _on_failure(self, request: Request) -> None:
-        # A player stops a download of which it has seen enough.
-        if not (request.resource_type == "media" and request.failure == "net::ERR_ABORTED"):
+        if request.failure != "net::ERR_ABORTED":
             self.found.append(f"failed: {request.url}: {request.failure}")
 
     def _on_response(self, response: Response) -> None:

@@ -32,7 +32,6 @@ NOISE = (
     r"https://[\w.-]+\.amplitude\.com/",  # the new UI asks for it, whatever the server's settings
     r"\.svg(: HTTP 404|\))",  # icons of states, looked for in the wrong folder by both
     r"/favicon[\w-]*\.\w+(: HTTP 404|\))",
-    r"net::ERR_ABORTED$",  # asked for by a page that was left
     r"/api/task_runs/filter(: HTTP 422|\))",  # the task run "" of an artifact that belongs to none
     r"\b503\b",  # its database is busy: the page asks again, or a person does
     r"flow-run-graph|vendor-pixi|GL Driver Message",  # the graph of a run, without a graphics card

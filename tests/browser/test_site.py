@@ -17,19 +17,13 @@ from tests.documents.site import Crawled, build_site, crawl
 pytestmark = [
     pytest.mark.long,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.usefixtures("left_early"),
+    pytest.mark.usefixtures("problems"),
 ]
 PHONE = {"width": 375, "height": 720}
 OUTSIDE = """() => [...document.querySelectorAll("main *")].filter((element) =>
   element.checkVisibility() && !element.closest(".md-typeset__scrollwrap, pre, .md-sidebar")
   && element.getBoundingClientRect().right > innerWidth + 1
 ).map((element) => element.outerHTML.slice(0, 100))"""
-
-
-@pytest.fixture
-def left_early(problems: Problems) -> None:
-    """A page that is left stops loading, which is no problem."""
-    problems.ignore("net::ERR_ABORTED")
 
 
 @pytest.fixture(scope="module")
