@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,9 +98,10 @@ class Site:
         found: dict[str, Any] = self.request("GET", f"/flow_runs/{run}")
         return found
 
-    def runs(self, deployment: str) -> list[dict[str, Any]]:
-        """All runs of a deployment that have been due, oldest first."""
-        due = {"expected_start_time": {"before_": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
+    def runs(self, deployment: str, before: datetime | None = None) -> list[dict[str, Any]]:
+        """All runs of a deployment that are due before a time, or have been until now, oldest first."""
+        until_then = (before or datetime.now(UTC)).isoformat()
+        due = {"expected_start_time": {"before_": until_then}}
         body = {
             "deployments": {"id": {"any_": [self.deployment(deployment)]}},
             "flow_runs": due,

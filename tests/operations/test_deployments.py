@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,13 +21,26 @@ SOON = timedelta(seconds=8)
 
 
 def _due_soon(site: Site) -> None:
-    """Give the nightly deployment one more schedule, which is due in a moment and then tomorrow."""
-    anchor = (datetime.now(UTC) + SOON).isoformat()
-    schedule = {"interval": 24 * 3600, "anchor_date": anchor, "timezone": "UTC"}
-    deployment = f"/deployments/{site.deployment(NIGHTLY)}"
-    site.request("POST", f"{deployment}/schedules", [{"schedule": schedule}])
-    # The server looks at changed deployments every five seconds, at all others once a minute.
-    site.request("PATCH", deployment, {"description": "Every night, and soon."})
+    """Give the nightly deployment one more schedule, which is due in a moment and then tomorrow: again, and
+    later, where a busy server has looked at it too late."""
+    for times in itertools.count(1):
+        due = datetime.now(UTC) + times * SOON
+        schedule = {"interval": 24 * 3600, "anchor_date": due.isoformat(), "timezone": "UTC"}
+        deployment = f"/deployments/{site.deployment(NIGHTLY)}"
+        site.request("POST", f"{deployment}/schedules", [{"schedule": schedule}])
+        # The server looks at changed deployments every five seconds, at all others once a minute.
+        site.request("PATCH", deployment, {"description": f"Every night, and at {due:%H:%M:%S}."})
+        if until(partial(_is_scheduled, site, due), "the server's look at a schedule") == "in time":
+            return
+
+
+def _is_scheduled(site: Site, due: datetime) -> str:
+    """Whether the server has made runs of a schedule, and the first one of them in time."""
+    planned = site.runs(NIGHTLY, before=due + timedelta(days=1, minutes=1))
+    times = [datetime.fromisoformat(run["expected_start_time"]) for run in planned if run["auto_scheduled"]]
+    if any(abs(at - due) < timedelta(seconds=1) for at in times):
+        return "in time"
+    return "late" if any(abs(at - due - timedelta(days=1)) < timedelta(seconds=1) for at in times) else ""
 
 
 def _scheduled(site: Site) -> dict[str, Any]:
