@@ -14,7 +14,7 @@ from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import Stop
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.bill import Bill
-from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.costs import committed
 from prefect_imagine.billing.usage import (
     BalanceChange,
@@ -71,7 +71,7 @@ class RunBooks:
     """The bill of a batch, and what one run has added to it.
 
     Attributes:
-        budget: what may be spent.
+        credit_limit: what the run may spend.
         failures: the first items that have failed in this run, in order, with how they stood then.
 
     Args:
@@ -82,11 +82,11 @@ class RunBooks:
         self,
         batch_id: str,
         bills: Mapping[int, Bill],
-        budget: Budget,
+        credit_limit: CreditLimit,
         clients: Mapping[str, ProviderClient],
         balances: Mapping[str, Balance],
     ) -> None:
-        self.budget = budget
+        self.credit_limit = credit_limit
         self.failures: list[tuple[BatchItem, ItemState]] = []
         self._batch_id = batch_id
         self._bills: dict[int, Bill] = {}
@@ -100,27 +100,27 @@ class RunBooks:
     def open(self, shard: OpenShard, standing: ShardStanding) -> None:
         """Follow the items of a shard from now on. What failed before is not this run's failure."""
         self._bills[shard.number] = standing.bill
-        self.budget.follow(shard.number, standing.amounts)
+        self.credit_limit.follow(shard.number, standing.amounts)
         self._failed.update(standing.failed)
 
     def close(self, shard: OpenShard) -> None:
         """Follow them no longer: they stay as they are."""
         self.update_all(shard)
         self._failed.difference_update(shard.plan.indices)
-        self.budget.forget(shard.plan.indices)
+        self.credit_limit.forget(shard.plan.indices)
         self.carry(shard.number, self._bills[shard.number])
 
     def carry(self, shard: int, bill: Bill) -> None:
         """Take in the bill of a shard that is not open."""
         bill.forget_items()
         self._bills[shard] = bill
-        self.budget.carry(shard, bill.committed)
+        self.credit_limit.carry(shard, bill.committed)
 
     def update(self, shard: int, item: BatchItem, state: ItemState) -> None:
         """Take in where an item of an open shard stands now."""
         if not self._bills[shard].update(item, state):
             return
-        self.budget.settle(item.request.provider, item.index, committed(item, state))
+        self.credit_limit.settle(item.request.provider, item.index, committed(item, state))
         if state.phase is not Phase.FAILED:
             self._failed.discard(item.index)
         elif item.index not in self._failed:

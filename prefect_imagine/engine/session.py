@@ -16,7 +16,7 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.batches.submission import Submission, put_submission, remove_submission
-from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
@@ -70,10 +70,10 @@ class Session:
         self.options = options
         self.downloader = Downloader(concurrency=16)
         self.shards = OpenShards(prepared.difference.gone)
-        budget = Budget(options.max_credits, options.max_credits_by_provider)
+        limit = CreditLimit(options.max_credits, options.max_credits_by_provider)
         balances = prepared.balances if create else {}
         bills = {shard.number: shard.bill for shard in prepared.shards}
-        self.books = RunBooks(self.batch_id, bills, budget, self.clients, balances)
+        self.books = RunBooks(self.batch_id, bills, limit, self.clients, balances)
         self.feed = ShardFeed(prepared, opener, self.shards, self.books, store, blocking)
         self._creates = create
         self._lingers = lingers and not options.detach
@@ -149,7 +149,7 @@ class Session:
     def progress(self) -> Progress:
         """How far the run is."""
         running = sum(len(run.queues.running) for run in self.runs.values())
-        return Progress(self.books.counts, running, self.books.budget.spent)
+        return Progress(self.books.counts, running, self.books.credit_limit.spent)
 
     async def position(self) -> Position:
         """Where the batch stands by now."""

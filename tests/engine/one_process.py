@@ -13,7 +13,7 @@ from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.records import Claim
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.billing.budget import Budget
+from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks, ShardStanding
 from prefect_imagine.engine.history.identity import RequestIdentity
@@ -87,7 +87,7 @@ class Process:
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
         shards = OpenShards(difference.gone)
-        books = RunBooks(plan.batch_id, {}, Budget(None, {}), {}, {})
+        books = RunBooks(plan.batch_id, {}, CreditLimit(None, {}), {}, {})
         for shard in opened:
             shards.add(shard)
             books.open(shard, ShardStanding.of(shard.view))

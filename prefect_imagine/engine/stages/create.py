@@ -111,7 +111,7 @@ class CreateStage:
         if estimate is None:  # then nothing limits this provider's spending: the plan was checked for it
             return True
         try:
-            run.books.budget.reserve(run.provider, item.index, estimate)
+            run.books.credit_limit.reserve(run.provider, item.index, estimate)
         except BudgetExceededError as error:
             run.halt(StopReason.BUDGET, str(error))
             return False

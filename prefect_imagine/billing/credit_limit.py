@@ -10,7 +10,7 @@ from prefect_imagine.errors import BudgetExceededError
 from prefect_imagine.providers.credits import Credits, add_credits
 
 
-class Budget:
+class CreditLimit:
     """Keeps reservations and charges of a batch within `max_credits`.
 
     Jobs under way count with what they are known or estimated to cost. A denial is final for the run.
