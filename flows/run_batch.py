@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -28,7 +29,12 @@ from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.artifacts import publish
 from prefect_imagine.tasks.control import Control, controlled
-from prefect_imagine.tasks.events import announce_break, announce_end, announce_start
+from prefect_imagine.tasks.events import (
+    announce_break,
+    announce_end,
+    announce_start,
+    announce_threshold,
+)
 from prefect_imagine.tasks.live import watched
 from prefect_imagine.tasks.termination import ending_in_order, terminate
 from prefect_imagine.tasks.waves import PrefectStages
@@ -93,6 +99,7 @@ async def _run(
                 "batch %s begins; to create are %s", prepared.batch_id, estimate_text(prepared.expected)
             )
             announce_start(prepared)
+            session.budgets.announce_by(partial(announce_threshold, store.address))
             termination_of = ending_in_order(session, listen=observer is None)
             with PrefectStages(session) as stages, termination_of as termination:
                 async with watched(session), controlled(session) as control:

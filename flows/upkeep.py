@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
@@ -13,14 +13,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_imagine.batches.options import Timing
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.collect import Collected, collect
+from prefect_imagine.engine.collecting.going_on import batches_to_go_on
 from prefect_imagine.engine.collecting.survey import Scope
 from prefect_imagine.engine.maintenance import batches_to_cancel, cancel, cancel_jobs
+from prefect_imagine.engine.planning.accounts import Accounts
+from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.session import Session
-from prefect_imagine.errors import ImagineError
+from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, ImagineError
 from prefect_imagine.flows.assets import publish_asset
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
-from prefect_imagine.flows.run_batch import report_link
+from prefect_imagine.flows.run_batch import report_link, run_batch
 from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
@@ -69,8 +73,9 @@ async def reconcile_batches(
 ) -> State[Any]:
     """Look again at the open, unknown and unfinished items of recent batches; adopt and store what is found.
 
-    The same as collect with a longer memory. Creates nothing. Batches that are being run are left alone.
-    Fails when a batch could not be looked at.
+    The same as collect with a longer memory, and it goes on with batches that a budget has stopped, once that
+    holds enough again. Creates nothing else. Batches that are being run are left alone. Fails when a batch
+    could not be looked at.
 
     Args:
         output: Folder or s3://bucket/prefix that batches are stored under.
@@ -79,20 +84,44 @@ async def reconcile_batches(
         bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         days: Look at batches that were written to in the last so many days.
     """
-    return await _looked_at(output, credentials, bucket, Scope(days, unknown=True))
+    return await _looked_at(output, credentials, bucket, Scope(days, unknown=True), go_on=True)
 
 
-async def _looked_at(output: str, credentials: Credentials, bucket: Bucket, scope: Scope) -> State[Any]:
+async def _looked_at(
+    output: str, credentials: Credentials, bucket: Bucket, scope: Scope, *, go_on: bool = False
+) -> State[Any]:
     with logs_in_run(), in_trace_of_run():
         try:
             with closing(await open_output(output, bucket)) as store:
                 find = accounts(credentials)
                 publish_end = partial(_publish_end, store)
                 found = await collect(store, find, scope, shared_limit, _stages, publish_end)
+                gone_on = [each async for each in _gone_on(store, find)] if go_on else []
         except ImagineError as error:
             return Failed(message=str(error), data=error)
-    await publish_reconciled(map(_row, found))
-    return _state(found)
+    await publish_reconciled([*map(_row, found), *gone_on])
+    return _state(found, gone_on)
+
+
+async def _gone_on(store: Store, find: Accounts) -> AsyncIterator[Reconciled]:
+    """Go on with each batch whose budget holds enough again, one after the other."""
+    for batch_id, waiting in (await asyncio.to_thread(batches_to_go_on, store, utc_now())).items():
+        try:
+            async with prepare_batch(store, batch_id, None, find, waiting.options, shared_limit) as prepared:
+                ended = await run_batch(store, prepared, waiting.options)
+        except BatchBusyError:
+            yield Reconciled(batch_id, "is being run")
+        except ImagineError as error:
+            yield Reconciled(batch_id, f"could not go on: {error}", failed=True)
+        else:
+            yield Reconciled(batch_id, f"went on: {ended.message}", failed=_is_broken(ended))
+
+
+def _is_broken(ended: State[Any]) -> bool:
+    """Whether a run has ended with more failures than allowed, and not because a budget is used up again."""
+    error = ended.data
+    waits = isinstance(error, BatchIncompleteError) and error.summary.waits_for is not None
+    return ended.is_failed() and not waits
 
 
 @contextmanager
@@ -139,10 +168,13 @@ def _standing(summary: Summary) -> str:
     )
 
 
-def _state(looked_at: Sequence[Collected]) -> State[Any]:
+def _state(looked_at: Sequence[Collected], gone_on: Sequence[Reconciled]) -> State[Any]:
     message = f"{len(looked_at)} unsettled batches"
+    if gone_on:
+        message += f", and {len(gone_on)} that a budget had stopped"
     problems = [each.batch_id for each in looked_at if each.problems]
     failed = [each.batch_id for each in looked_at if each.failed]
+    failed += [each.batch_id for each in gone_on if each.failed]
     if problems:
         message += f", of which these could not be looked at: {', '.join(problems)}"
     if failed:

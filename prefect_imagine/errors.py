@@ -22,6 +22,7 @@ ImagineError
 ├── OutputError                   what was downloaded is not the whole media (reason)
 ├── SignatureError                a webhook's delivery is not signed as it must be (reason)
 ├── BudgetExceededError           the next create would pass max_credits
+│   └── BudgetUsedUpError         the next create would pass a budget of the root
 ├── NotApprovedError              a person was asked, and did not say yes
 ├── StoreError                    the bucket or folder failed
 ├── WarehouseError                a load into a warehouse failed
@@ -34,6 +35,7 @@ ImagineError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -252,6 +254,26 @@ class SignatureError(ImagineError):
 
 class BudgetExceededError(ImagineError):
     """The next create would pass `max_credits`."""
+
+
+class BudgetUsedUpError(BudgetExceededError):
+    """The next create would pass a budget of the root, that all its batches share.
+
+    Attributes:
+        budget: its name.
+        provider: whose credits it does not hold.
+        credits: how many the create needs.
+        until: when it begins again; `None` for one that never does.
+    """
+
+    def __init__(
+        self, message: str, *, budget: str, provider: str, credits: int | float, until: datetime | None
+    ) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.provider = provider
+        self.credits = credits
+        self.until = until
 
 
 class NotApprovedError(ImagineError):

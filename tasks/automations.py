@@ -25,15 +25,21 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from prefect_imagine.errors import ConfigurationError
-from prefect_imagine.tasks.events import BUDGET_EXCEEDED, CREDITS_LOW, GENERATION_FAILED
+from prefect_imagine.tasks.events import (
+    BUDGET_EXCEEDED,
+    BUDGET_THRESHOLD,
+    CREDITS_LOW,
+    GENERATION_FAILED,
+)
 from prefect_imagine.tasks.server import prefect_server
 
 MANY_FAILURES = "imagine: many failures"
 LOW_CREDITS = "imagine: credits low"
 BUDGET_REACHED = "imagine: budget reached"
+BUDGET_THRESHOLD_REACHED = "imagine: budget runs out"
 RESUME_CRASHED = "imagine: resume a crashed run"
 LOST_WORKER = "imagine: lost worker"
-NAMES = (MANY_FAILURES, LOW_CREDITS, BUDGET_REACHED, RESUME_CRASHED, LOST_WORKER)
+NAMES = (MANY_FAILURES, LOW_CREDITS, BUDGET_REACHED, BUDGET_THRESHOLD_REACHED, RESUME_CRASHED, LOST_WORKER)
 
 FLOW = "generate-batch"
 RESUME = "resume-crashed/resume-crashed"
@@ -102,6 +108,7 @@ def definitions(targets: Targets, failures: int, within: timedelta) -> list[Auto
         _many_failures(targets, failures, within),
         _low_credits(targets),
         _budget_reached(targets),
+        _budget_runs_out(targets),
         _resume_crashed(targets),
         _lost_worker(targets),
     ]
@@ -161,6 +168,21 @@ def _budget_reached(targets: Targets) -> AutomationCore:
             posture=Posture.Reactive,
         ),
         actions=_notification(targets, f"Batch {_BATCH} has reached its budget", _PAYLOAD),
+    )
+
+
+def _budget_runs_out(targets: Targets) -> AutomationCore:
+    return AutomationCore(
+        name=BUDGET_THRESHOLD_REACHED,
+        description="a budget is half, or by 80, 95 or 100 percent, used up: told",
+        trigger=EventTrigger(
+            expect={BUDGET_THRESHOLD},
+            match=ResourceSpecification({"prefect.resource.id": "imagine.budget.*"}),
+            posture=Posture.Reactive,
+        ),
+        actions=_notification(
+            targets, f"Budget {_BATCH}: {{{{ event.payload.percent }}}} % are used up", _PAYLOAD
+        ),
     )
 
 

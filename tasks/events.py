@@ -4,13 +4,15 @@ says, and the reference of the documentation is made from these models."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.events import emit_event
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState
+from prefect_imagine.billing.budgets.thresholds import ThresholdReached
 from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.providers.credits import Credits
@@ -21,6 +23,7 @@ STARTED = "imagine.batch.started"
 FINISHED = "imagine.batch.finished"
 STOPPED = "imagine.batch.stopped"
 BUDGET_EXCEEDED = "imagine.budget.exceeded"
+BUDGET_THRESHOLD = "imagine.budget.threshold"
 GENERATION_FAILED = "imagine.generation.failed"
 JOB_ENDED = "imagine.job.ended"
 CREDITS_LOW = "imagine.credits.low"
@@ -123,6 +126,31 @@ class BudgetExceeded(BatchStopped):
     NAME: ClassVar[str] = BUDGET_EXCEEDED
 
 
+class BudgetThreshold(Event):
+    """A budget is used up by 50, 80, 95 or 100 percent: sent once in each period for each of them.
+
+    Attributes:
+        provider: whose credits the budget limits.
+        period: the present one, such as `2026-11`.
+        percent: the threshold; at 100 the next create would pass the limit.
+        spent: credits, with those that may have been charged.
+        limit: credits of the period.
+        until: when the next period begins; null for `total`.
+        output: the folder or address that the batches are stored under.
+    """
+
+    NAME: ClassVar[str] = BUDGET_THRESHOLD
+    RESOURCE: ClassVar[str] = "imagine.budget.<name>"
+
+    provider: str
+    period: str
+    percent: int
+    spent: Credits
+    limit: Credits
+    until: datetime | None
+    output: str
+
+
 class GenerationFailed(Event):
     """The provider has refused or failed one item. At most 500 are sent of a run.
 
@@ -209,6 +237,21 @@ def announce_end(summary: Summary) -> None:
     send(BatchStopped(**end) if summary.stopped_by else BatchFinished(**end), summary.batch_id)
     if "budget" in summary.stopped_by:
         send(BudgetExceeded(**end), summary.batch_id)
+
+
+def announce_threshold(output: str, reached: ThresholdReached) -> None:
+    """A budget has reached a threshold; of those who see it at the same moment, one is heard."""
+    told = BudgetThreshold(
+        provider=reached.provider,
+        period=reached.period,
+        percent=reached.percent,
+        spent=reached.spent,
+        limit=reached.limit,
+        until=reached.until,
+        output=output,
+    )
+    once = f"{output} {reached.budget} {reached.provider} {reached.period} {reached.percent}"
+    send(told, reached.budget, id=uuid5(NAMESPACE_URL, once))
 
 
 def announce_break(batch_id: str, error: BaseException) -> None:

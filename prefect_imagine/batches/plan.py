@@ -154,10 +154,11 @@ def read_plan(store: Store, batch_id: str, shard: int = FIRST) -> Plan | None:
     return None if data is None else _parse(data, f"{store.address}/{path}", batch_id, shard)
 
 
-def read_planned_at(store: Store, batch_id: str) -> datetime | None:
-    """When a batch was first planned, as its first plan begins; `None` where there is none. Raises
-    `StoreError` for a damaged one."""
-    pieces = store.pieces(plan_key(shard_path(check_batch_id(batch_id))))
+def read_planned_at(store: Store, batch_id: str, shard: int = FIRST) -> datetime | None:
+    """When a shard was planned, as its plan begins: the first one's time is the batch's. `None` where there
+    is none. Raises `StoreError` for a damaged one."""
+    path = shard_path(check_batch_id(batch_id), shard)
+    pieces = store.pieces(plan_key(path))
     if pieces is None:
         return None
     data = b""
@@ -168,7 +169,7 @@ def read_planned_at(store: Store, batch_id: str) -> datetime | None:
     try:
         return _LINE.validate_python(_current(json.loads(data.partition(b"\n")[0]))).planned_at
     except ValueError as error:
-        raise StoreError(f"the plan of {store.address}/{batch_id} cannot be read: {error}") from error
+        raise StoreError(f"the plan of {store.address}/{path} cannot be read: {error}") from error
 
 
 def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:

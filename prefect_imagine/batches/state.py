@@ -50,11 +50,13 @@ class Charge:
     Attributes:
         credits: what the provider said; `None` where it is silent.
         refund: of a failed job; `unknown` where the provider is silent.
+        at: when it was asked for, if its item has been asked for again since; otherwise the item tells it.
     """
 
     id: str
     credits: int | float | None = None
     refund: str | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class ItemState:
     Attributes:
         charges: one a job, in order; a retried item has several.
         possible_jobs: earlier attempts whose fate stayed unknown and that were created again.
+        possible_at: when those were asked for; of earlier versions' the time is not known.
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
@@ -81,6 +84,7 @@ class ItemState:
     id: str | None = None
     charges: tuple[Charge, ...] = ()
     possible_jobs: int = 0
+    possible_at: tuple[datetime, ...] = ()
     outputs: tuple[Output, ...] = ()
     status: GenerationStatus | None = None
     reason: str | None = None
@@ -211,7 +215,7 @@ def _(record: Finished, item: ItemState) -> ItemState:
         error=record.message,
         created_at=record.created_at or item.created_at,
         finished_at=record.finished_at or record.at,
-    ).charged(Charge(record.id, reported, record.refund))
+    ).charged(Charge(record.id, reported, record.refund, known.at))
 
 
 @_apply.register
@@ -228,7 +232,7 @@ def _(record: Failed, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Retry, item: ItemState) -> ItemState:
-    possible = item.possible_jobs + (item.phase is Phase.UNKNOWN)
+    unknown, at = item.phase is Phase.UNKNOWN, item.intent_at
     failed = (item.reason or "",) if item.phase is Phase.FAILED else ()
     return replace(
         item,
@@ -237,7 +241,9 @@ def _(record: Retry, item: ItemState) -> ItemState:
         id=None,
         status=None,
         outputs=(),
-        possible_jobs=possible,
+        charges=tuple(replace(each, at=each.at or at) for each in item.charges),
+        possible_jobs=item.possible_jobs + unknown,
+        possible_at=(*item.possible_at, at) if unknown and at is not None else item.possible_at,
         retried=(*item.retried, *failed),
         retried_by=record.asked_by,
         unwanted=False,

@@ -53,6 +53,11 @@ class Unsettled(Shard):
         """Its bill."""
         return Bill.of(self.plan, self.state)
 
+    @property
+    def path(self) -> str:
+        """The shard's folder below the root."""
+        return self.plan.path
+
 
 Books = Settlement | Unsettled
 """The books of one shard."""

@@ -22,7 +22,7 @@ from cyclopts import (
 )
 
 from prefect_imagine.cli import accounts, automations, batch, collect, demo, generate, limits, status
-from prefect_imagine.cli.books import credits, find, load
+from prefect_imagine.cli.books import budgets, credits, find, load
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.cli.metrics import serve as metrics
@@ -48,6 +48,9 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "reconcile": batch.reconcile,
     "find": find.find,
     "credits": credits.credits,
+    "budget set": budgets.set_,
+    "budget list": budgets.list_,
+    "budget remove": budgets.remove,
     "load": load.load_history,
     "models": accounts.models,
     "balance": accounts.balance,
@@ -66,6 +69,7 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
 }
 """Functions by what is typed: a command's name, or a group's and that of a command in it."""
 GROUPS: Mapping[str, str] = {
+    "budget": "Cap what all batches under a root spend, whatever runs at once.",
     "webhooks": "Have providers deliver the ends of generations, and take them in.",
     "metrics": "Have Prometheus watch what all batches cost and come to.",
 }

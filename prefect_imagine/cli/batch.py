@@ -113,13 +113,16 @@ def _cancel(
 def reconcile(
     batch: Batch, /, *, under: Output = DEFAULT_OUTPUT, json: Json = False, credentials: Credentials = ()
 ) -> Summary:
-    """Look again at open and unknown items; creates nothing."""
+    """Look again at open and unknown items; creates nothing but what a budget had stopped."""
     root, batch_id = split_batch(batch, under)
     accounts = accounts_for(dict(credentials))
     with closing(open_store(root)) as store:
         check_exists(store, batch_id)
         before, _ = position_of(store, batch_id).summary(store.address)
         summary, usage = asyncio.run(maintenance.reconcile(store, batch_id, accounts))
+        gone_on = asyncio.run(maintenance.go_on(store, batch_id, accounts))
+        if gone_on is not None:
+            summary, usage = gone_on
         _show_end(store, summary, usage, to_stderr=json)
     if before.items == summary.items:
         output.say("nothing has changed: nothing was open, under way or unknown that could be found")

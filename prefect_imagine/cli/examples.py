@@ -6,7 +6,7 @@ EXIT_CODES = """exit codes:
   0 all stored (or withdrawn)         4 busy, or taken over
   1 some failed or unknown            5 infrastructure lost
   2 bad input, nothing was spent      130, 143 stopped, terminated
-  3 stopped by budget or credits      from 3 on, the same command goes on"""
+  3 stopped by a limit or credits     from 3 on, the same command goes on"""
 
 _EXAMPLES = {
     "": (
@@ -53,6 +53,20 @@ _EXAMPLES = {
         "credits --by label --days 1",
         "credits --by day --time-zone Europe/Berlin --csv",
     ),
+    "budget": (
+        "budget set team --limit imaginelab=1000 --period month",
+        "budget list",
+        "budget remove team",
+    ),
+    "budget set": (
+        "budget set team --limit imaginelab=1000 --limit imagineapi=400",
+        "budget set acme --limit imaginelab=90 --period day --label client=acme",
+    ),
+    "budget list": (
+        "budget list --output s3://bucket/art",
+        "budget list --json",
+    ),
+    "budget remove": ("budget remove team",),
     "load": (
         "load --output s3://bucket/art",
         "load --output s3://bucket/art --provider imaginelab",

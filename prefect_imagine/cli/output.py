@@ -83,6 +83,8 @@ def contract(summary: Summary) -> dict[str, Any]:
     left_out = {"plan"} if summary.plan is None else set()
     if not summary.submitted:
         left_out |= {"submitted", "expected_at"}
+    if summary.waits_for is None:
+        left_out.add("waits_for")
     return {name: value for name, value in said.items() if name not in left_out}
 
 

@@ -109,6 +109,20 @@ def rate(text: str) -> tuple[str, str]:
     return name, value
 
 
+def credits_of(text: str) -> tuple[str, int | float]:
+    """`PROVIDER=CREDITS`."""
+    name, value = pair(text)
+    return name, amount(value)
+
+
+def label(text: str) -> tuple[str, str]:
+    """`LABEL=VALUE`."""
+    name, mark, value = text.partition("=")
+    if not (name and mark):
+        raise ConfigurationError(f"{text!r} must be LABEL=VALUE")
+    return name, value
+
+
 def limit(text: str) -> tuple[str | None, Rate]:
     """`REQUESTS/TIME`, with or without a provider before it."""
     if "=" not in text:
@@ -189,6 +203,11 @@ def days(text: str) -> float:
 def time_zone(text: str) -> ZoneInfo:
     """A time zone by its name."""
     return zone_of(text)
+
+
+def zone_name(text: str) -> str:
+    """The name of a time zone."""
+    return zone_of(text).key
 
 
 def web_address(text: str) -> str:

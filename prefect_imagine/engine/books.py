@@ -14,8 +14,8 @@ from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import Stop
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.bill import Bill
-from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.costs import committed
+from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.usage import (
     BalanceChange,
     ItemCounts,
@@ -26,6 +26,7 @@ from prefect_imagine.billing.usage import (
     costs_of,
 )
 from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.budgets.run_budgets import RunBudgets
 from prefect_imagine.engine.open_shards import OpenShard
 from prefect_imagine.engine.traffic import Traffic
 from prefect_imagine.errors import ProviderError
@@ -72,6 +73,7 @@ class RunBooks:
 
     Attributes:
         credit_limit: what the run may spend.
+        budgets: what all batches under the root may spend.
         failures: the first items that have failed in this run, in order, with how they stood then.
 
     Args:
@@ -83,10 +85,12 @@ class RunBooks:
         batch_id: str,
         bills: Mapping[int, Bill],
         credit_limit: CreditLimit,
+        budgets: RunBudgets,
         clients: Mapping[str, ProviderClient],
         balances: Mapping[str, Balance],
     ) -> None:
         self.credit_limit = credit_limit
+        self.budgets = budgets
         self.failures: list[tuple[BatchItem, ItemState]] = []
         self._batch_id = batch_id
         self._bills: dict[int, Bill] = {}
@@ -101,6 +105,7 @@ class RunBooks:
         """Follow the items of a shard from now on. What failed before is not this run's failure."""
         self._bills[shard.number] = standing.bill
         self.credit_limit.follow(shard.number, standing.amounts)
+        self.budgets.open(shard)
         self._failed.update(standing.failed)
 
     def close(self, shard: OpenShard) -> None:
@@ -121,6 +126,7 @@ class RunBooks:
         if not self._bills[shard].update(item, state):
             return
         self.credit_limit.settle(item.request.provider, item.index, committed(item, state))
+        self.budgets.update(shard, item, state)
         if state.phase is not Phase.FAILED:
             self._failed.discard(item.index)
         elif item.index not in self._failed:

@@ -1,4 +1,5 @@
-"""What is done to batches that exist: stopping one, and looking again at what is open; neither creates."""
+"""What is done to batches that exist: stopping one, looking again at what is open, and going on with one
+whose budget holds enough again."""
 
 from __future__ import annotations
 
@@ -11,12 +12,15 @@ from prefect_imagine.batches.lease import is_held, who_runs
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.billing.budgets.waiting import may_go_on, read_waiting
 from prefect_imagine.billing.usage import Usage
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.take_in import StagesOf, Visit, plainly, take_in
 from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.accounts import Accounts
 from prefect_imagine.engine.planning.outlook import Outlook, read_outlook
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
+from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.reports.summary import Summary
 from prefect_imagine.stores import Store
@@ -127,3 +131,28 @@ async def reconcile(
     """
     found = await take_in(store, Visit(batch_id, unknown=True, lingers=True), accounts, stages)
     return found.summary, found.usage
+
+
+async def go_on(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage] | None:
+    """Run a batch on that a budget has stopped, with the options that it was run with; `None` where it waits
+    for none, or the budget does not hold enough yet.
+
+    Raises:
+        BatchBusyError: it is being run.
+        ConfigurationError: its accounts cannot be opened.
+        StoreError: the store is gone.
+    """
+    blocking = Blocking(patience=STOP_SECONDS)
+    try:
+        waiting = await blocking(read_waiting, store, batch_id)
+        if waiting is None or not await blocking(may_go_on, store, waiting, utc_now()):
+            return None
+    finally:
+        await blocking.aclose()
+    options = waiting.options
+    async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
+        if prepared.settled:
+            return prepared.position.summary(store.address)
+        async with open_session(prepared, store, options) as session:
+            await run_session(session)
+            return await session.close_books()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control import last_command
 from prefect_imagine.batches.options import BatchOptions
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.observer import Observer
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.session import Session
@@ -37,6 +39,7 @@ async def open_session(
     observer: Observer | None = None,
     begun_in: str | None = None,
     pauses: Pauses = PAUSES,
+    now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[Session]:
     """Take a batch over and be ready to go on with it.
 
@@ -52,6 +55,7 @@ async def open_session(
         observer: watches the run.
         begun_in: names the span of the run that let the batch's jobs go.
         pauses: how long it pauses where nobody tells it when to go on.
+        now: the clock by which creates belong to days, and to the periods of budgets.
 
     Raises:
         BatchBusyError: another process runs it.
@@ -76,12 +80,14 @@ async def open_session(
                 lingers=lingers,
                 observer=observer,
                 trace=trace,
+                now=now,
             )
             session.commands_seen = commands_seen
             for provider, rows in seen.items():
                 if provider in session.runs:
                     session.runs[provider].arrivals.bring(rows)
             try:
+                await session.budgets.look()
                 await session.recall_learned()
                 await session.feed.open_next(session.runs)
                 await session.feed.record_changes()

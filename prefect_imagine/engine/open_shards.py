@@ -17,6 +17,7 @@ class OpenShard:
     """A shard that this process runs.
 
     Attributes:
+        claim: the segment of its journal with which this process has claimed it.
         waves: waves of creates and stores under way that hold items of it.
         gone: items of it that are looked for, and are not to be created.
     """
@@ -25,6 +26,7 @@ class OpenShard:
         self.plan = plan
         self.journal = journal
         self.lease = lease
+        self.claim = journal.seq
         self.waves = 0
         self.gone: frozenset[int] = frozenset()
 

@@ -14,7 +14,7 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.batches.stops import ASKED, Stop, StopReason
+from prefect_imagine.batches.stops import ASKED, Stop, StopReason, WaitsFor
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.admission import Admission
 from prefect_imagine.engine.arrivals import Arrivals
@@ -228,14 +228,14 @@ class ProviderRun:
             self.books.update(shard.number, item, state)
         self.wake_up.notify()
 
-    def halt(self, reason: StopReason, message: str) -> None:
+    def halt(self, reason: StopReason, message: str, waits_for: WaitsFor | None = None) -> None:
         """Create nothing more in this run. That somebody asked for it outweighs all other reasons, and that
         the provider is gone those that leave something to follow."""
         asked = reason in ASKED and not self.stopped
         outweighs = asked or (reason is StopReason.UNREACHABLE and not self.stopped)
         if self.stop is None or outweighs:
             logger.warning("%s: no more creates: %s", self.provider, message)
-            self.stop = Stop(reason, message)
+            self.stop = Stop(reason, message, waits_for)
         self.wake_up.wake()
 
     @property

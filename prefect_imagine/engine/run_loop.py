@@ -53,6 +53,7 @@ async def run_session(session: Session, stages: Stages | None = None) -> None:
 async def _run_all(session: Session, stages: Stages) -> None:
     beside = [
         asyncio.create_task(session.deliveries.watch()),
+        asyncio.create_task(session.budgets.keep()),
         asyncio.create_task(session.traffic.keep_noting(session.store, session.blocking)),
     ]
     try:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
@@ -16,10 +17,12 @@ from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.batches.submission import Submission, put_submission, remove_submission
+from prefect_imagine.billing.budgets.waiting import Waiting, put_waiting, remove_waiting
 from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
+from prefect_imagine.engine.budgets.run_budgets import RunBudgets
 from prefect_imagine.engine.deliveries import Deliveries
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
@@ -59,6 +62,7 @@ class Session:
         lingers: bool = True,
         observer: Observer | None = None,
         trace: BatchTrace | None = None,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.batch_id = prepared.batch_id
         self._trace = trace or BatchTrace(prepared.batch_id)
@@ -73,11 +77,12 @@ class Session:
         limit = CreditLimit(options.max_credits, options.max_credits_by_provider)
         balances = prepared.balances if create else {}
         bills = {shard.number: shard.bill for shard in prepared.shards}
-        self.books = RunBooks(self.batch_id, bills, limit, self.clients, balances)
+        self.budgets = RunBudgets(store, blocking, self.shards, now=now)
+        self.books = RunBooks(self.batch_id, bills, limit, self.budgets, self.clients, balances)
         self.feed = ShardFeed(prepared, opener, self.shards, self.books, store, blocking)
         self._creates = create
         self._lingers = lingers and not options.detach
-        self._has_submission = not prepared.fresh
+        self._existed = not prepared.fresh
         used = [line for line in self.books.usage().by_provider if line.name in self.clients]
         self.runs = {line.name: self._run(line.name, line.items) for line in used}
         self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
@@ -194,11 +199,24 @@ class Session:
         self._update_books()
         for shard in self.shards:
             await self.feed.settle(shard)
+        await self._note_waiting()
         await self._keep_learned()
-        if not to_announce and self._has_submission and not self.stopped.is_set():
+        if not to_announce and self._existed and not self.stopped.is_set():
             await self.blocking(remove_submission, self.store, self.batch_id)
         await self.deliveries.tidy(settled=not to_announce and await self.feed.settle_batch())
         return self._ended(usage)
+
+    async def _note_waiting(self) -> None:
+        """Say that the batch goes on once its budget holds enough again, or that it waits for none."""
+        if not self._creates:
+            return
+        stops = (run.stop for run in self.runs.values() if run.stop is not None)
+        waits_for = next((stop.waits_for for stop in stops if stop.waits_for is not None), None)
+        if waits_for is not None and not self.stopped.is_set():
+            waiting = Waiting(at=utc_now(), waits_for=waits_for, options=self.options)
+            await self.blocking(put_waiting, self.store, self.batch_id, waiting)
+        elif self._existed:
+            await self.blocking(remove_waiting, self.store, self.batch_id)
 
     async def _submit(self) -> tuple[Summary, Usage]:
         submission = Submission(
@@ -262,6 +280,9 @@ class Session:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.blocking.pauses.at_the_end if self.stopped.is_set() else None):
                 await self.shards.flush()
+                for shard in self.shards:
+                    self.books.update_all(shard)
+                    await self.budgets.close(shard)
                 await self.traffic.note(self.store, self.blocking)
         self.downloader.close()
         for shard in self.shards:

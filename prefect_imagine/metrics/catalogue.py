@@ -7,6 +7,7 @@ from typing import Literal
 
 MODEL = ("provider", "kind", "model")
 ACCOUNT = ("provider", "account")
+BUDGET = ("budget", "provider")
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,41 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         "seconds since 1970",
         ACCOUNT,
         "When that was.",
+    ),
+    MetricSpec(
+        "imagine_budget_limit_credits",
+        "gauge",
+        "credits",
+        BUDGET,
+        "What may be spent in the present period.",
+    ),
+    MetricSpec(
+        "imagine_budget_spent_credits",
+        "gauge",
+        "credits",
+        (*BUDGET, "amount"),
+        "What is spent in the present period, by amount: charged, estimated or possible.",
+    ),
+    MetricSpec(
+        "imagine_budget_reserved_credits",
+        "gauge",
+        "credits",
+        BUDGET,
+        "What runs have set aside for their next creates.",
+    ),
+    MetricSpec(
+        "imagine_budget_left_credits",
+        "gauge",
+        "credits",
+        BUDGET,
+        "What nobody has spent or set aside.",
+    ),
+    MetricSpec(
+        "imagine_budget_period_end_timestamp_seconds",
+        "gauge",
+        "seconds since 1970",
+        BUDGET,
+        "When the next period begins; budgets without periods have none.",
     ),
     MetricSpec(
         "imagine_webhook_deliveries_total",

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.costs import Place
 from prefect_imagine.billing.outcomes import BUCKETS, Outcomes
+from prefect_imagine.billing.usage import AMOUNTS
 from prefect_imagine.metrics.catalogue import CATALOGUE, MetricSpec
 from prefect_imagine.metrics.figures import Figures
 from prefect_imagine.metrics.root import Sample
@@ -50,6 +51,7 @@ class Exposer:
         _write_waiting(families, sample, figures)
         _write_accounts(families, sample)
         _write_webhooks(families, sample)
+        _write_budgets(families, sample)
         families.gauge("imagine_active_batches", sample.active)
         families.gauge("imagine_unreadable_batches", sample.unreadable)
         families.gauge("imagine_sample_timestamp_seconds", sample.at.timestamp())
@@ -131,6 +133,19 @@ def _write_webhooks(families: Families, sample: Sample) -> None:
         )
     if sample.receiver_at is not None:
         families.gauge("imagine_webhook_receiver_timestamp_seconds", sample.receiver_at)
+
+
+def _write_budgets(families: Families, sample: Sample) -> None:
+    for each in sample.budgets:
+        labels = (each.budget, each.provider)
+        families.gauge("imagine_budget_limit_credits", each.limit, *labels)
+        for amount in AMOUNTS:
+            families.gauge("imagine_budget_spent_credits", getattr(each, amount), *labels, amount)
+        families.gauge("imagine_budget_reserved_credits", each.reserved, *labels)
+        families.gauge("imagine_budget_left_credits", each.left, *labels)
+        if each.until is not None:
+            at = each.until.timestamp()
+            families.gauge("imagine_budget_period_end_timestamp_seconds", at, *labels)
 
 
 def _labels(name: str) -> tuple[str, str, str]:

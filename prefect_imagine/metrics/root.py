@@ -16,6 +16,7 @@ from prefect_imagine.batches.accounts.record import AccountRecord, read_account_
 from prefect_imagine.batches.inbox import receiver_seen_at
 from prefect_imagine.batches.index import RootIndex, check_root, is_indexed, read_index
 from prefect_imagine.batches.state import Phase
+from prefect_imagine.billing.budgets.standing import BudgetStanding, read_standings
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.metrics.batch import KnownBatch
@@ -45,6 +46,7 @@ class Sample:
         oldest: how many seconds the oldest has waited.
         active: batches that are not settled.
         unreadable: batches that cannot be read, or not whole.
+        budgets: where those of the root stand.
         receiver_at: when a receiver of webhooks last said that it lives (epoch seconds, the store's clock).
     """
 
@@ -56,6 +58,7 @@ class Sample:
     unreadable: int
     accounts: Mapping[str, AccountRecord]
     deliveries: DeliveryCounts
+    budgets: tuple[BudgetStanding, ...]
     receiver_at: float | None
 
 
@@ -87,8 +90,9 @@ class KnownRoot:
         accounts = read_account_records(self._store)
         deliveries = read_delivery_counts(self._store)
         receiver_at = receiver_seen_at(self._store)
-        self._check_root()
         now = self._now()
+        budgets = read_standings(self._store, now)
+        self._check_root()
         return Sample(
             at=now,
             seconds=boot_seconds() - begun,
@@ -98,6 +102,7 @@ class KnownRoot:
             unreadable=len(self._unreadable),
             accounts=accounts,
             deliveries=deliveries,
+            budgets=tuple(budgets),
             receiver_at=receiver_at,
         )
 

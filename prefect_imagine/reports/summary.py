@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.batches.stops import Stop, StopReason, WaitsFor
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.usage import ItemCounts, Usage
 from prefect_imagine.providers.credits import Credits
@@ -18,7 +18,7 @@ SOME_FAILED = 1
 BAD_INPUT = 2
 """Bad input or configuration; this run spent nothing."""
 OUT_OF_CREDITS = 3
-"""Stopped by `--max-credits` or by the account's credits."""
+"""Stopped by `--max-credits`, a budget, or the account's credits."""
 BUSY = 4
 """Another process runs the batch, or has taken it over."""
 INFRASTRUCTURE = 5
@@ -91,6 +91,7 @@ class Summary(Frozen):
         expected_at: when the last of them is expected to end, where that is known.
         error: why the run ended before everything was stored, where it did.
         stopped_by: the same in stable words, such as budget, credits, key, gone, terminated.
+        waits_for: the budget of the root that was used up, if that is why.
         exit_code: as the command line's contract has it.
     """
 
@@ -106,6 +107,7 @@ class Summary(Frozen):
     expected_at: datetime | None = None
     error: str | None = None
     stopped_by: tuple[str, ...] = ()
+    waits_for: WaitsFor | None = None
     exit_code: int = ALL_STORED
 
 
@@ -144,6 +146,7 @@ def summarize(
         report=f"{address}/{usage.batch_id}/report.html",
         error="; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
         stopped_by=tuple(dict.fromkeys(stop.reason.value for stop in stops)),
+        waits_for=next((stop.waits_for for stop in stops if stop.waits_for is not None), None),
         submitted=submission is not None,
         expected_at=submission.expected_at if submission is not None else None,
         exit_code=_exit_code(

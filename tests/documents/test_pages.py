@@ -115,7 +115,8 @@ def test_budgets_are_kept_as_the_page_says(
     tmp_path: Path, sandbox: RunningSandbox, prefect_environment: dict[str, str]
 ) -> None:
     with terminal_in(tmp_path, **prefect_environment, **sandbox.environment) as terminal:
-        stopped, resumed, herons, balance, report = followed(BUDGETS, terminal, {})
+        printed = followed(BUDGETS, terminal, {})
+    stopped, resumed, herons, budget, otters, raised, balance, report = printed
     text = BUDGETS.read_text(encoding="utf-8")
     for said in ("2 of 4 stored, 2 planned", "would pass max_credits: 10 of 12 are spent or set aside"):
         assert said in text
@@ -123,8 +124,13 @@ def test_budgets_are_kept_as_the_page_says(
     assert "4 of 4 stored" in resumed
     assert "10 charged, 2 estimated" in herons
     assert "10 charged, 2 estimated" in text
+    assert re.search(r"team +aivisualstudio +\S+ \(Europe/Berlin\) +40 +30 +0 +0 +0 +10", budget)
+    assert "2 of 4 stored, 2 planned" in otters
+    assert "budget 'team'" in otters
+    assert re.search(r"team +aivisualstudio +\S+ \(Europe/Berlin\) +40 +40 +0 +0 +0 +0 ", otters)
+    assert "4 of 4 stored" in raised
     assert "imaginelab" in balance
-    assert "2 batches since" in report
+    assert "3 batches since" in report
 
 
 def test_the_readme_works(

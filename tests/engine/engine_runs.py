@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.billing.usage import Usage
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.persist import persist_plan
 from prefect_imagine.engine.planning.prepare import prepare_batch
@@ -57,6 +59,7 @@ class Runs:
 
     def __init__(self, sandbox: RunningSandbox, store: Store, pauses: Pauses = HURRIED) -> None:
         self.pauses = pauses
+        self.now: Callable[[], datetime] = utc_now
         self.sandbox = sandbox
         self.store = store
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -98,6 +101,7 @@ class Runs:
                 create=create,
                 asked_by=asked_by,
                 pauses=self.pauses,
+                now=lambda: self.now(),
             ) as session:
                 yield session
 

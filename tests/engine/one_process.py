@@ -16,6 +16,7 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks, ShardStanding
+from prefect_imagine.engine.budgets.run_budgets import RunBudgets
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
@@ -87,7 +88,9 @@ class Process:
 
         known = cast(ProviderClient, client)  # for as much of it as a run needs
         shards = OpenShards(difference.gone)
-        books = RunBooks(plan.batch_id, {}, CreditLimit(None, {}), {}, {})
+        books = RunBooks(
+            plan.batch_id, {}, CreditLimit(None, {}), RunBudgets(store, blocking, shards), {}, {}
+        )
         for shard in opened:
             shards.add(shard)
             books.open(shard, ShardStanding.of(shard.view))

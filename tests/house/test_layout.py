@@ -52,6 +52,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "arrivals",
         "job_index",
         "books",
+        "budgets",
         "open_shards",
         "queues",
         "cadence",

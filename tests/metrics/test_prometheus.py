@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from prefect_imagine.batches.inbox import ReceiverState, put_receiver
+from prefect_imagine.billing.budgets.budget import Budget, set_budget
 from prefect_imagine.billing.ledger import Ledger
 from prefect_imagine.billing.root import NEVER, books_since
 from prefect_imagine.billing.settlement import Settlement
@@ -112,6 +113,8 @@ def _happen(site: Site) -> None:
     assert site.run("killed").wait() == 1, "some have failed"
     with closing(open_store(str(site.root))) as store:
         runs = Runs(site.sandbox, store)
+        budget = Budget(name="team", limits={"imagineapi": 50}, period="month", set_at=utc_now())
+        set_budget(store, budget)
         prices = {name: PriceList(default=0.1) for name in ("blockadelabs", "imagineapi")}
         rows = [row for name in prices for row in numbered(name, 3)]
         asyncio.run(_run(runs, rows, "priced", prices=prices))
@@ -170,6 +173,13 @@ def test_its_figures_are_those_of_the_books_whatever_dies(site: Site) -> None:
     assert resets == [], "a restart is none to Prometheus"
     asked = Counter((job["provider"], job["prompt"]) for job in site.sandbox.report()["jobs"])
     assert {*asked.values()} == {1}, "nothing was paid twice"
+
+
+def test_what_is_left_of_a_budget_is_told(site: Site) -> None:
+    site.look()
+    query = site.prometheus.values
+    assert query("imagine_budget_spent_credits > 0", "budget", "amount") == {("team", "estimated"): 0.3}
+    assert query("imagine_budget_left_credits", "budget", "provider") == {("team", "imagineapi"): 49.7}
 
 
 def test_what_became_of_the_items_is_told(site: Site) -> None:

@@ -184,7 +184,7 @@ def _visit(batch: UnderWay, rows: Rows, scope: Scope) -> Visit | None:
     left = batch.running - sum(map(len, seen.values()))
     waited_for = batch.submission is not None or batch.newly_overdue
     over = waited_for and left == sum(map(len, overdue.values()))
-    if not (batch.others or any(seen.values()) or over):
+    if not (batch.others or any(seen.values()) or over or batch.left_behind):
         return None
     return Visit(
         batch.batch_id,

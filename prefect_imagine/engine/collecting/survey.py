@@ -19,10 +19,13 @@ from prefect_imagine.batches.index import (
 )
 from prefect_imagine.batches.lease import who_runs
 from prefect_imagine.batches.options import Timing
+from prefect_imagine.batches.plan import read_planned_at
 from prefect_imagine.batches.shard import Shard
-from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.shards import batch_of, shard_numbers, shard_path
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.submission import Submission, read_submission
+from prefect_imagine.billing.budgets.budget import read_budgets
+from prefect_imagine.billing.budgets.left_behind import open_holders
 from prefect_imagine.billing.root import settle_stock
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
@@ -57,6 +60,7 @@ class UnderWay:
         deliveries: what waits in its inbox, by key.
         submission: what the run has left that let its jobs go.
         held: whether a living process runs it.
+        left_behind: whether somebody who has died holds credits of a budget for it.
     """
 
     batch_id: str
@@ -67,6 +71,7 @@ class UnderWay:
     newly_overdue: bool = False
     submission: Submission | None = None
     held: bool = False
+    left_behind: bool = False
 
     @property
     def providers(self) -> set[str]:
@@ -90,17 +95,25 @@ def survey(store: Store, scope: Scope, now: datetime, only: Collection[str] | No
     ensure_index(store)
     delivered = delivered_batches(store)
     found: list[UnderWay] = []
-    for batch_id in _batches(store, scope) if only is None else sorted(only):
+    holders = _holders(store, now) if scope.unknown else frozenset()
+    for batch_id in sorted({*_batches(store, scope), *holders}) if only is None else sorted(only):
         try:
             batch = _under_way(store, batch_id, scope, now)
+            batch.left_behind = batch_id in holders
             if batch_id in delivered and not batch.held:
                 batch.deliveries = read_inbox(store, batch_id)
         except StoreError as error:
             leave_out(batch_id, error)
             continue
-        if batch.held or batch.providers or batch.submission is not None:
+        if batch.held or batch.providers or batch.submission is not None or batch.left_behind:
             found.append(batch)
     return found
+
+
+def _holders(store: Store, now: datetime) -> frozenset[str]:
+    """The batches that hold credits of budgets, and exist."""
+    named = {batch_of(path) for path in open_holders(store, read_budgets(store), now)}
+    return frozenset(name for name in named if read_planned_at(store, name) is not None)
 
 
 def _batches(store: Store, scope: Scope) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.options import BatchOptions
@@ -54,6 +54,7 @@ class Candidate:
 
     Attributes:
         phase: where it stands; of a withdrawn one, where it stood before.
+        labels: which budgets count it may depend on them.
     """
 
     index: int
@@ -61,6 +62,7 @@ class Candidate:
     key: EstimateKey
     credits: Credits | None
     title: str
+    labels: Mapping[str, str]
     withdrawn: bool = False
 
     @classmethod
@@ -72,6 +74,7 @@ class Candidate:
             key=estimate_key(item.request, item.estimate),
             credits=item.estimate.credits,
             title=item.title,
+            labels=item.request.labels,
             withdrawn=state.phase is Phase.WITHDRAWN,
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
+from prefect_imagine.billing.budgets.budget import Budget
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.outlook import Candidate, Outlook
 from prefect_imagine.engine.planning.preflight import Inspection, price
@@ -76,4 +77,14 @@ def check_priced(
         raise ConfigurationError(
             f"max_credits cannot be kept: {', '.join(lacking)} tells no prices; "
             f"set a price when the batch is made, such as --price {lacking[0]}=1"
+        )
+
+
+def check_budgeted(budgets: Sequence[Budget], provider: str, labels: Mapping[str, str]) -> None:
+    """No budget of the root counts an item without a price. Raises `ConfigurationError`."""
+    budget = next((each for each in budgets if each.concerns(provider, labels)), None)
+    if budget is not None:
+        raise ConfigurationError(
+            f"budget {budget.name!r} cannot be kept: {provider} tells no prices; "
+            f"set a price when the batch is made, such as --price {provider}=1"
         )

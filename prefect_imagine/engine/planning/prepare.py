@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -13,9 +13,13 @@ from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.origin import Origin, read_origin
 from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.bill import Bill
+from prefect_imagine.billing.budgets.budget import Budget, read_budgets
+from prefect_imagine.billing.budgets.left_behind import open_holders
 from prefect_imagine.billing.estimates import EstimateLine, Estimates, estimate_key
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.accounts import (
     Accounts,
     Connect,
@@ -26,7 +30,7 @@ from prefect_imagine.engine.planning.accounts import (
 )
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
-from prefect_imagine.engine.planning.plans import NewPlans, check_priced
+from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced
 from prefect_imagine.engine.planning.preflight import (
     check_requests,
 )
@@ -68,6 +72,7 @@ class PreparedBatch:
         source: of what is asked for, path or address.
         interrupted: whether its first planning was interrupted, and goes on with this.
         wait: whether another process that runs the batch is waited for.
+        holds: whether somebody who has died holds credits of a budget for it.
     """
 
     batch_id: str
@@ -87,6 +92,7 @@ class PreparedBatch:
     source: str | None = None
     interrupted: bool = False
     wait: bool = False
+    holds: bool = False
 
     @property
     def fresh(self) -> bool:
@@ -97,7 +103,7 @@ class PreparedBatch:
     def settled(self) -> bool:
         """Whether running it would change nothing."""
         changed = self.plans is not None or any(shard.changes for shard in self.shards)
-        return not (self.clients or self.interrupted or changed)
+        return not (self.clients or self.interrupted or changed or self.holds)
 
 
 @asynccontextmanager
@@ -130,7 +136,8 @@ async def prepare_batch(
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
             read.
     """
-    outlook, origin = await _read(store, batch_id, options, compare=asked is not None)
+    outlook, origin, budgets, holders = await _read(store, batch_id, options, compare=asked is not None)
+    held = [each.number for each in outlook.shards if shard_path(batch_id, each.number) in holders]
     interrupted = origin is not None and outlook.items < origin.items
     compared = asked is not None and (interrupted or not keep)
     if interrupted and asked is None:
@@ -163,11 +170,14 @@ async def prepare_batch(
         problems.check()
         prices = prices_of(those.accounts, options)
         plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, options.shard_size)
-        added = await asyncio.to_thread(_add, outlook, plans)
+        added = await asyncio.to_thread(_add, outlook, plans, budgets)
         check_priced(outlook, creatable, added.unpriced, options)
+        for each in creatable:
+            if each.credits is None:
+                check_budgeted(budgets, each.key[0], each.labels)
         yield PreparedBatch(
             batch_id=batch_id,
-            shards=(*_visited(outlook, creatable, difference, options), *added.shards),
+            shards=(*_visited(outlook, creatable, difference, options, held), *added.shards),
             position=outlook.positions.result,
             difference=difference,
             plans=plans if len(plans) else None,
@@ -183,21 +193,24 @@ async def prepare_batch(
             source=source,
             interrupted=interrupted and asked is not None,
             wait=options.wait,
+            holds=bool(held),
         )
 
 
 async def _read(
     store: Store, batch_id: str, options: BatchOptions, *, compare: bool
-) -> tuple[Outlook, Origin | None]:
+) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str]]:
     blocking = Blocking(patience=STORE_SECONDS)
     try:
         outlook = await blocking(read_outlook, store, batch_id, options, compare=compare)
         origin = await blocking(read_origin, store, batch_id) if outlook.exists else None
+        budgets = await blocking(read_budgets, store)
+        holders = await blocking(open_holders, store, budgets, utc_now())
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
         await blocking.aclose()
-    return outlook, origin
+    return outlook, origin, budgets, holders
 
 
 def _allowed(
@@ -228,9 +241,17 @@ def _allowed(
 
 
 def _visited(
-    outlook: Outlook, creatable: Sequence[Candidate], difference: Difference, options: BatchOptions
+    outlook: Outlook,
+    creatable: Sequence[Candidate],
+    difference: Difference,
+    options: BatchOptions,
+    held: Collection[int],
 ) -> Iterator[KnownShard]:
-    """The shards with what a run has to do with each."""
+    """The shards with what a run has to do with each.
+
+    Args:
+        held: those that hold credits of a budget for somebody who has died.
+    """
     wanted = {each.index for each in creatable}
     again = {each.index for each in creatable if options.creates_again(each.phase)}
     open_still = {each.index for each in outlook.candidates if each.phase is Phase.OPEN}
@@ -238,7 +259,8 @@ def _visited(
     changed = away | difference.restored | again
     for shard in outlook.shards:
         changes = not changed.isdisjoint(shard.indices)
-        visit = changes or shard.number in outlook.followed or not wanted.isdisjoint(shard.indices)
+        followed = shard.number in outlook.followed or shard.number in held
+        visit = changes or followed or not wanted.isdisjoint(shard.indices)
         yield replace(shard, visit=visit, changes=changes)
 
 
@@ -252,8 +274,9 @@ class _Added:
     unpriced: set[str] = field(default_factory=set)
 
 
-def _add(outlook: Outlook, plans: NewPlans) -> _Added:
-    """Take new shards in, one after the other."""
+def _add(outlook: Outlook, plans: NewPlans, budgets: Sequence[Budget]) -> _Added:
+    """Take new shards in, one after the other. Raises `ConfigurationError` for an item that a budget counts
+    and that has no price."""
     added = _Added()
     for plan in plans:
         bill = Bill.of(plan, BatchState())
@@ -264,6 +287,7 @@ def _add(outlook: Outlook, plans: NewPlans) -> _Added:
             added.estimates.add(estimate_key(item.request, item.estimate), item.estimate.credits)
             if item.estimate.credits is None:
                 added.unpriced.add(item.request.provider)
+                check_budgeted(budgets, item.request.provider, item.request.labels)
     return added
 
 

@@ -155,6 +155,7 @@ class ShardFeed:
         for run in runs:
             run.forget(shard)
         self._books.close(shard)
+        await self._books.budgets.close(shard)
         self._shards.remove(shard.number)
         try:
             await self.settle(shard)

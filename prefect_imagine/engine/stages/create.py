@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 from prefect_imagine.batches.plan import BatchItem
@@ -17,11 +18,11 @@ from prefect_imagine.clock import Deadline, boot_seconds, utc_now
 from prefect_imagine.engine.failure_timer import FailureTimer
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.stages.endings import Endings
+from prefect_imagine.engine.stages.purse import Purse
 from prefect_imagine.engine.traces import tell_answer
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
-    BudgetExceededError,
     ConnectionFailedError,
     InsufficientCreditsError,
     ModerationError,
@@ -47,6 +48,7 @@ class CreateStage:
         self._run = run
         self._one_by_one = asyncio.Lock()
         self._endings = Endings(run.client)
+        self._purse = Purse(run)
         self._refusals = 0
         self._failures = 0
         self._trouble = FailureTimer(run.timing.patience)
@@ -93,59 +95,65 @@ class CreateStage:
         return True
 
     async def _attempt(self, item: BatchItem) -> None:
+        if not await self._purse.set_aside(item):
+            return
+        sending = None
+        try:
+            permit = await self._permit(item)
+            # On its own: a wave that is cancelled leaves no create half recorded.
+            sending = self._run.send(self._send(item, permit)) if permit is not None else None
+        finally:
+            if sending is None:
+                self._purse.give_back(item)
+        if sending is not None:
+            await asyncio.shield(sending)
+
+    async def _permit(self, item: BatchItem) -> Permit | None:
+        """A permit to send the item's create, unless it is not to be sent by now."""
         run = self._run
         permit = await run.client.pacer.acquire(Priority.CREATE, demand=len(run.queues.to_create))
         # After a refusal one create finds out how things are, and not all that have been waiting.
         one_by_one = self._refusals and run.admission.sending
         waits = one_by_one or run.admission.waiting or run.admission.full()
-        if run.stop is not None or waits or not self._reserve(item):
-            run.client.pacer.release(permit)
-            return
-        # On its own: a wave that is cancelled leaves no create half recorded.
-        await asyncio.shield(run.send(self._send(item, permit)))
-
-    def _reserve(self, item: BatchItem) -> bool:
-        """Reserve what the item is expected to cost, or end the creates; returns whether it may be sent."""
-        run = self._run
-        estimate = item.estimate.credits
-        if estimate is None:  # then nothing limits this provider's spending: the plan was checked for it
-            return True
-        try:
-            run.books.credit_limit.reserve(run.provider, item.index, estimate)
-        except BudgetExceededError as error:
-            run.halt(StopReason.BUDGET, str(error))
-            return False
-        return True
+        if run.stop is None and not waits and self._purse.reserve(item):
+            return permit
+        run.client.pacer.release(permit)
+        return None
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
+        at = run.books.budgets.moment(item)
         done = item.index in run.admission.sending or run.state(item.index).phase is not Phase.PLANNED
-        if run.admission.held or done:
+        if run.admission.held or done or at is None:
             run.client.pacer.release(permit)  # whoever was told of it first has created it
+            self._purse.give_back(item)
             return
         run.admission.begin_send(item)
         try:
             if run.history_usable:
-                await self._send_one(item, permit)
+                await self._send_one(item, permit, at)
             else:
                 # Nothing would bring a lost answer back: let there be one that could be lost.
                 async with self._one_by_one:
-                    await self._send_one(item, permit)
+                    await self._send_one(item, permit, at)
         finally:
             run.admission.end_send(item)
+            self._purse.give_back(item)
             run.end_create()
 
-    async def _send_one(self, item: BatchItem, permit: Permit) -> None:
+    async def _send_one(self, item: BatchItem, permit: Permit, at: datetime) -> None:
         run = self._run
         with run.trace.create(item, run.state(item.index).attempt + 1) as span:
-            answer = await self._asked(item, permit)
+            answer = await self._asked(item, permit, at)
             tell_answer(span, answer, run.state(item.index))
         if isinstance(answer, Generation):
             await self._begun(item, answer)
         elif answer is not None:
             await self._draw_conclusions(item, answer)
 
-    async def _asked(self, item: BatchItem, permit: Permit) -> Generation | ProviderError | None:
+    async def _asked(
+        self, item: BatchItem, permit: Permit, at: datetime
+    ) -> Generation | ProviderError | None:
         """Write the intent down, send the create, and write its answer down.
 
         Returns the job, or the error that came of it; `None` where the answer was another item's job.
@@ -155,7 +163,7 @@ class CreateStage:
         deadline = Deadline(run.timing.deadline)
         intent = Intent(
             item=item.index,
-            at=utc_now(),
+            at=at,
             attempt=run.state(item.index).attempt + 1,
             provider_at=run.client.clock.now(),
             boot=boot_id(),

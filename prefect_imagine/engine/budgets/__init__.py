@@ -1,0 +1,1 @@
+"""What a run may spend under the budgets of its root."""
