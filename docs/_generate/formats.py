@@ -13,7 +13,7 @@ from prefect_imagine import batches
 from prefect_imagine.batches import inbox, plan, records
 from prefect_imagine.batches.accounts import learned
 from prefect_imagine.batches.accounts.record import AccountRecord
-from prefect_imagine.batches.control import Command
+from prefect_imagine.batches.control.commands import Command
 from prefect_imagine.batches.lease import LeaseRecord
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.origin import Origin

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control import CANCEL, write_command
+from prefect_imagine.batches.control.commands import CANCEL, write_command
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held, who_runs
 from prefect_imagine.batches.options import BatchOptions, Timing

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control import last_command
+from prefect_imagine.batches.control.commands import last_command
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.observer import Observer

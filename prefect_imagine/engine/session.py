@@ -11,7 +11,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control import cancelled_since
+from prefect_imagine.batches.control.commands import cancelled_since
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control import cancelled_since
+from prefect_imagine.batches.control.commands import cancelled_since
 from prefect_imagine.batches.index import put_mark
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease

@@ -1,0 +1,1 @@
+"""Commands to whoever runs a batch, and what they add up to."""
