@@ -15,7 +15,7 @@ from prefect_imagine.cli.server import prepare_prefect
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.limits.pace import Pace
-from prefect_imagine.providers.limits.pacing import machine_pace
+from prefect_imagine.providers.limits.pace_store import machine_pace
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.registry import provider_names
 from prefect_imagine.providers.spec import Account

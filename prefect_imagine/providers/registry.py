@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.apis import aivisualstudio, blockadelabs, imagineapi, imaginelab
-from prefect_imagine.providers.limits.pacing import Pacer, SharedLimit, machine_pace_store
+from prefect_imagine.providers.limits.pace_store import machine_pace_store
+from prefect_imagine.providers.limits.pacing import Pacer, SharedLimit
 from prefect_imagine.providers.models import Capabilities
 from prefect_imagine.providers.names import nearest
 from prefect_imagine.providers.protocol import ProviderClient

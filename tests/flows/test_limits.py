@@ -14,7 +14,8 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_imagine.clock import boot_seconds
-from prefect_imagine.providers.limits.pacing import MemoryPaceStore, Pacer, Priority
+from prefect_imagine.providers.limits.pace_store import MemoryPaceStore
+from prefect_imagine.providers.limits.pacing import Pacer, Priority
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.tasks.limits import SLOTS_A_REQUEST, Patience, PrefectSharedLimit, Slots
 

@@ -15,14 +15,12 @@ import pytest
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits import pacing
 from prefect_imagine.providers.limits.pace import Pace
+from prefect_imagine.providers.limits.pace_store import FilePaceStore, MemoryPaceStore, machine_pace_store
 from prefect_imagine.providers.limits.pacing import (
     REFUSED_WITHIN,
-    FilePaceStore,
-    MemoryPaceStore,
     Pacer,
     Permit,
     Priority,
-    machine_pace_store,
 )
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox import RateLimit, RunningSandbox
@@ -33,7 +31,7 @@ ADD = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from prefect_imagine.providers.limits.pacing import FilePaceStore
+from prefect_imagine.providers.limits.pace_store import FilePaceStore
 
 cell = FilePaceStore(Path(sys.argv[1]), patience=60)
 for _ in range(int(sys.argv[2])):
