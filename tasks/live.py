@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from prefect_imagine.tasks.events import announce_failure
 
 logger = logging.getLogger(__name__)
 
+NOTHING_PAUSED: Mapping[str, str] = {}
 EVERY_SECONDS = 5.0
 LAST_SECONDS = 60.0
 STOPPED_SECONDS = 10.0
@@ -73,7 +74,8 @@ class _Live:
 
     async def _show(self, now: Progress, *, last: bool) -> None:
         percent = 100.0 * _done(now) / max(1, now.counts.wanted)
-        text = describe(self._batch_id, now, self._per_minute(now), ended=last)
+        pauses = {name: command.given for name, command in self._session.desk.pauses.items()}
+        text = describe(self._batch_id, now, self._per_minute(now), pauses, ended=last)
         if self._artifact is None:
             self._artifact = await acreate_progress_artifact(percent, PROGRESS_KEY, text)
         else:
@@ -93,13 +95,29 @@ class _Live:
         return 60 * (self._seen[-1][1] - self._seen[0][1]) / seconds if seconds > 0 else 0.0
 
 
+def _plain(text: str) -> str:
+    """What people have written, as no Markdown."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in text)
+
+
 def _done(now: Progress) -> int:
     return now.counts.stored + now.counts.failed + now.counts.unknown
 
 
-def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = False) -> str:
+def describe(
+    batch_id: str,
+    now: Progress,
+    per_minute: float,
+    pauses: Mapping[str, str] = NOTHING_PAUSED,
+    *,
+    ended: bool = False,
+) -> str:
     """A run's progress as Markdown: counts, rate, credits, and the time left at this rate, unless the run has
-    ended."""
+    ended.
+
+    Args:
+        pauses: the providers that are paused, with by whom, when and why.
+    """
     counts = now.counts
     left = counts.wanted - _done(now)
     places = {"under way": now.running, "failed": counts.failed, "unknown": counts.unknown, "left": left}
@@ -108,6 +126,7 @@ def describe(batch_id: str, now: Progress, per_minute: float, *, ended: bool = F
         f"**{batch_id}**: {counts.stored} of {counts.wanted} stored{''.join(f', {each}' for each in others)}",
         f"{now.credits} credits so far (charged, estimated and possibly charged)",
     ]
+    lines += [f"{provider} is paused {_plain(given)}" for provider, given in pauses.items()]
     if ended:
         lines.append("This run has ended.")
     elif per_minute > 0 and left:

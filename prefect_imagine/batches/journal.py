@@ -8,7 +8,7 @@ segment is being written goes into the next one together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import Entry, Reading, read_journal, read_on, segment_key, snapshot_key
@@ -67,19 +67,23 @@ class Journal:
         store: Store,
         blocking: Blocking,
         path: str,
-        claim: Claim,
+        claim: Claim | Callable[[Claim | None], Claim],
         *,
         snapshot_from: int = SNAPSHOT_FROM,
     ) -> Journal:
         """Read the journal and take the next place in its sequence with a claim.
 
+        Args:
+            claim: or what makes one of the claim before it, if there is any.
+
         Raises `FencedError` if other processes keep taking that place.
         """
         reading = await blocking(read_journal, store, path)
         for attempt in range(1, CLAIMS + 1):
-            journal = cls(store, blocking, path, claim.owner, reading, snapshot_from=snapshot_from)
+            new = claim(reading.state.claim) if callable(claim) else claim
+            journal = cls(store, blocking, path, new.owner, reading, snapshot_from=snapshot_from)
             try:
-                await journal.append(claim)
+                await journal.append(new)
             except FencedError:
                 # Whoever is being taken over has written on: what it wrote has to be known first.
                 if attempt == CLAIMS:
@@ -127,7 +131,12 @@ class Journal:
         known = self._known
         seq, covered = known.seq, known.bytes_since  # more becomes durable while it is written
         data = await self._blocking.once(
-            encode_snapshot, seq, self._token, self.state.claim, dict(self.state.items)
+            encode_snapshot,
+            seq,
+            self._token,
+            self.state.claim,
+            dict(self.state.items),
+            [*self.state.obeyed.values()],
         )
         await self._blocking(self._store.put, snapshot_key(self._path, seq), data, LINES)
         known.bytes_since -= covered

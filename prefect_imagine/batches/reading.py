@@ -12,8 +12,7 @@ from typing import Any
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.records import (
     FORMAT,
-    AnyItemRecord,
-    Claim,
+    AnyRecord,
     Header,
     to_record,
     unwrap_line,
@@ -25,7 +24,7 @@ from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
 
-Entry = Claim | AnyItemRecord
+Entry = AnyRecord
 
 
 @dataclass

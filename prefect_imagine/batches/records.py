@@ -28,6 +28,8 @@ class Claim(Frozen):
         at: when, by its clock.
         max_credits: the limit of its run.
         max_credits_by_provider: the limits for single providers.
+        set_after: of commands up to this one, those that set limits are void: a person has given a run other
+            limits since.
     """
 
     kind: Literal["claim"] = "claim"
@@ -36,6 +38,24 @@ class Claim(Frozen):
     at: datetime
     max_credits: Credits | None = None
     max_credits_by_provider: dict[str, Credits] = Field(default_factory=dict)
+    set_after: int | None = None
+
+
+class Obeyed(Frozen):
+    """A run has obeyed a command from here on.
+
+    Attributes:
+        at: when, by the writer's clock.
+        command: its number.
+        what: what it was to do: `pause`, `resume`, `set` or `retry`.
+        given: by whom it was given, when, and why, in words.
+    """
+
+    kind: Literal["obeyed"] = "obeyed"
+    at: datetime
+    command: int
+    what: str
+    given: str
 
 
 class ItemRecord(Frozen):
@@ -266,8 +286,9 @@ AnyItemRecord = (
     | Unwanted
     | Restored
 )
-Record = Annotated[Claim | AnyItemRecord, Field(discriminator="kind")]
-_RECORD: TypeAdapter[Claim | AnyItemRecord] = TypeAdapter(Record)
+AnyRecord = Claim | Obeyed | AnyItemRecord
+Record = Annotated[AnyRecord, Field(discriminator="kind")]
+_RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Record)
 
 
 def to_line(record: Frozen) -> bytes:
@@ -290,7 +311,7 @@ def unwrap_line(line: bytes) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
-def to_record(value: dict[str, Any]) -> Claim | AnyItemRecord:
+def to_record(value: dict[str, Any]) -> AnyRecord:
     """The record of a line's JSON. Raises `ValueError` for one that this version does not know."""
     try:
         return _RECORD.validate_python(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from prefect_imagine.batches.records import Claim, Header, seal, to_line
+from prefect_imagine.batches.records import Claim, Header, Obeyed, seal, to_line
 from prefect_imagine.batches.state import ItemState
 
 STANDING = "standing"
@@ -23,9 +23,16 @@ class Standing:
     state: ItemState
 
 
-def encode_snapshot(seq: int, writer: str, claim: Claim | None, items: Mapping[int, ItemState]) -> bytes:
+def encode_snapshot(
+    seq: int,
+    writer: str,
+    claim: Claim | None,
+    items: Mapping[int, ItemState],
+    obeyed: Iterable[Obeyed] = (),
+) -> bytes:
     """A snapshot of all segments up to this one, in the format of a segment."""
     lines = [to_line(claim)] if claim is not None else []
+    lines += map(to_line, obeyed)
     lines += (_to_line(index, state) for index, state in items.items())
     return b"".join([to_line(Header(seq=seq, writer=writer, lines=len(lines))), *lines])
 

@@ -13,12 +13,14 @@ from prefect_imagine.batches.records import (
     Absent,
     Adopted,
     AnyItemRecord,
+    AnyRecord,
     Claim,
     Created,
     Failed,
     Finished,
     Intent,
     NotSent,
+    Obeyed,
     Refused,
     Restored,
     Retry,
@@ -122,18 +124,26 @@ def may_have_unknown_job(item: ItemState) -> bool:
 
 @dataclass
 class BatchState:
-    """Where all items of a shard stand. Mutable, and changed only by applying durable records."""
+    """Where all items of a shard stand. Mutable, and changed only by applying durable records.
+
+    Attributes:
+        claim: the last one.
+        obeyed: commands that were obeyed, by number.
+    """
 
     items: dict[int, ItemState] = field(default_factory=dict)
     claim: Claim | None = None
+    obeyed: dict[int, Obeyed] = field(default_factory=dict)
 
     def __getitem__(self, index: int) -> ItemState:
         return self.items.get(index, _FRESH)
 
-    def apply(self, record: Claim | AnyItemRecord) -> None:
+    def apply(self, record: AnyRecord) -> None:
         """Take one record in."""
         if isinstance(record, Claim):
             self.claim = record
+        elif isinstance(record, Obeyed):
+            self.obeyed[record.command] = record
         else:
             self.items[record.item] = _apply(record, self[record.item])
 

@@ -26,10 +26,11 @@ from prefect_imagine.batches.records import (
     Absent,
     Adopted,
     AnyItemRecord,
-    Claim,
+    AnyRecord,
     Created,
     Finished,
     Intent,
+    ItemRecord,
     NotSent,
     Refused,
     Unknown,
@@ -136,8 +137,8 @@ def _is_ahead(store: Store, path: str, seq: int) -> bool:
     return next(iter(snapshots), None) is not None
 
 
-def _of_items(entries: Iterable[Claim | AnyItemRecord]) -> Iterator[AnyItemRecord]:
-    return (entry for entry in entries if not isinstance(entry, Claim))
+def _of_items(entries: Iterable[AnyRecord]) -> Iterator[AnyItemRecord]:
+    return (entry for entry in entries if isinstance(entry, ItemRecord))
 
 
 class _Attempts:

@@ -23,6 +23,12 @@ class CreditLimit:
         self._items: dict[int, tuple[str, Decimal]] = {}
         self._carried: dict[int, Mapping[str, Decimal]] = {}
 
+    def change(self, total: Credits | None, by_provider: Mapping[str, Credits]) -> None:
+        """Keep other limits from now on, where some are given."""
+        if total is not None:
+            self._total = _decimal(total)
+        self._limits |= {provider: _decimal(limit) for provider, limit in by_provider.items()}
+
     @property
     def spent(self) -> int | float:
         """Credits charged, estimated, or set aside, in all."""

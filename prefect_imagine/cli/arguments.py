@@ -26,6 +26,7 @@ from prefect_imagine.cli.books import budgets, credits, find, load
 from prefect_imagine.cli.examples import EXIT_CODES, examples_of
 from prefect_imagine.cli.help import PlainHelp, default_text
 from prefect_imagine.cli.metrics import serve as metrics
+from prefect_imagine.cli.run import control
 from prefect_imagine.cli.webhooks import registrations, serve
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.names import nearest
@@ -43,6 +44,9 @@ COMMANDS: Mapping[str, Callable[..., Summary | int]] = {
     "resume": generate.resume,
     "status": status.status,
     "report": batch.report,
+    "pause": control.pause,
+    "set": control.set_,
+    "retry": control.retry,
     "cancel": batch.cancel,
     "collect": collect.collect_all,
     "reconcile": batch.reconcile,

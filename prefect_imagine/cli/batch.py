@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 
+from prefect_imagine.batches.control.commands import Command, user_name
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute, split_batch
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
-from prefect_imagine.cli.options import DEFAULT_OUTPUT, Batch, BatchOrAll, Credentials, Json, Output
+from prefect_imagine.cli.options import DEFAULT_OUTPUT, Batch, BatchOrAll, Credentials, Json, Output, Why
 from prefect_imagine.engine import maintenance
 from prefect_imagine.engine.maintenance import batches_to_cancel
 from prefect_imagine.errors import ConfigurationError, StoreError
@@ -64,6 +65,7 @@ def cancel(
     all: bool = False,
     credentials: Credentials = (),
     in_flight: bool = False,
+    why: Why = "",
 ) -> Summary | int:
     """Stop a batch, wherever it runs; it can be resumed.
 
@@ -76,7 +78,7 @@ def cancel(
         root, named = split_batch(batch, under)
     with closing(open_store(root)) as store:
         stopped = [
-            _cancel(store, each, dict(credentials) if in_flight else None, to_stderr=json)
+            _cancel(store, each, dict(credentials) if in_flight else None, why, to_stderr=json)
             for each in batches_to_cancel(store, named, every=all)
         ]
     if named is not None:
@@ -90,14 +92,15 @@ def cancel(
 
 
 def _cancel(
-    store: Store, batch_id: str, credentials: Mapping[str, str] | None, *, to_stderr: bool
+    store: Store, batch_id: str, credentials: Mapping[str, str] | None, why: str, *, to_stderr: bool
 ) -> Summary:
     """Fence first: it needs no provider and no key, and they may be what is in trouble.
 
     With credentials, jobs under way are cancelled at their providers too.
     """
     check_exists(store, batch_id)
-    summary, usage = asyncio.run(maintenance.cancel(store, batch_id))
+    command = Command(kind="cancel", by=user_name(), why=why)
+    summary, usage = asyncio.run(maintenance.cancel(store, batch_id, command))
     jobs = summary.items.under_way
     if credentials is not None:
         accounts = accounts_for(credentials)

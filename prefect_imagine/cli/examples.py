@@ -35,6 +35,18 @@ _EXAMPLES = {
         "report prompts",
         "report s3://bucket/art/prompts --presign",
     ),
+    "pause": (
+        'pause prompts --why "the client has second thoughts"',
+        "pause prompts --provider imaginelab",
+    ),
+    "set": (
+        "set prompts --max-credits 800",
+        "set prompts --rate imagineapi=30/min",
+    ),
+    "retry": (
+        "retry prompts 17",
+        "retry prompts 17 23 --why typo",
+    ),
     "cancel": (
         "cancel prompts",
         "cancel prompts --in-flight",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -28,6 +29,7 @@ from prefect_imagine.cli.options import (
     choice,
     value,
 )
+from prefect_imagine.cli.run.control import go_on_in_place
 from prefect_imagine.cli.run.job import Job, to_its_end
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.refusals import raise_problems
@@ -39,9 +41,9 @@ from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.prompts.templates import Variables, variables
 from prefect_imagine.providers.models import GenerationKind
 from prefect_imagine.providers.prices import PriceList
-from prefect_imagine.reports.summary import (
-    Summary,
-)
+from prefect_imagine.reports.position import position_of
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.stores import open_store
 
 IDS = alternatives()
 AMENDING = alternatives()
@@ -116,8 +118,11 @@ def resume(
     run: Run = DEFAULT_RUN,
     json: Json = False,
 ) -> Summary:
-    """Go on with a batch where it stopped."""
+    """Go on with a batch where it stopped, or let one go on that is paused."""
     root, batch_id = split_batch(batch, under)
+    with closing(open_store(root)) as store:
+        if go_on_in_place(store, batch_id, json=json):
+            return position_of(store, batch_id).summary(store.address)[0].model_copy(update={"exit_code": 0})
     return to_its_end(Job(root, batch_id, None, dict(credentials), _options_of(run), json, run.verbose))
 
 

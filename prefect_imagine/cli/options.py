@@ -69,6 +69,10 @@ Credentials = Annotated[
     values_of(values.pair, "P=BLOCK"),
     Parameter(help="a credentials block instead of the environment's key"),
 ]
+Providers = Annotated[tuple[str, ...], values_of(values.provider, "P")]
+Why = Annotated[
+    str, value(values.words, "TEXT"), Parameter(help="what status and journal say of it", show_default=False)
+]
 Json = Annotated[bool, Parameter(help="the last line of stdout is one JSON object")]
 
 

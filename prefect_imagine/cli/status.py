@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
 from prefect_imagine.billing.bill import Bill
@@ -36,6 +37,8 @@ from prefect_imagine.stores import Store, open_store
 
 READERS = 8
 WATCH_SECONDS = 2.0
+MOST_COMMANDS = 10
+"""The last commands are shown."""
 BEGIN_SECONDS = 45.0
 """How long a batch that nobody runs is watched for somebody to begin."""
 
@@ -72,6 +75,8 @@ def status(
         summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
         _show(position, seen, batch_id, root, to_stderr=json)
+        for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
+            output.line(f"told: {told}", to_stderr=json)
         return summary
 
 

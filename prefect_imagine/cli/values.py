@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from cyclopts import CoercionError, Token
 from pydantic import ValidationError
 
+from prefect_imagine.batches.control.commands import MOST_WORDS
 from prefect_imagine.batches.options import MOST_OF_A_SHARD, Timing
 from prefect_imagine.clock import zone_of
 from prefect_imagine.errors import ConfigurationError
@@ -208,6 +209,13 @@ def time_zone(text: str) -> ZoneInfo:
 def zone_name(text: str) -> str:
     """The name of a time zone."""
     return zone_of(text).key
+
+
+def words(text: str) -> str:
+    """What people say of something, on one line."""
+    if len(text) > MOST_WORDS:
+        raise ConfigurationError(f"give at most {MOST_WORDS} characters")
+    return " ".join(text.split())
 
 
 def web_address(text: str) -> str:

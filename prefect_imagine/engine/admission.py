@@ -21,7 +21,6 @@ class Admission:
     """Decides which items of a provider may be created now, and knows which are being sent.
 
     Attributes:
-        held: whether nothing is created for now, because somebody has paused the run.
         sending: items whose create is being sent right now.
         max_pending: how many jobs may be pending at once, as far as the provider has shown.
         readable: whether a job of this key has been read.
@@ -37,7 +36,7 @@ class Admission:
         wake_up: WakeUp,
         identity: Callable[[BatchItem], RequestIdentity],
     ) -> None:
-        self.held = False
+        self._held_by: set[str] = set()
         self.sending: set[int] = set()
         self.max_pending = PendingLimit()
         self.readable = False
@@ -53,9 +52,14 @@ class Admission:
         self._left: set[RequestIdentity] = set()
         self._accepted_before: dict[int, list[int]] = {}
 
-    def hold(self, held: bool) -> None:
-        """Create nothing for now, or go on."""
-        self.held = held
+    @property
+    def held(self) -> bool:
+        """Whether nothing is created for now, because somebody has paused the run."""
+        return bool(self._held_by)
+
+    def hold(self, by: str, held: bool) -> None:
+        """Create nothing for now, or go on, as far as this one is concerned: all who hold have to let go."""
+        (self._held_by.add if held else self._held_by.discard)(by)
         self._wake_up.notify()
 
     @property

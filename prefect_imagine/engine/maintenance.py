@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control.commands import CANCEL, write_command
+from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held, who_runs
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -18,6 +18,7 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.take_in import StagesOf, Visit, plainly, take_in
 from prefect_imagine.engine.open_session import open_session
 from prefect_imagine.engine.planning.accounts import Accounts
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.outlook import Outlook, read_outlook
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
@@ -31,7 +32,7 @@ STOP_SECONDS = 30.0
 """How long the store may fail while a batch is stopped."""
 
 
-async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
+async def cancel(store: Store, batch_id: str, command: Command | None = None) -> tuple[Summary, Usage]:
     """Stop a batch, wherever it runs: its process is fenced off, ends, and says that it was cancelled. Needs
     no provider and no key. The batch can be resumed.
 
@@ -42,19 +43,19 @@ async def cancel(store: Store, batch_id: str) -> tuple[Summary, Usage]:
     options = BatchOptions(batch_id=batch_id, timing=Timing(patience=STOP_SECONDS))
     blocking = Blocking(patience=STOP_SECONDS)
     try:
-        outlook = await blocking(read_outlook, store, batch_id, options, compare=False)
+        outlook = await blocking(read_outlook, store, batch_id, Again(options), compare=False)
         if not outlook.exists:
             raise ConfigurationError(f"there is no batch {batch_id!r} under {store.address}")
         position = outlook.positions.result
         if not (position.bill.counts.unfinished or outlook.followed):
             return position.summary(store.address)
-        await blocking(write_command, store, batch_id, CANCEL)
+        await blocking(write_command, store, batch_id, command or Command(kind="cancel"))
         for _ in range(MOST_LOOKS):
             ended = await _fenced(store, outlook, options)
             # Whoever ran it may have gone on to another shard meanwhile.
             if not await blocking(_is_run, store, batch_id):
                 break
-            outlook = await blocking(read_outlook, store, batch_id, options, compare=False)
+            outlook = await blocking(read_outlook, store, batch_id, Again(options), compare=False)
         return ended
     finally:
         await blocking.aclose()

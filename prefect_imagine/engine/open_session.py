@@ -9,10 +9,11 @@ from datetime import datetime
 
 from prefect_imagine.backoff import PAUSES, Pauses
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.control.commands import last_command
+from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.observer import Observer
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.session import Session
 from prefect_imagine.engine.shards.opener import ShardOpener
@@ -64,11 +65,12 @@ async def open_session(
     """
     with batch_trace(prepared.batch_id, prepared.clients, named_by(begun_in)) as trace:
         blocking = Blocking(patience=options.timing.patience, pauses=pauses)
-        wishes = Wishes(options, prepared.difference, prepared.seen, asked_by) if create else None
         try:
-            commands_seen = await blocking(last_command, store, prepared.batch_id)
+            wanted = await blocking(read_wanted, store, prepared.batch_id)
+            again = Again(options, wanted.again())
+            wishes = Wishes(again, prepared.difference, prepared.seen, asked_by) if create else None
             opener = ShardOpener(
-                store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force
+                store, blocking, prepared.batch_id, options, wanted.last, wishes, force=force
             )
             session = Session(
                 prepared,
@@ -76,13 +78,13 @@ async def open_session(
                 blocking,
                 options,
                 opener,
+                wanted,
                 create=create,
                 lingers=lingers,
                 observer=observer,
                 trace=trace,
                 now=now,
             )
-            session.commands_seen = commands_seen
             for provider, rows in seen.items():
                 if provider in session.runs:
                     session.runs[provider].arrivals.bring(rows)
@@ -91,6 +93,7 @@ async def open_session(
                 await session.recall_learned()
                 await session.feed.open_next(session.runs)
                 await session.feed.record_changes()
+                session.desk.begin(opener.set_after or 0)
                 if observer is not None:
                     observer.opened(session)
                 yield session

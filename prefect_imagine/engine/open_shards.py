@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.records import AnyItemRecord
+from prefect_imagine.batches.records import AnyItemRecord, Obeyed
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import BatchState, ItemState
 
@@ -120,6 +120,11 @@ class OpenShards:
             by_shard[self.of(entry.item).number].append(entry)
         for number, those in by_shard.items():
             await self._open[number].journal.append(*those)
+
+    async def note(self, obeyed: Obeyed) -> None:
+        """Write into all journals that a command was obeyed. Raises `FencedError` or `StoreError`."""
+        for shard in self:
+            await shard.journal.append(obeyed)
 
     async def snapshot(self) -> None:
         """Write down where all items stand, of those shards to which enough has come."""

@@ -54,6 +54,7 @@ async def _run_all(session: Session, stages: Stages) -> None:
     beside = [
         asyncio.create_task(session.deliveries.watch()),
         asyncio.create_task(session.budgets.keep()),
+        asyncio.create_task(session.desk.keep_obeying()),
         asyncio.create_task(session.traffic.keep_noting(session.store, session.blocking)),
     ]
     try:
@@ -92,9 +93,12 @@ async def run_provider(run: ProviderRun, stages: Stages) -> None:
 
 
 async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
-    """What to create next, while there is or may yet be something: an open attempt may turn out absent."""
+    """What to create next, while there is or may yet be something: an open attempt may turn out absent, and a
+    person may want an item again."""
     while True:
-        await run.wake_up.wait_for(lambda: bool(run.queues.to_create) or not run.creating)
+        await run.wake_up.wait_for(
+            lambda: bool(run.queues.to_create) or run.stop is not None or not (run.creating or run.polling)
+        )
         if run.stop is not None or not run.queues.to_create:
             return
         run.pending_waves += 1

@@ -12,6 +12,7 @@ from datetime import datetime
 from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
+from prefect_imagine.batches.control.wanted import Wanted
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
@@ -23,6 +24,7 @@ from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
 from prefect_imagine.engine.budgets.run_budgets import RunBudgets
+from prefect_imagine.engine.control.desk import CommandDesk
 from prefect_imagine.engine.deliveries import Deliveries
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
@@ -57,6 +59,7 @@ class Session:
         blocking: Blocking,
         options: BatchOptions,
         opener: ShardOpener,
+        wanted: Wanted,
         *,
         create: bool = True,
         lingers: bool = True,
@@ -86,7 +89,8 @@ class Session:
         used = [line for line in self.books.usage().by_provider if line.name in self.clients]
         self.runs = {line.name: self._run(line.name, line.items) for line in used}
         self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
-        self.commands_seen = 0
+        self.desk = CommandDesk(store, blocking, self.batch_id, wanted, self.shards, self.runs, limit)
+        self.commands_seen = wanted.last
         self.held = False
         self.stopped = asyncio.Event()
         self.fenced = opener.fenced
@@ -149,7 +153,7 @@ class Session:
         """Create nothing for now, while what was created is followed and stored; or go on."""
         self.held = held
         for run in self.runs.values():
-            run.admission.hold(held)
+            run.admission.hold("flow run", held)
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -166,9 +170,7 @@ class Session:
         command = await self.blocking(cancelled_since, self.store, self.batch_id, self.commands_seen)
         if command is None:
             return None
-        self.stop(
-            StopReason.CANCELLED, f"cancelled from {command.host} at {command.at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        self.stop(StopReason.CANCELLED, f"cancelled {command.given}")
         position = await self.blocking(position_of, self.store, self.batch_id)
         usage = position.bill.usage(utc_now())
         await self.blocking(write_books, self.store, usage)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.reading import Reading, read_on
-from prefect_imagine.batches.records import Claim
+from prefect_imagine.batches.records import ItemRecord
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import Place
 from prefect_imagine.billing.root import Unsettled
@@ -50,7 +50,7 @@ class FollowedShard:
         except BaseException:
             self._count(self._plan.items)
             raise
-        changed = {entry.item for entry in entries if not isinstance(entry, Claim)}
+        changed = {entry.item for entry in entries if isinstance(entry, ItemRecord)}
         self._count(self._plan.item(index) for index in changed if index in self._plan.indices)
 
     def _count(self, items: Iterable[BatchItem]) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.plan import Plan, read_plan
 from prefect_imagine.batches.reading import Entry, Reading, read_journal, read_on
-from prefect_imagine.batches.records import Adopted, Claim, Created, Stored
+from prefect_imagine.batches.records import Adopted, Created, ItemRecord, Stored
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import BatchState
@@ -59,7 +59,7 @@ class Activity:
     def take(self, entries: Iterable[Entry]) -> None:
         """Take in what has been written since."""
         for entry in entries:
-            if isinstance(entry, Claim):
+            if not isinstance(entry, ItemRecord):
                 continue
             known = self._state[entry.item]
             self.bill.update(self._plan.item(entry.item), known)

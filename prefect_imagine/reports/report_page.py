@@ -163,6 +163,7 @@ def render_report(
     texts: Mapping[str, str] | None = None,
     pages: Sequence[str] = (),
     address: str = "",
+    commands: Sequence[str] = (),
 ) -> Iterator[str]:
     """The page in pieces, as HTML to be put as `report.html` beside the batch's outputs.
 
@@ -174,6 +175,7 @@ def render_report(
             `beyond` and `render_items`.
         address: the batch's own, such as `s3://bucket/prefix/batch`, for lists of its files; a folder's is
             left out, because a page may be handed on.
+        commands: what people have told its runs, in words.
     """
     media = _Media(links or {}, texts or {})
     overall = _Overall(items)
@@ -187,6 +189,7 @@ def render_report(
         listed=_Cards(items, FIRST, media),
         pages=list(pages),
         address=address,
+        commands=commands,
         scripts=SCRIPTS,
         styles=STYLES,
         origins=sorted({match[0] for match in map(_ORIGIN.match, pages) if match}),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from itertools import islice
 
+from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.reports.manifest import Items
 from prefect_imagine.reports.report_page import EXCERPT, beyond, render_items, render_report
 from prefect_imagine.stores import Store
 
 MOST_TEXTS = 500
+MOST_COMMANDS = 50
+"""The last ones are shown."""
 
 
 def report_key(batch_id: str) -> str:
@@ -36,7 +39,10 @@ def write_report(store: Store, batch_id: str, items: Items, usage: Usage, *, pre
         pages.append(store.link(f"{batch_id}/{key}") if presign and "://" in store.address else key)
     page = io.BytesIO()
     address = f"{store.address}/{batch_id}" if "://" in store.address else ""
-    for piece in render_report(items, usage, links=links, texts=texts, pages=pages, address=address):
+    commands = read_wanted(store, batch_id).told[-MOST_COMMANDS:]
+    for piece in render_report(
+        items, usage, links=links, texts=texts, pages=pages, address=address, commands=commands
+    ):
         page.write(piece.encode())
     store.put(report_key(batch_id), page.getvalue(), "text/html; charset=utf-8")
 

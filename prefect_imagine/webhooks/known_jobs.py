@@ -10,7 +10,14 @@ from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.index import active_batches, leave_out
 from prefect_imagine.batches.plan import read_plan
 from prefect_imagine.batches.reading import Reading, read_journal, read_on
-from prefect_imagine.batches.records import Adopted, AnyItemRecord, Claim, Created, Finished, Intent
+from prefect_imagine.batches.records import (
+    Adopted,
+    AnyRecord,
+    Created,
+    Finished,
+    Intent,
+    ItemRecord,
+)
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.settlement import read_settlement
@@ -44,8 +51,8 @@ class _Shard:
     def provider(self, index: int) -> str:
         return self.providers[index - self.first]
 
-    def take(self, entry: Claim | AnyItemRecord) -> None:
-        if isinstance(entry, Claim):
+    def take(self, entry: AnyRecord) -> None:
+        if not isinstance(entry, ItemRecord):
             return
         if isinstance(entry, Intent):
             self.open.add(entry.item)

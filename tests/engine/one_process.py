@@ -20,6 +20,7 @@ from prefect_imagine.engine.budgets.run_budgets import RunBudgets
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
@@ -80,7 +81,7 @@ class Process:
             journal = await Journal.open(store, blocking, each.path, claim)
             opened.append(OpenShard(each, journal))
             seen = dict(journal.state.items)
-            await record_wishes(opened[-1], Wishes(options, difference, seen=seen))
+            await record_wishes(opened[-1], Wishes(Again(options), difference, seen=seen))
         client = FakeClient(server, correlates=correlates)
 
         def other_batches(identity: Callable[[BatchItem], RequestIdentity]) -> OtherBatches:

@@ -42,6 +42,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "open_session",
         "run_loop",
         "session",
+        "control",
         "deliveries",
         "shards",
         "stages",

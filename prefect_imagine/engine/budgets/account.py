@@ -86,6 +86,15 @@ class Account:
         """How many shards of other runs may still create."""
         return sum(each.active for name, each in self.holdings.holders.items() if name not in self._own)
 
+    @property
+    def has_free(self) -> bool:
+        """Whether the run's shards hold something that they have not used."""
+        return any(self.free(holder, name) > 0 for holder in self.used for name in self.budget.limits)
+
+    def used_alone(self) -> dict[str, Holding]:
+        """What the run's shards are to hold that will use no more for a while."""
+        return {holder.name: self.entry(holder, {}) for holder in self.used}
+
     def entries(
         self, holder: Holder | None = None, provider: str = "", share: Decimal = NONE
     ) -> dict[str, Holding]:

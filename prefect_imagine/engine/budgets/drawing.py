@@ -94,9 +94,12 @@ class Drawer:
             return True
 
     async def settle(self) -> None:
-        """Write down what the run's shards have used by now. Raises `FencedError` or `StoreError`."""
+        """Write down what the run's shards have used by now, and give back what they have not used for a
+        while. Raises `FencedError` or `StoreError`."""
         async with self._lock:
-            await self._make(self.account.entries)
+            drawn_at = max((at for at, _ in self._slices.values()), default=0.0)
+            idle = boot_seconds() - drawn_at > SELDOM
+            await self._make(self.account.used_alone if idle else self.account.entries)
             self.account.dirty = False
 
     async def close(self, holder: Holder) -> None:

@@ -163,8 +163,9 @@ class RunBudgets:
                 await self.look()
                 if boot_seconds() - noted_at >= NOTE_SECONDS:
                     noted_at = boot_seconds()
-                    for drawer in [each for each in self._drawers.values() if each.account.dirty]:
-                        await drawer.settle()
+                    for drawer in list(self._drawers.values()):
+                        if drawer.account.dirty or drawer.account.has_free:
+                            await drawer.settle()
             except ImagineError as error:
                 logger.warning("budgets could not be looked at: %s", error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, read_asked
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.shard import Shard
@@ -17,6 +16,7 @@ from prefect_imagine.billing.root import Settled, read_unsettled, shard_books
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import Difference, Holdings
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits
@@ -55,6 +55,7 @@ class Candidate:
     Attributes:
         phase: where it stands; of a withdrawn one, where it stood before.
         labels: which budgets count it may depend on them.
+        again_by: who wants it created once more; empty for the run itself, `None` for nobody.
     """
 
     index: int
@@ -63,18 +64,21 @@ class Candidate:
     credits: Credits | None
     title: str
     labels: Mapping[str, str]
+    again_by: str | None
     withdrawn: bool = False
 
     @classmethod
-    def of(cls, item: BatchItem, state: ItemState) -> Candidate:
+    def of(cls, item: BatchItem, state: ItemState, again: Again) -> Candidate:
         """A planned item, or one that may be created again."""
+        phase = state.withdrawn_from or state.phase
         return cls(
             index=item.index,
-            phase=state.withdrawn_from or state.phase,
+            phase=phase,
             key=estimate_key(item.request, item.estimate),
             credits=item.estimate.credits,
             title=item.title,
             labels=item.request.labels,
+            again_by=again.by(item.index, phase, state.retried_by),
             withdrawn=state.phase is Phase.WITHDRAWN,
         )
 
@@ -116,20 +120,20 @@ class Outlook:
         """How many items it has."""
         return self.shards[-1].indices.stop - 1 if self.shards else 0
 
-    def creatable(self, options: BatchOptions, difference: Difference) -> Iterator[Candidate]:
-        """The items that a run with these options may create: of an open one that it was not accepted may yet
-        turn out."""
+    def creatable(self, difference: Difference) -> Iterator[Candidate]:
+        """The items that a run may create: of an open one that it was not accepted may yet turn out."""
         for each in self.candidates:
-            wanted = each.phase in (Phase.PLANNED, Phase.OPEN) or options.creates_again(each.phase)
+            wanted = each.phase in (Phase.PLANNED, Phase.OPEN) or each.again_by is not None
             away = each.index in difference.gone or (each.withdrawn and each.index not in difference.restored)
             if wanted and not away:
                 yield each
 
 
-def read_outlook(store: Store, batch_id: str, options: BatchOptions, *, compare: bool) -> Outlook:
+def read_outlook(store: Store, batch_id: str, again: Again, *, compare: bool) -> Outlook:
     """A batch as it stands; empty where there is none. Raises `StoreError`.
 
     Args:
+        again: what of it is to be created once more.
         compare: whether it is going to be compared with what is asked for.
     """
     outlook = Outlook(batch_id)
@@ -148,7 +152,7 @@ def read_outlook(store: Store, batch_id: str, options: BatchOptions, *, compare:
                 _follow_withdrawn(outlook, number, books)
         outlook.positions.take(shard, outlook.shards[-1].bill)
         if shard is not None:
-            _take(outlook, number, shard, options, compare=compare)
+            _take(outlook, number, shard, again, compare=compare)
     return outlook
 
 
@@ -195,14 +199,14 @@ def _follow_withdrawn(outlook: Outlook, number: int, shard: Shard) -> None:
             outlook.followed.setdefault(number, set()).add(item.request.provider)
 
 
-def _take(outlook: Outlook, number: int, shard: Shard, options: BatchOptions, *, compare: bool) -> None:
+def _take(outlook: Outlook, number: int, shard: Shard, again: Again, *, compare: bool) -> None:
     for item, known in shard.standings():
         if compare:
             outlook.holdings.add(item.index, item.asked, known.phase)
         if known.phase in _FOLLOWED:
             outlook.followed.setdefault(number, set()).add(item.request.provider)
         if known.phase in _CANDIDATES:
-            candidate = Candidate.of(item, known)
+            candidate = Candidate.of(item, known, again)
             outlook.candidates.append(candidate)
-            if options.creates_again(candidate.phase):
+            if candidate.again_by is not None:
                 outlook.seen[item.index] = known

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.origin import Origin, read_origin
 from prefect_imagine.batches.shard import Shard
@@ -28,6 +29,7 @@ from prefect_imagine.engine.planning.accounts import (
     reached,
     webhook_urls_of,
 )
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
 from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced
@@ -155,7 +157,7 @@ async def prepare_batch(
     if outlook.exists and compared:
         frozen = options.frozen and not interrupted
         difference = _allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
-    creatable = list(outlook.creatable(options, difference))
+    creatable = list(outlook.creatable(difference))
     followed = chain.from_iterable(outlook.followed.values())
     providers = dict.fromkeys([*(each.key[0] for each in creatable), *followed])
     providers |= dict.fromkeys(providers_of(difference.new))
@@ -177,14 +179,14 @@ async def prepare_batch(
                 check_budgeted(budgets, each.key[0], each.labels)
         yield PreparedBatch(
             batch_id=batch_id,
-            shards=(*_visited(outlook, creatable, difference, options, held), *added.shards),
+            shards=(*_visited(outlook, creatable, difference, held), *added.shards),
             position=outlook.positions.result,
             difference=difference,
             plans=plans if len(plans) else None,
             new=tuple(added.estimates.lines),
             expected=tuple(added.estimates.beside(_estimated(creatable)).lines),
             examples=tuple([*(each.title for each in creatable), *added.titles][:EXAMPLES]),
-            again=tuple(_estimated(each for each in creatable if options.creates_again(each.phase)).lines),
+            again=tuple(_estimated(each for each in creatable if each.again_by is not None).lines),
             seen=outlook.seen,
             clients=those.clients,
             identities={name: account.identity for name, account in those.accounts.items()},
@@ -202,7 +204,9 @@ async def _read(
 ) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str]]:
     blocking = Blocking(patience=STORE_SECONDS)
     try:
-        outlook = await blocking(read_outlook, store, batch_id, options, compare=compare)
+        wanted = await blocking(read_wanted, store, batch_id)
+        again = Again(options, wanted.again())
+        outlook = await blocking(read_outlook, store, batch_id, again, compare=compare)
         origin = await blocking(read_origin, store, batch_id) if outlook.exists else None
         budgets = await blocking(read_budgets, store)
         holders = await blocking(open_holders, store, budgets, utc_now())
@@ -244,7 +248,6 @@ def _visited(
     outlook: Outlook,
     creatable: Sequence[Candidate],
     difference: Difference,
-    options: BatchOptions,
     held: Collection[int],
 ) -> Iterator[KnownShard]:
     """The shards with what a run has to do with each.
@@ -253,7 +256,7 @@ def _visited(
         held: those that hold credits of a budget for somebody who has died.
     """
     wanted = {each.index for each in creatable}
-    again = {each.index for each in creatable if options.creates_again(each.phase)}
+    again = {each.index for each in creatable if each.again_by is not None}
     open_still = {each.index for each in outlook.candidates if each.phase is Phase.OPEN}
     away = difference.withdrawn | (difference.gone & open_still)
     changed = away | difference.restored | again

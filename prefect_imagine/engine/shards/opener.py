@@ -27,6 +27,7 @@ class ShardOpener:
 
     Attributes:
         fenced: set when another process is seen to hold one of them.
+        set_after: of commands up to this one, limits are void; `None` until a shard is open.
 
     Args:
         commands_seen: the last command that was given before this run began.
@@ -47,6 +48,7 @@ class ShardOpener:
     ) -> None:
         self.fenced = asyncio.Event()
         self.commands_seen = commands_seen
+        self.set_after: int | None = None
         self._store = store
         self._blocking = blocking
         self._batch_id = batch_id
@@ -77,6 +79,29 @@ class ShardOpener:
         await lease.release()
         return settlement
 
+    def _claim(self, before: Claim | None) -> Claim:
+        """The next claim. Limits that a command has set hold for runs that are given the same ones as the run
+        before: it may have been killed. A person who gives others wants these."""
+        options = self._options
+        total, by_provider = options.max_credits, options.max_credits_by_provider
+        if self._wishes is None and before is not None:  # it creates nothing, and gives no limits
+            total, by_provider = before.max_credits, before.max_credits_by_provider
+        if self.set_after is None:
+            self.set_after = self.commands_seen
+            if before is not None and (total, by_provider) in (
+                (None, {}),
+                (before.max_credits, before.max_credits_by_provider),
+            ):
+                self.set_after = before.set_after or 0
+        return Claim(
+            owner=self._owner.token,
+            host=self._owner.host,
+            at=utc_now(),
+            max_credits=total,
+            max_credits_by_provider=by_provider,
+            set_after=self.set_after or None,
+        )
+
     async def _check_cancelled(self) -> None:
         """Whoever cancels the batch fences those shards that are open: of the others one has to know it."""
         if self._force:
@@ -89,14 +114,7 @@ class ShardOpener:
         plan = await self._blocking(read_plan, self._store, self._batch_id, number)
         if plan is None:
             raise StoreError(f"the plan of {self._store.address}/{path} is gone")
-        claim = Claim(
-            owner=self._owner.token,
-            host=self._owner.host,
-            at=utc_now(),
-            max_credits=self._options.max_credits,
-            max_credits_by_provider=self._options.max_credits_by_provider,
-        )
-        journal = await Journal.open(self._store, self._blocking, path, claim)
+        journal = await Journal.open(self._store, self._blocking, path, self._claim)
         await self._blocking(put_mark, self._store, self._batch_id, number, journal.seq)
         shard = OpenShard(plan, journal, lease)
         if self._wishes is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import (
@@ -19,6 +18,7 @@ from prefect_imagine.batches.records import (
 from prefect_imagine.batches.state import WITHDRAWABLE, ItemState, Phase
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.open_shards import OpenShard
+from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import Difference
 
 
@@ -27,11 +27,12 @@ class Wishes:
     """What a person who has seen a batch wants of its items.
 
     Attributes:
+        again: what is to be created once more.
         seen: where those stood that may be created again; what has failed since then is not.
         asked_by: names the run that they started.
     """
 
-    options: BatchOptions
+    again: Again
     difference: Difference = field(default_factory=Difference)
     seen: Mapping[int, ItemState] = field(default_factory=dict)
     asked_by: str = ""
@@ -47,8 +48,9 @@ class Wishes:
         if index in self.difference.restored and phase is Phase.WITHDRAWN:
             entries.append(Restored(item=index, at=utc_now()))
             phase = state.withdrawn_from or phase
-        if self.options.creates_again(phase) and state == self.seen.get(index) and not self._known(state):
-            entries.append(Retry(item=index, at=utc_now(), asked_by=self.asked_by))
+        by = self.again.by(index, phase, state.retried_by)
+        if by is not None and state == self.seen.get(index) and not self._known(state):
+            entries.append(Retry(item=index, at=utc_now(), asked_by=by or self.asked_by))
         return entries
 
     def _away(self, index: int, state: ItemState) -> list[AnyItemRecord]:

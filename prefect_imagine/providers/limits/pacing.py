@@ -170,6 +170,12 @@ class Pacer:
                 )
             )
 
+    def keep_below(self, rate: Rate) -> None:
+        """Keep another rate from now on where the provider's headers name none."""
+        self._rate = rate
+        self._change(lambda pace: pace if pace.by_headers else replace(pace, interval=rate.interval))
+        self._tell()
+
     def undo_backoff(self) -> None:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
         self._change(lambda pace: rates.without_backoff(pace, boot_seconds()))

@@ -1,0 +1,1 @@
+"""What people want of a run while it lasts, and of those that follow it."""

@@ -1,0 +1,101 @@
+"""`pause`, `set`, `retry`, and a `resume` that lets a paused batch go on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
+from tests.cli.commands import Shell
+
+MINE = ("--provider", "aivisualstudio", "--json")
+
+
+@pytest.fixture(autouse=True)
+def fresh(providers: RunningSandbox) -> Iterator[None]:
+    providers.reset()
+    yield
+    providers.faults.clear()
+    providers.configure(rate_limits={"aivisualstudio": RateLimit()})
+
+
+def _wait(ready: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
+    """Wait until something holds that a command does."""
+    while not ready():
+        assert running.poll() is None, "it has ended before"
+        time.sleep(0.05)
+
+
+def _lines(count: int, word: str) -> str:
+    return "".join(f"{word} {number}\n" for number in range(count))
+
+
+def test_a_running_batch_is_paused_changed_and_goes_on(shell: Shell, providers: RunningSandbox) -> None:
+    providers.configure(rate_limits={"aivisualstudio": RateLimit(12, 2.0)})
+    file = shell.write("paused.txt", _lines(60, "paused"))
+    running = shell.start("generate", file, *MINE)
+    _wait(lambda: providers.books.accepted["aivisualstudio"] >= 5, running)
+    paused = shell.run("pause", "paused", "--why", "lunch", "--json")
+    assert paused.code == 0, paused.stderr
+    assert paused.last == {
+        "batch_id": "paused",
+        "command": 1,
+        "kind": "pause",
+        "running": True,
+        "obeyed": True,
+        "error": None,
+    }
+    before = providers.books.accepted["aivisualstudio"]
+    told = shell.run("status", "paused").stdout
+    assert "told: pause from" in told
+    assert told.rstrip().endswith(": lunch")
+    changed = shell.run("set", "paused", "--max-credits", "200", "--json")
+    assert (changed.code, changed.last["obeyed"]) == (0, True)
+    assert providers.books.accepted["aivisualstudio"] <= before + 1
+    resumed = shell.run("resume", "paused", "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert "what was paused from" in resumed.stderr
+    ended = shell.end(running)
+    assert (ended.code, ended.last["credits"]["charged"]) == (3, 200), ended.stderr
+    report = (shell.folder / "outputs/paused/report.html").read_text()
+    assert "Commands" in report
+    assert ": lunch" in report
+
+
+def test_a_batch_that_nobody_runs_begins_as_commanded(shell: Shell, providers: RunningSandbox) -> None:
+    file = shell.write("later.txt", _lines(4, "later"))
+    assert shell.run("generate", file, *MINE, "--max-credits", "5").code == 3
+    kept = shell.run("set", "later", "--max-credits", "10", "--json")
+    assert (kept.code, kept.last["running"], kept.last["obeyed"]) == (0, False, False)
+    assert "its next run begins so" in kept.stderr
+    assert shell.run("pause", "later").code == 0
+    again = shell.run("resume", "later", "--json")
+    assert again.code == 3, "it is resumed, with the limit that was set"
+    assert again.last["credits"]["charged"] == 10
+
+
+def test_single_items_are_created_again(shell: Shell, providers: RunningSandbox) -> None:
+    providers.faults.add(FaultRule("job_fails", match="again 1", times=1))
+    providers.faults.add(FaultRule("job_fails", match="again 2", times=1))
+    file = shell.write("again.txt", _lines(4, "again"))
+    assert shell.run("generate", file, *MINE).code == 1
+    for words, said in (
+        (("retry", "again", "1"), "item 1 has not failed: it is stored"),
+        (("retry", "again", "9"), "has no item 9"),
+        (("retry", "again"), "ITEMS is missing"),
+        (("retry", "nothing", "1"), "there is no batch 'nothing'"),
+        (("set", "again"), "give --max-credits or --rate"),
+        (("pause", "again", "--provider", "nobody"), "nobody"),
+        (("pause", "again", "--why", "x" * 1001), "at most 1000 characters"),
+    ):
+        ended = shell.run(*words)
+        assert (ended.code, said in ended.stderr) == (2, True), ended.stderr
+    told = shell.run("retry", "again", "2", "--json")
+    assert told.code == 0, told.stderr
+    assert "prefect-imagine resume again creates 1 items again" in told.stderr
+    resumed = shell.run("resume", "again", "--json")
+    assert (resumed.last["requests"]["create"], resumed.last["items"]["failed"]) == (1, 1)
+    assert shell.run("resume", "again", "--json").last["requests"]["create"] == 0
