@@ -12,6 +12,7 @@ from prefect_imagine.billing.spending import described
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
+from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.bookkeeping import note_balances, read_balances, read_ledger
 from prefect_imagine.tasks.credit_report import TREND_DAYS, publish_credits
@@ -28,6 +29,7 @@ async def credit_report(
     days: Days = 30.0,
     time_zone: str = "UTC",
     low_credits: dict[str, Credits] = {},  # noqa: B006
+    prices: dict[str, PriceList] = {},  # noqa: B006
 ) -> State[Any]:
     """Report usage by provider, model, label and day, with its trend, and the balances of the accounts.
 
@@ -40,12 +42,15 @@ async def credit_report(
         time_zone: Whose days are meant, in {date}, rotation and reports, such as Europe/Berlin.
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
             {"imaginelab": 200}.
+        prices: What a credit costs of items that were planned when no price list said it, by provider, such
+            as {"imaginelab": {"currency": "EUR", "per_credit": 0.01, "as_of": "2026-11-01"}}.
     """
     with logs_in_run():
         try:
             check_providers(low_credits, "low_credits")
+            check_providers(prices, "prices")
             today = planned_time(time_zone)
-            ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today)
+            ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today, prices)
             balances = await read_balances(credentials)
             await note_balances(output, bucket, balances)
         except ImagineError as error:

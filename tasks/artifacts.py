@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
 from prefect_imagine.billing.estimates import EstimateLine
+from prefect_imagine.billing.money import estimate_money_text, money_text
 from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.errors import InvalidPromptsError
 from prefect_imagine.reports.failures import FailureLine
@@ -75,10 +76,10 @@ async def publish_table(rows: Iterable[Mapping[str, Any]], key: str, description
     await acreate_table_artifact(table=table, key=key, description=description)
 
 
-async def publish_estimate(batch_id: str, lines: Iterable[EstimateLine]) -> None:
+async def publish_estimate(batch_id: str, lines: Sequence[EstimateLine]) -> None:
     """Publish what a batch would cost."""
     await publish_table(
-        rows=[asdict(line) for line in lines],
+        rows=estimate_rows(lines),
         key=ESTIMATE_KEY,
         description=f"What batch `{batch_id}` would cost; nothing was created.",
     )
@@ -111,13 +112,15 @@ async def publish_reconciled(looked_at: Iterable[Reconciled]) -> None:
     )
 
 
-def usage_rows(lines: Iterable[UsageLine]) -> list[dict[str, Any]]:
+def usage_rows(lines: Sequence[UsageLine]) -> list[dict[str, Any]]:
     """The bill as rows of a table, what it comes to first: the UI cuts wide tables off."""
+    amounts = money_column([money_text(line.money) for line in lines])
     return [
         {
             "name": line.name,
             "charged": line.charged,
             "estimated": line.estimated,
+            **money,
             "items": line.items,
             "stored": line.stored,
             "failed": line.failed,
@@ -127,8 +130,30 @@ def usage_rows(lines: Iterable[UsageLine]) -> list[dict[str, Any]]:
             "unpriced": line.unpriced,
             "seconds": line.seconds,
         }
-        for line in lines
+        for line, money in zip(lines, amounts, strict=True)
     ]
+
+
+def estimate_rows(lines: Sequence[EstimateLine]) -> list[dict[str, Any]]:
+    """An estimate as rows of a table."""
+    amounts = money_column([estimate_money_text(line.money) for line in lines])
+    return [
+        {
+            "provider": line.provider,
+            "kind": line.kind,
+            "model": line.model,
+            "items": line.items,
+            "credits": line.credits,
+            **money,
+            "source": line.source,
+        }
+        for line, money in zip(lines, amounts, strict=True)
+    ]
+
+
+def money_column(amounts: Sequence[str]) -> list[dict[str, str]]:
+    """A column of amounts in money, one for each line; none where no line has any."""
+    return [{"money": amount} if any(amounts) else {} for amount in amounts]
 
 
 def failure_row(line: FailureLine) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers import balances
 from prefect_imagine.providers.balances import AccountBalance
+from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.tasks.accounts import accounts, open_output
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,21 @@ _OPTIONS: dict[str, Any] = {
 
 
 @task(name="read-ledger", **_OPTIONS)
-async def read_ledger(output: str, bucket: str | Block | None, days: float, now: datetime) -> Ledger:
+async def read_ledger(
+    output: str,
+    bucket: str | Block | None,
+    days: float,
+    now: datetime,
+    prices: Mapping[str, PriceList] | None = None,
+) -> Ledger:
     """What the batches under a root cost in the last whole days, by the calendar of a local time. Raises
-    `ConfigurationError` or `StoreError`."""
+    `ConfigurationError` or `StoreError`.
+
+    Args:
+        prices: by provider, what a credit costs of items that were planned when nobody said it.
+    """
     with closing(await open_output(output, bucket)) as store:
-        return await asyncio.to_thread(spending.read_ledger, store, days, now)
+        return await asyncio.to_thread(spending.read_ledger, store, days, now, prices=prices)
 
 
 @task(name="read-balances", **_OPTIONS)

@@ -9,11 +9,12 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
+from prefect_imagine.billing.money import money_text, told_by_provider
 from prefect_imagine.billing.spending import WEEK, By, described, left, spent
 from prefect_imagine.billing.usage import AMOUNTS
 from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.credits import add_credits
-from prefect_imagine.tasks.artifacts import publish_table
+from prefect_imagine.tasks.artifacts import money_column, publish_table
 
 REPORT_KEY = "imagine-credit-report"
 MODELS_KEY = "imagine-credits-by-model"
@@ -38,7 +39,12 @@ async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], to
 
 def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
     """Lines as rows of a table, the day first."""
-    return [{"day": str(line.day), **line.model_dump(exclude={"day"})} for line in lines]
+    known = list(lines)
+    amounts = money_column([money_text(line.money) for line in known])
+    return [
+        {"day": str(line.day), **line.model_dump(exclude={"day", "money"}), **money}
+        for line, money in zip(known, amounts, strict=True)
+    ]
 
 
 def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> str:
@@ -57,10 +63,11 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
                 ("provider", "credits", "today", "7 days", "the 7 before", "all", f"{TREND_DAYS} days"),
                 _spent(ledger, today),
             ),
+            *_money(ledger),
             "## Spent by model",
-            *_rows(("model", *_HEADS), _sums(ledger, "model")),
+            *_sums(ledger, "model"),
             "## Spent by label",
-            *_rows(("label", *_HEADS), _sums(ledger, "label")),
+            *_sums(ledger, "label"),
         ]
     )
 
@@ -89,8 +96,24 @@ def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:
     return rows
 
 
-def _sums(ledger: Ledger, by: By) -> list[tuple[object, ...]]:
-    return [tuple(getattr(each, column) for column in ("name", *_SUMMED)) for each in spent(ledger, by)]
+def _money(ledger: Ledger) -> list[str]:
+    """What the providers' credits cost in money, as far as that is known, and who says so."""
+    known = spent(ledger, "provider")
+    rows = [(each.name, money_text(each.money)) for each in known if each.money]
+    if not rows:
+        return []
+    told = [f"- {_cell(each)}" for each in told_by_provider(known)]
+    return ["## In money", *_rows(("provider", "money"), rows), *told, ""]
+
+
+def _sums(ledger: Ledger, by: By) -> list[str]:
+    lines = spent(ledger, by)
+    amounts = money_column([money_text(each.money) for each in lines])
+    rows = [
+        (*(getattr(each, column) for column in ("name", *_SUMMED)), *money.values())
+        for each, money in zip(lines, amounts, strict=True)
+    ]
+    return _rows((by, *_HEADS, *(name for money in amounts[:1] for name in money)), rows)
 
 
 def sparkline(amounts: Sequence[int | float]) -> str:

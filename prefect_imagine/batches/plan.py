@@ -175,7 +175,9 @@ def read_planned_at(store: Store, batch_id: str, shard: int = FIRST) -> datetime
 def _parse(data: bytes, place: str, batch_id: str, shard: int) -> Plan:
     try:
         lines = [_LINE.validate_python(_current(json.loads(line))) for line in data.splitlines() if line]
-        plan = Plan(batch_id, lines[0].planned_at, tuple(_item(line) for line in lines), shard)
+        shared: dict[Estimate, Estimate] = {}  # items in their thousands have few different ones
+        items = tuple(_item(line, shared.setdefault(line.estimate, line.estimate)) for line in lines)
+        plan = Plan(batch_id, lines[0].planned_at, items, shard)
     except (ValueError, ValidationError, IndexError) as error:
         raise StoreError(f"the plan of {place} cannot be read: {error}") from error
     begins = lines[0].index == 1 if shard == FIRST else lines[0].index > 1
@@ -211,5 +213,5 @@ def _values(item: BatchItem) -> dict[str, Any]:
     return {each.name: getattr(item, each.name) for each in fields(BatchItem)}
 
 
-def _item(line: PlanLine) -> BatchItem:
-    return BatchItem(**_values(line))
+def _item(line: PlanLine, estimate: Estimate) -> BatchItem:
+    return BatchItem(**_values(line) | {"estimate": estimate})

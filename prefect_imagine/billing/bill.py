@@ -11,9 +11,11 @@ from typing import Literal, get_args
 from prefect_imagine.batches.plan import BatchItem, Plan
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.costs import Cost, Place, cost_of, model_name, place_of
+from prefect_imagine.billing.money import Priced, money_of, priced
 from prefect_imagine.billing.spans import Span, Spans
 from prefect_imagine.billing.usage import BalanceChange, ItemCounts, Tally, Usage, UsageLine
 from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.models import CreditPrice
 
 Group = Literal["provider", "model", "label"]
 Times = Mapping[Group, Mapping[str, tuple[Span, ...]]]
@@ -25,6 +27,7 @@ class Sums:
 
     Attributes:
         places: how many are where.
+        priced: the credits of which a price in money is known, by that.
         times: when at least one of those that are stored was under way.
     """
 
@@ -35,6 +38,7 @@ class Sums:
     unpriced: int = 0
     unpriced_items: int = 0
     refund_unknown_items: int = 0
+    priced: dict[CreditPrice, Priced] = field(default_factory=dict)
     times: Spans = field(default_factory=Spans)
 
     def add(self, item: BatchItem, state: ItemState) -> None:
@@ -51,6 +55,9 @@ class Sums:
         self.unpriced += sign * cost.unpriced
         self.unpriced_items += sign * bool(cost.unpriced)
         self.refund_unknown_items += sign * cost.refund_unknown
+        if cost.price is not None:
+            known = self.priced.setdefault(cost.price, Priced())
+            known.add(cost.charged, cost.estimated, cost.possible, sign)
         if sign > 0 and state.phase is Phase.STORED and state.intent_at and state.stored_at:
             self.times.add(state.intent_at, state.stored_at)
 
@@ -64,6 +71,9 @@ class Sums:
         self.unpriced += other.unpriced
         self.unpriced_items += other.unpriced_items
         self.refund_unknown_items += other.refund_unknown_items
+        for price, each in other.priced.items():
+            known = self.priced.setdefault(price, Priced())
+            known.add(each.charged, each.estimated, each.possible)
         self.times.include(other.times)
 
     @classmethod
@@ -81,6 +91,7 @@ class Sums:
             estimated=Decimal(str(tally.estimated)),
             possible=Decimal(str(tally.possible)),
             unpriced=tally.unpriced,
+            priced=priced(tally.money),
             times=Spans(times),
         )
 
@@ -113,6 +124,7 @@ class Sums:
             estimated=add_credits([self.estimated]),
             possible=add_credits([self.possible]),
             unpriced=self.unpriced,
+            money=money_of(self.priced),
         )
 
     def line(self, name: str) -> UsageLine:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.providers.credits import Credits, add_credits
-from prefect_imagine.providers.models import Frozen
+from prefect_imagine.providers.models import CreditPrice, Frozen
 
 
 class ItemCost(Frozen):
@@ -31,13 +31,14 @@ class ItemCost(Frozen):
 
 
 class Cost(NamedTuple):
-    """The same as exact decimals, to be added up."""
+    """The same as exact decimals, to be added up; `price` is what one of the credits costs in money."""
 
     charged: Decimal
     estimated: Decimal
     possible: Decimal
     unpriced: int
     refund_unknown: bool
+    price: CreditPrice | None = None
 
 
 Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned", "withdrawn"]
@@ -66,6 +67,7 @@ def cost_of(item: BatchItem, state: ItemState) -> Cost:
         possible=each * possible if each is not None else _NOTHING,
         unpriced=silent + possible if each is None else 0,
         refund_unknown=any(charge.refund == "unknown" for charge in state.charges),
+        price=item.estimate.credit_price,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.billing.money import Money, Priced, estimate_money_text, money_of
 from prefect_imagine.providers.credits import Credits, add_credits
-from prefect_imagine.providers.models import Estimate, GenerationRequest
+from prefect_imagine.providers.models import CreditPrice, Estimate, GenerationRequest
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class EstimateLine:
     items: int
     credits: int | float | None
     source: str
+    credit_price: CreditPrice | None = None
+
+    @property
+    def money(self) -> tuple[Money, ...]:
+        """What that is in money, where the price of a credit is known."""
+        if self.credit_price is None or not self.credits:
+            return ()
+        return money_of({self.credit_price: Priced(estimated=Decimal(str(self.credits)))})
 
 
 @dataclass
@@ -39,17 +48,18 @@ class _Group:
         return add_credits([self.credits]) if self.priced else None
 
 
-EstimateKey = tuple[str, str, str, str]
-"""Provider, kind, model and the source of the price."""
+EstimateKey = tuple[str, str, str, str, CreditPrice | None]
+"""Provider, kind, model, the source of the price in credits, and what a credit costs."""
 
 
 def estimate_key(request: GenerationRequest, estimate: Estimate) -> EstimateKey:
     """By what estimates are added up."""
-    return (request.provider, request.kind.value, request.model or "default", estimate.source)
+    model = request.model or "default"
+    return (request.provider, request.kind.value, model, estimate.source, estimate.credit_price)
 
 
 class Estimates:
-    """Adds up what items are expected to cost, by provider, kind, model and the source of the price."""
+    """Adds up what items are expected to cost, by provider, kind, model and prices."""
 
     def __init__(self) -> None:
         self._groups: dict[EstimateKey, _Group] = {}
@@ -75,8 +85,8 @@ class Estimates:
     def lines(self) -> list[EstimateLine]:
         """One a group, in the order of their first items."""
         return [
-            EstimateLine(provider, kind, model, group.items, group.total, source)
-            for (provider, kind, model, source), group in self._groups.items()
+            EstimateLine(provider, kind, model, group.items, group.total, source, credit_price)
+            for (provider, kind, model, source, credit_price), group in self._groups.items()
         ]
 
 
@@ -89,7 +99,8 @@ def estimate_lines(items: Iterable[BatchItem]) -> list[EstimateLine]:
 
 
 def estimate_text(lines: Sequence[EstimateLine]) -> str:
-    """An estimate in one sentence; credits of different providers are not added up."""
+    """An estimate in one sentence, with its amounts in money where they are known; credits of different
+    providers are not added up."""
     groups: dict[str, list[EstimateLine]] = {}
     for line in lines:
         groups.setdefault(line.provider, []).append(line)
@@ -100,5 +111,12 @@ def estimate_text(lines: Sequence[EstimateLine]) -> str:
 def _told(provider: str, lines: Sequence[EstimateLine]) -> str:
     priced = [line.credits for line in lines if line.credits is not None]
     unpriced = sum(line.items for line in lines if line.credits is None)
-    amounts = [f"{add_credits(priced)} credits"] if priced else []
+    amounts = [f"{add_credits(priced)} credits{_money_told(lines)}"] if priced else []
     return f"{provider} {' and '.join(amounts + ([f'{unpriced} without a price'] if unpriced else []))}"
+
+
+def _money_told(lines: Sequence[EstimateLine]) -> str:
+    """Such as `, 0.30 EUR (price list, as of 2026-11-01)`, with how many credits that leaves out."""
+    told = estimate_money_text(each for line in lines for each in line.money)
+    out = add_credits(line.credits or 0 for line in lines if not line.money)
+    return f", {told}{f' without {out} of them' if out else ''}" if told else ""

@@ -10,9 +10,11 @@ from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.bill import Sums
 from prefect_imagine.billing.costs import model_name
+from prefect_imagine.billing.money import with_given
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Tally
 from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.models import CreditPrice
 
 
 class LedgerLine(Tally):
@@ -26,10 +28,15 @@ _Key = tuple[date, str]
 
 @dataclass
 class Ledger:
-    """Collects items of many batches into lines, from a first day on, by the calendar of a time zone."""
+    """Collects items of many batches into lines, from a first day on, by the calendar of a time zone.
+
+    Attributes:
+        given: what a credit of these providers costs where nobody said it when the items were planned.
+    """
 
     first: date
     zone: tzinfo
+    given: Mapping[str, CreditPrice] = field(default_factory=dict)
     _batches: set[str] = field(default_factory=set)
     _models: dict[_Key, Sums] = field(default_factory=dict)
     _labels: dict[_Key, Sums] = field(default_factory=dict)
@@ -65,11 +72,15 @@ class Ledger:
     @property
     def by_model(self) -> list[LedgerLine]:
         """Lines of models, the newest day first."""
-        return _lines(self._models)
+        return [
+            line.model_copy(update={"money": with_given(line, self.given.get(provider_of(line.name)))})
+            for line in _lines(self._models)
+        ]
 
     @property
     def by_label(self) -> list[LedgerLine]:
-        """Lines of labels, the newest day first; an item with two labels is in two of them."""
+        """Lines of labels, the newest day first; an item with two labels is in two of them. Whose credits
+        they are nobody knows: no given price is theirs."""
         return _lines(self._labels)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
@@ -14,6 +14,7 @@ from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Tally, add_tallies
 from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.credits import add_credits
+from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.stores import Store
 
 By = Literal["model", "label", "provider", "day"]
@@ -22,11 +23,23 @@ CLOCKS_DIFFER = timedelta(hours=1)
 """By how much the store's clock may be behind ours."""
 
 
-def read_ledger(store: Store, days: float, now: datetime, unreadable: Unreadable = leave_out) -> Ledger:
+def read_ledger(
+    store: Store,
+    days: float,
+    now: datetime,
+    unreadable: Unreadable = leave_out,
+    *,
+    prices: Mapping[str, PriceList] | None = None,
+) -> Ledger:
     """What the batches under a root cost in the last whole days, by the calendar of a local time. Raises
-    `StoreError` where the store itself fails; a damaged batch is reported and left out."""
+    `StoreError` where the store itself fails; a damaged batch is reported and left out.
+
+    Args:
+        prices: by provider, what a credit costs of items that were planned when nobody said it.
+    """
     assert now.tzinfo is not None
-    ledger = Ledger((now - timedelta(days=days)).date(), now.tzinfo)
+    given = {name: price for name, each in (prices or {}).items() if (price := each.credit_price("given"))}
+    ledger = Ledger((now - timedelta(days=days)).date(), now.tzinfo, given)
     first = datetime.combine(ledger.first, time(), now.tzinfo) - CLOCKS_DIFFER
     for found in books_since(store, first, unreadable):
         if isinstance(found, Settlement):

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
+from prefect_imagine.billing.money import Money, add_money
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Frozen
 
@@ -51,6 +54,7 @@ def add_counts(parts: Iterable[ItemCounts]) -> ItemCounts:
     return ItemCounts(**sums)
 
 
+MONEY = Field(default=(), exclude_if=lambda money: not money)
 COUNTS = ("items", "stored", "failed", "unknown", "under_way", "withdrawn", "unpriced")
 AMOUNTS = ("charged", "estimated", "possible")
 
@@ -71,6 +75,7 @@ class Tally(Frozen):
         estimated: credits by a price list, where the provider reports none.
         possible: estimated credits of creates whose outcome is unknown.
         unpriced: how many have no price.
+        money: what those of the credits cost of which a price in money is known.
     """
 
     name: str = ""
@@ -84,6 +89,7 @@ class Tally(Frozen):
     estimated: Credits = 0
     possible: Credits = 0
     unpriced: int = 0
+    money: tuple[Money, ...] = MONEY
 
 
 class UsageLine(Tally):
@@ -138,6 +144,7 @@ class Usage(Frozen):
         unpriced_items: how many have no price.
         refund_unknown_items: how many have failed, and their records do not say what of their cost was
             refunded.
+        money: what those of the credits cost of which a price in money is known.
         by_provider: the same by provider.
         by_model: by `provider/kind/model`.
         by_label: by `label=value`.
@@ -158,6 +165,7 @@ class Usage(Frozen):
     possible: Credits
     unpriced_items: int
     refund_unknown_items: int
+    money: tuple[Money, ...] = MONEY
     by_provider: tuple[UsageLine, ...]
     by_model: tuple[UsageLine, ...]
     by_label: tuple[UsageLine, ...]
@@ -168,7 +176,8 @@ def add_tallies(name: str, parts: Sequence[Tally]) -> Tally:
     """What the items of all these came to and cost together, under a name."""
     counts = {each: sum(getattr(part, each) for part in parts) for each in COUNTS}
     sums = {each: add_credits(getattr(part, each) for part in parts) for each in AMOUNTS}
-    return Tally(name=name, **counts, **sums)
+    money = add_money(each for part in parts for each in part.money)
+    return Tally(name=name, money=money, **counts, **sums)
 
 
 def costs_of(line: UsageLine) -> tuple[Credits, ...]:

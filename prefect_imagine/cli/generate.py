@@ -147,7 +147,7 @@ def _read_asked(
 def _options_of(run: RunOptions) -> BatchOptions:
     """The options that the command line gives."""
     prices: dict[str, PriceList] = {}
-    for provider, price in run.price:
+    for provider, price in (*run.price, *run.credit_price):
         prices[provider] = price.over(prices.get(provider, PriceList()))
     return BatchOptions(
         max_credits=run.max_credits,

@@ -73,6 +73,9 @@ Providers = Annotated[tuple[str, ...], values_of(values.provider, "P")]
 Why = Annotated[
     str, value(values.words, "TEXT"), Parameter(help="what status and journal say of it", show_default=False)
 ]
+CreditPrices = Annotated[
+    tuple[tuple[str, PriceList], ...], values_of(values.credit_price, "P=0.01EUR[@DATE]")
+]
 Json = Annotated[bool, Parameter(help="the last line of stdout is one JSON object")]
 
 
@@ -83,6 +86,7 @@ class RunOptions:
     Attributes:
         max_credits: stop creating before this is passed.
         price: credits a generation.
+        credit_price: what a credit costs in money, of what is planned from now on.
         rate: requests to keep below.
         retry_failed: create again what failed; costs again.
         recreate_unknown: create again what may have been created already.
@@ -96,6 +100,7 @@ class RunOptions:
 
     max_credits: Annotated[int | float | None, value(values.amount, "N")] = None
     price: Annotated[tuple[tuple[str, PriceList], ...], values_of(values.price, "P[:MODEL]=N")] = ()
+    credit_price: CreditPrices = ()
     rate: Annotated[tuple[tuple[str, str], ...], values_of(values.rate, "P=60/10s")] = ()
     retry_failed: bool = False
     recreate_unknown: bool = False

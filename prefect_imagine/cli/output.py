@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,13 +16,14 @@ from rich.table import Table
 
 from prefect_imagine.billing.costs import ItemCost
 from prefect_imagine.billing.estimates import EstimateLine
+from prefect_imagine.billing.money import estimate_money_text, money_text, told_by_provider
 from prefect_imagine.billing.usage import ItemCounts, Usage, UsageLine
 from prefect_imagine.reports.summary import CreditCounts, RequestCounts, Summary
 
 UNFOLDED = 200
 """Columns for tables that go to a file or a pipe, where nothing has to fit."""
 
-FOLDED = ("model", "name", "batch", "message", "does", "credits", "url")
+FOLDED = ("model", "name", "batch", "message", "does", "credits", "money", "url")
 
 
 def _let_go_of(stream: IO[str]) -> None:
@@ -78,7 +79,13 @@ def _harmless(cell: object) -> object:
 def contract(summary: Summary) -> dict[str, Any]:
     """A summary as `--json` gives it. Possibly charged credits are in `usage.json`."""
     said = summary.model_dump(
-        mode="json", exclude={"exit_code": True, "stopped_by": True, "credits": {"possible"}}
+        mode="json",
+        exclude={
+            "exit_code": True,
+            "stopped_by": True,
+            "credits": {"possible"},
+            "money": {"__all__": {"possible"}},
+        },
     )
     left_out = {"plan"} if summary.plan is None else set()
     if not summary.submitted:
@@ -115,9 +122,11 @@ def line(text: str, *, to_stderr: bool = False) -> None:
 
 def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
     """The final table, and where to look further."""
-    table = _table("provider", "kind", "model", right=("items", "credits", "seconds"))
+    money = ("money",) if usage.money else ()
+    table = _table("provider", "kind", "model", right=("items", "credits", *money, "seconds"))
     for each in usage.by_model:
-        table.add_row(*_cells(each))
+        *cells, seconds = _cells(each)
+        table.add_row(*cells, *(money_text(each.money) for _ in money), seconds)
     shown = console(to_stderr=to_stderr)
     _print(shown, f"Batch {usage.batch_id}", table)
     items = summary.items
@@ -134,6 +143,7 @@ def show_usage(usage: Usage, summary: Summary, *, to_stderr: bool) -> None:
         lines.append(f"{usage.unpriced_items} items have no price: set one with --price PROVIDER=N")
     if usage.refund_unknown_items:
         lines.append(f"{usage.refund_unknown_items} failed items: whether they were refunded is not known")
+    lines += told_by_provider(usage.by_provider)
     for change in usage.balances:
         lines.append(
             f"{change.provider}: {change.before} credits before, {change.after} after: {change.note}"
@@ -164,12 +174,14 @@ def credits_told(bill: UsageLine | Usage | ItemCost, unpriced: int) -> str:
     return " + ".join(f"{amount}{kind}" for kind, amount in amounts.items() if amount) or "0"
 
 
-def show_estimate(lines: Iterable[EstimateLine], *, to_stderr: bool) -> None:
+def show_estimate(lines: Sequence[EstimateLine], *, to_stderr: bool) -> None:
     """What a dry run found."""
-    table = _table("provider", "kind", "model", right=("items", "credits", "price"))
+    money = ("money",) if any(line.money for line in lines) else ()
+    table = _table("provider", "kind", "model", right=("items", "credits", *money, "price"))
     for line in lines:
         amount = "" if line.credits is None else str(line.credits)
-        table.add_row(line.provider, line.kind, escape(line.model), str(line.items), amount, line.source)
+        amounts = (amount, *(estimate_money_text(line.money) for _ in money))
+        table.add_row(line.provider, line.kind, escape(line.model), str(line.items), *amounts, line.source)
     _print(console(to_stderr=to_stderr), "Estimate: nothing was created", table)
 
 

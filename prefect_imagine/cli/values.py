@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -24,6 +25,7 @@ from prefect_imagine.providers.transport.http import check_base_url
 
 Value = TypeVar("Value")
 MOST_DAYS = 36_500
+_MONEY = re.compile(r"(?P<per_credit>[0-9.]+) ?(?P<currency>[A-Za-z]+)(?:@(?P<as_of>.+))?")
 
 
 def one(read: Callable[[str], Value]) -> Callable[[object, Sequence[Token]], Value]:
@@ -101,6 +103,19 @@ def price(text: str) -> tuple[str, PriceList]:
     pair(f"{provider}{mark}{value}")
     credits = amount(value)
     return provider, PriceList(models={model: credits}) if model else PriceList(default=credits)
+
+
+def credit_price(text: str) -> tuple[str, PriceList]:
+    """`PROVIDER=0.01EUR`, or `PROVIDER=0.01EUR@2026-11-01` with the day on which that held."""
+    name, value = pair(text)
+    found = _MONEY.fullmatch(value)
+    if found is None:
+        raise ConfigurationError(f"{text!r} must be PROVIDER=AMOUNT with a currency, such as {name}=0.01EUR")
+    try:
+        return name, PriceList.model_validate(found.groupdict())
+    except ValidationError as error:
+        wrong = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())
+        raise ConfigurationError(f"{text!r} is no price of a credit: {wrong}") from error
 
 
 def rate(text: str) -> tuple[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -253,16 +254,41 @@ class ServiceStatus(Frozen):
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+"""A currency's code of three letters, as ISO 4217 has them."""
+PerCredit = Annotated[Decimal, Field(gt=0, max_digits=10)]
+"""What a credit costs: in ten digits at most, so that any number of credits costs an exact amount."""
+
+
+class CreditPrice(Frozen):
+    """What one credit costs.
+
+    Attributes:
+        currency: three letters.
+        per_credit: units of the currency.
+        as_of: the day on which that held; `None` where nobody says.
+        source: who says so: the price list that held when an item was planned, the provider, or whoever gave
+            it to a report afterwards, for items that were planned without.
+    """
+
+    currency: Currency
+    per_credit: PerCredit
+    as_of: date | None = None
+    source: Literal["list", "provider", "given"] = "list"
+
+
 class Estimate(Frozen):
     """What one generation is expected to cost.
 
     Attributes:
         credits: `None` without a price.
         source: `catalog`, `price list` or `unpriced`.
+        credit_price: what a credit costs in money, where that is known.
     """
 
     credits: Credits | None
     source: str
+    credit_price: CreditPrice | None = Field(default=None, exclude_if=lambda price: price is None)
 
 
 class Mark(StrEnum):

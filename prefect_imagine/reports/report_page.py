@@ -17,6 +17,7 @@ from jinja2.filters import do_filesizeformat
 
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, place_of
+from prefect_imagine.billing.money import kind_text, money_text, told_by_provider
 from prefect_imagine.billing.usage import Usage, UsageLine
 from prefect_imagine.prompts.cells import setting_cells
 from prefect_imagine.providers.credits import Credits
@@ -224,6 +225,7 @@ def _template() -> Template:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters |= {"amount": _amount, "moment": _moment, "duration": duration_text}
+    environment.filters |= {"money": money_text, "money_of_kind": kind_text, "prices": told_by_provider}
     return environment.get_template("report.html.j2")
 
 

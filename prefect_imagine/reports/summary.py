@@ -7,7 +7,8 @@ from datetime import datetime
 
 from prefect_imagine.batches.stops import Stop, StopReason, WaitsFor
 from prefect_imagine.batches.submission import Submission
-from prefect_imagine.billing.usage import ItemCounts, Usage
+from prefect_imagine.billing.money import Money
+from prefect_imagine.billing.usage import MONEY, ItemCounts, Usage
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
 
@@ -41,6 +42,16 @@ class CreditCounts(Frozen):
     charged: Credits = 0
     estimated: Credits = 0
     possible: Credits = 0
+
+
+class ProviderMoney(Money):
+    """What credits of one provider and one price cost.
+
+    Attributes:
+        provider: whose credits they are.
+    """
+
+    provider: str
 
 
 class RequestCounts(Frozen):
@@ -83,6 +94,7 @@ class Summary(Frozen):
         items: how many stand where.
         credits: what the batch has cost.
         unpriced_items: how many items have no price.
+        money: what those of the credits cost of which a price in money is known, by provider.
         requests: what the run has sent to the APIs.
         manifest: where `manifest.jsonl` is.
         report: where `report.html` is.
@@ -99,6 +111,7 @@ class Summary(Frozen):
     items: ItemCounts
     credits: CreditCounts
     unpriced_items: int
+    money: tuple[ProviderMoney, ...] = MONEY
     requests: RequestCounts
     manifest: str
     report: str
@@ -141,6 +154,11 @@ def summarize(
         items=counts,
         credits=CreditCounts(charged=usage.charged, estimated=usage.estimated, possible=usage.possible),
         unpriced_items=usage.unpriced_items,
+        money=tuple(
+            ProviderMoney(provider=line.name, **each.model_dump())
+            for line in usage.by_provider
+            for each in line.money
+        ),
         requests=requests,
         manifest=f"{address}/{usage.batch_id}/manifest.jsonl",
         report=f"{address}/{usage.batch_id}/report.html",

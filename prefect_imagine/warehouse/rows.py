@@ -53,7 +53,7 @@ def usage_rows(batch: ChangedBatch) -> list[Row]:
 
 def _usage_row(batch: ChangedBatch, group: str, line: UsageLine) -> Row:
     amounts = {name: exact(getattr(line, name)) for name in AMOUNTS}
-    told = line.model_dump() | {"name": storable(line.name)}
+    told = line.model_dump(exclude={"money"}) | {"name": storable(line.name)}
     of = {"batch_id": batch.batch_id, "made_at": batch.made_at, "grouped_by": group}
     return of | told | amounts | {"currency": None}
 

@@ -4,16 +4,18 @@ server and, but for balances, no key."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
 from prefect_imagine.batches.index import leave_out
 from prefect_imagine.billing.ledger import LedgerLine
+from prefect_imagine.billing.money import money_text, told_by_provider
 from prefect_imagine.billing.spending import By, Left, described, left, read_ledger, spent
 from prefect_imagine.billing.usage import AMOUNTS, COUNTS, Tally
 from prefect_imagine.cli import output, values
@@ -22,6 +24,7 @@ from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.options import (
     DEFAULT_OUTPUT,
     Credentials,
+    CreditPrices,
     Json,
     Output,
     alternatives,
@@ -47,6 +50,7 @@ def credits(
     time_zone: Annotated[tzinfo, value(values.time_zone, "TZ"), Parameter(show_default="UTC")] = UTC,
     balances: bool = False,
     credentials: Credentials = (),
+    credit_price: CreditPrices = (),
     json: Annotated[Json, Parameter(group=FORMAT)] = False,
     csv: Annotated[bool, Parameter(group=FORMAT)] = False,
 ) -> int:
@@ -57,6 +61,7 @@ def credits(
         days: go back so many days, the first of them as a whole.
         time_zone: whose days are meant, such as Europe/Berlin.
         balances: ask the accounts with a key what is left.
+        credit_price: what a credit costs of items planned without.
         csv: the lines as CSV on stdout.
     """
     now = datetime.now(time_zone)
@@ -68,16 +73,21 @@ def credits(
         output.complain(f"batch {batch_id} cannot be read and is in none of the sums: {error}")
 
     with closing(open_store(absolute(under))) as store:
-        ledger = read_ledger(store, days, now, note)
+        ledger = read_ledger(store, days, now, note, prices=dict(credit_price))
         address = store.address
     lines = spent(ledger, by)
     known = left(ledger, _balances(dict(credentials)), now.date()) if balances else []
     span = f"from {ledger.first} to {now.date()} ({time_zone}), {described(ledger)}"
     _show(f"Credits by {by}, {span}", by, lines, to_stderr=json or csv)
+    for said in told_by_provider(spent(ledger, "provider")):
+        output.line(said, to_stderr=json or csv)
     if known:
         _show_left(known, to_stderr=json or csv)
     if csv:
-        output.print_csv(_columns(by), (_row(line) for line in lines))
+        money = sorted({(each.currency, each.source) for line in lines for each in line.money})
+        columns = [f"{kind}_{currency}_{source}" for currency, source in money for kind in AMOUNTS]
+        rows = ((*_row(line), *_amounts(line, money)) for line in lines)
+        output.print_csv((*_columns(by), *columns), rows)
     if json:
         told: dict[str, Any] = {
             "output": address,
@@ -86,7 +96,7 @@ def credits(
             "last": str(now.date()),
             "time_zone": str(time_zone),
             "batches": ledger.batches,
-            "lines": [dict(zip(_columns(by), _row(line), strict=True)) for line in lines],
+            "lines": [_told(by, line) for line in lines],
             "left_out": [{"batch_id": name, "error": error} for name, error in left_out.items()],
             "error": None,
         }
@@ -114,11 +124,28 @@ def _row(line: Tally) -> tuple[str | int | float, ...]:
     return (*_names(line), *(getattr(line, name) for name in (*COUNTS, *AMOUNTS)))
 
 
+def _told(by: By, line: Tally) -> dict[str, Any]:
+    return dict(zip(_columns(by), _row(line), strict=True)) | line.model_dump(mode="json", include={"money"})
+
+
+def _amounts(line: Tally, money: Sequence[tuple[str, str]]) -> Iterator[Decimal]:
+    """The amounts of a line by currency and by who says what a credit costs, in three columns each."""
+    for known in money:
+        own = [each for each in line.money if (each.currency, each.source) == known]
+        yield from (sum((getattr(each, kind) for each in own), Decimal(0)) for kind in AMOUNTS)
+
+
 def _show(title: str, by: By, lines: Sequence[Tally], *, to_stderr: bool) -> None:
+    money = ("money",) if any(line.money for line in lines) else ()
     cells = [
-        (*map(printable, _names(line)), *(getattr(line, name) or "" for name in _SHOWN)) for line in lines
+        (
+            *map(printable, _names(line)),
+            *(getattr(line, name) or "" for name in _SHOWN),
+            *(money_text(line.money) for _ in money),
+        )
+        for line in lines
     ]
-    titles = tuple(name.replace("_", " ") for name in _SHOWN)
+    titles = (*(name.replace("_", " ") for name in _SHOWN), *money)
     output.rows(title, _named(by), cells, right=titles, to_stderr=to_stderr)
     if by == "label":
         output.say("an item with two labels is in two lines")

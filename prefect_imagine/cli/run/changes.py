@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from prefect_imagine.billing.estimates import estimate_text
+from collections.abc import Iterable
+from decimal import Decimal
+
+from prefect_imagine.billing.estimates import EstimateLine, estimate_text
+from prefect_imagine.billing.money import add_money
 from prefect_imagine.cli import output
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.reports.summary import (
     PlanCounts,
+    ProviderMoney,
     Summary,
 )
 
@@ -25,8 +30,29 @@ def dry_run(prepared: PreparedBatch, address: str, *, to_stderr: bool) -> Summar
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.items for line in lines if line.credits is None)
     credits = summary.credits.model_copy(update={"estimated": known})
-    update = {"credits": credits, "unpriced_items": unpriced, "exit_code": 0}
+    update = {
+        "credits": credits,
+        "unpriced_items": unpriced,
+        "money": _expected(lines, summary),
+        "exit_code": 0,
+    }
     return summary.model_copy(update=update)
+
+
+def _expected(lines: Iterable[EstimateLine], summary: Summary) -> tuple[ProviderMoney, ...]:
+    """What the batch has cost in money, beside what a run is expected to cost."""
+    estimated = [
+        ProviderMoney(provider=line.provider, **each.model_dump()) for line in lines for each in line.money
+    ]
+    spent = (each.model_copy(update={"estimated": Decimal(0)}) for each in summary.money)
+    by_provider: dict[str, list[ProviderMoney]] = {}
+    for each in (*spent, *estimated):
+        by_provider.setdefault(each.provider, []).append(each)
+    return tuple(
+        ProviderMoney(provider=provider, **each.model_dump())
+        for provider, group in by_provider.items()
+        for each in add_money(group)
+    )
 
 
 def plan_counts(prepared: PreparedBatch) -> PlanCounts:

@@ -177,8 +177,5 @@ def _unused_account(provider: str) -> Account:
 
 def price(request: GenerationRequest, catalog: Catalog, prices: Mapping[str, PriceList]) -> Estimate:
     """What one request is expected to cost: by the user's list, the provider's, or an indicative one."""
-    found = estimate(request, prices.get(request.provider, PriceList()), catalog.credits)
-    indicative = spec_of(request.provider).indicative_prices
-    if found.credits is not None or indicative is None:
-        return found
-    return estimate(request, indicative, {})
+    own = prices.get(request.provider, PriceList())
+    return estimate(request, own, catalog.credits, spec_of(request.provider).indicative_prices)
