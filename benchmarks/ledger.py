@@ -13,5 +13,5 @@ DAYS = 30.0
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Read them."""
-    ledger = await read_ledger.fn(job.output, None, DAYS, datetime.now(UTC))
+    ledger = (await read_ledger.fn(job.output, None, DAYS, datetime.now(UTC))).ledger
     return ledger.batches, {}

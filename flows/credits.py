@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from prefect_imagine.billing.spending import described
+from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days
 from prefect_imagine.providers.credits import Credits
@@ -31,7 +32,8 @@ async def credit_report(
     low_credits: dict[str, Credits] = {},  # noqa: B006
     prices: dict[str, PriceList] = {},  # noqa: B006
 ) -> State[Any]:
-    """Report usage by provider, model, label and day, with its trend, and the balances of the accounts.
+    """Report usage by provider, model, label and day, with its trend, and the balances of the
+    accounts, held against the books since the last report.
 
     Args:
         output: Folder or s3://bucket/prefix that batches are stored under.
@@ -50,12 +52,22 @@ async def credit_report(
             check_providers(low_credits, "low_credits")
             check_providers(prices, "prices")
             today = planned_time(time_zone)
-            ledger = await read_ledger(output, bucket, max(days, TREND_DAYS), today, prices)
             balances = await read_balances(credentials)
-            await note_balances(output, bucket, balances)
+            report = await read_ledger(
+                output,
+                bucket,
+                max(days, TREND_DAYS),
+                today,
+                balances=balances,
+                told_at=utc_now(),
+                prices=prices,
+            )
         except ImagineError as error:
             return Failed(message=str(error), data=error)
-    known = {each.provider: each.balance for each in balances if each.balance is not None}
-    announce_low_credits(known, low_credits)
-    await publish_credits(ledger, balances, today.date())
-    return Completed(message=f"{described(ledger)} since {ledger.first}")
+        announce_low_credits(report.accounts.told, low_credits)
+        await publish_credits(report, today.date())
+        try:
+            await note_balances(output, bucket, report)
+        except ImagineError as error:
+            return Failed(message=str(error), data=error)
+    return Completed(message=f"{described(report.ledger)} since {report.ledger.first}")

@@ -15,9 +15,8 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_imagine.batches.accounts.record import note_balance
 from prefect_imagine.billing import spending
-from prefect_imagine.billing.ledger import Ledger
+from prefect_imagine.billing.spending import CreditReport
 from prefect_imagine.blocks.credentials import BaseCredentials
-from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers import balances
 from prefect_imagine.providers.balances import AccountBalance
@@ -40,16 +39,23 @@ async def read_ledger(
     bucket: str | Block | None,
     days: float,
     now: datetime,
+    *,
+    balances: Sequence[AccountBalance] = (),
+    told_at: datetime | None = None,
     prices: Mapping[str, PriceList] | None = None,
-) -> Ledger:
-    """What the batches under a root cost in the last whole days, by the calendar of a local time. Raises
-    `ConfigurationError` or `StoreError`.
+) -> CreditReport:
+    """What the batches under a root cost in the last whole days, by the calendar of a local time, and what
+    that says of accounts. Raises `ConfigurationError` or `StoreError`.
 
     Args:
+        balances: what is left on accounts; they were read before.
+        told_at: when that was.
         prices: by provider, what a credit costs of items that were planned when nobody said it.
     """
     with closing(await open_output(output, bucket)) as store:
-        return await asyncio.to_thread(spending.read_ledger, store, days, now, prices=prices)
+        return await asyncio.to_thread(
+            spending.read_report, store, days, now, balances=balances, told_at=told_at, prices=prices
+        )
 
 
 @task(name="read-balances", **_OPTIONS)
@@ -58,15 +64,16 @@ async def read_balances(credentials: Mapping[str, str | BaseCredentials]) -> lis
     return await balances.read_balances(accounts(credentials), credentials)
 
 
-async def note_balances(output: str, bucket: str | Block | None, read: Sequence[AccountBalance]) -> None:
-    """Note under a root what is left on the accounts that were used there. Raises `ConfigurationError`; of a
-    store that may only be read nothing but metrics is the worse."""
-    now = utc_now()
+async def note_balances(output: str, bucket: str | Block | None, report: CreditReport) -> None:
+    """Note under a root what is left on the accounts that were used there, for metrics, and for the next
+    report to begin with. Raises `ConfigurationError`; a store may be one that is only read."""
+    accounts = report.accounts
     with closing(await open_output(output, bucket)) as store:
-        for each in read:
-            if each.balance is None:
-                continue
-            try:
-                await asyncio.to_thread(note_balance, store, each.identity, each.balance.credits, now)
-            except StoreError as error:
-                logger.info("%s: the balance cannot be noted: %s", each.provider, error)
+        try:
+            for each in accounts.balances:
+                if each.balance is not None:
+                    credits = each.balance.credits
+                    await asyncio.to_thread(note_balance, store, each.identity, credits, accounts.at)
+            await asyncio.to_thread(report.note, store)
+        except StoreError as error:
+            logger.warning("the next credit report cannot begin where this one ends: %s", error)

@@ -10,7 +10,8 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
 from prefect_imagine.billing.money import money_text, told_by_provider
-from prefect_imagine.billing.spending import WEEK, By, described, left, spent
+from prefect_imagine.billing.spending import WEEK, By, CreditReport, described, left, spent
+from prefect_imagine.billing.statements import Statement
 from prefect_imagine.billing.usage import AMOUNTS
 from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.credits import add_credits
@@ -25,10 +26,11 @@ _HEADS = tuple(name.replace("_", " ") for name in _SUMMED)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-async def publish_credits(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> None:
+async def publish_credits(report: CreditReport, today: date) -> None:
     """Publish what was spent and what is left."""
+    ledger = report.ledger
     await acreate_markdown_artifact(
-        markdown=render(ledger, balances, today), key=REPORT_KEY, description="Credits: spent, and left."
+        markdown=render(report, today), key=REPORT_KEY, description="Credits: spent, and left."
     )
     for key, lines, what in (
         (MODELS_KEY, ledger.by_model, "by provider, kind and model"),
@@ -47,9 +49,10 @@ def table(lines: Iterable[LedgerLine]) -> list[dict[str, Any]]:
     ]
 
 
-def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> str:
+def render(report: CreditReport, today: date) -> str:
     """The report as Markdown. Charged credits and estimates, and those of different providers, are
     different things: nothing adds them up."""
+    ledger, balances = report.ledger, report.accounts.balances
     return "\n".join(
         [
             "# Credits",
@@ -58,6 +61,7 @@ def render(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> s
             "is silent. Possible: creates whose fate is unknown.",
             "## Left",
             *_rows(("provider", "credits", "charged a day", "lasts"), _left(ledger, balances, today)),
+            *_statements(report.statements),
             "## Spent by provider",
             *_rows(
                 ("provider", "credits", "today", "7 days", "the 7 before", "all", f"{TREND_DAYS} days"),
@@ -81,6 +85,12 @@ def _left(ledger: Ledger, balances: Sequence[AccountBalance], today: date) -> li
             lasts = "" if each.days is None else f"{each.days:.0f} days"
             rows.append((each.provider, each.credits, f"{each.charged_a_day:.1f}", lasts))
     return rows
+
+
+def _statements(statements: Sequence[Statement]) -> list[str]:
+    """What became of the balances since the last report."""
+    told = [f"- {_cell(f'{each.provider}: {each.note}')}" for each in statements]
+    return ["## Against the accounts", "", *told, ""] if told else []
 
 
 def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import BatchState
@@ -43,7 +43,8 @@ class Ledger:
 
     def add(self, plan: Plan, state: BatchState) -> None:
         """Take a shard in. An item counts on the day of its last create."""
-        self._batches.add(plan.batch_id)
+        asked = (state[item.index].intent_at for item in plan.items)
+        self._count(plan.batch_id, max((at for at in asked if at is not None), default=None))
         for item in plan.items:
             known = state[item.index]
             if known.intent_at is None:
@@ -57,12 +58,16 @@ class Ledger:
 
     def add_settled(self, settlement: Settlement) -> None:
         """Take a settled shard in."""
-        self._batches.add(settlement.batch_id)
+        self._count(settlement.batch_id, settlement.last_create)
         for each in settlement.spent:
             day = each.at.astimezone(self.zone).date()
             lines = self._models if each.by == "model" else self._labels
             if day >= self.first:
                 lines.setdefault((day, each.name), Sums()).include(Sums.of_settled(each))
+
+    def _count(self, batch_id: str, last_create: datetime | None) -> None:
+        if last_create is None or last_create.astimezone(self.zone).date() >= self.first:
+            self._batches.add(batch_id)
 
     @property
     def batches(self) -> int:

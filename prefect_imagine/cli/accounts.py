@@ -48,8 +48,9 @@ async def _models(provider: str, credentials: Mapping[str, str], *, json: bool) 
 async def _balance(provider: str, credentials: Mapping[str, str], *, json: bool) -> int:
     async with open_account(provider, credentials) as client:
         found = await client.balance()
+    note = "" if found.credits else "0 is also what a key that may not see the balance is told"
     if json:
-        output.print_json({"provider": provider, "credits": found.credits})
+        output.print_json({"provider": provider, "credits": found.credits} | ({"note": note} if note else {}))
     else:
-        print(f"{provider}: {found.credits} credits")
+        print(f"{provider}: {found.credits} credits{f' ({note})' if note else ''}")
     return 0

@@ -34,7 +34,7 @@ class Traffic:
 
     def saw_balance(self, provider: str, balance: Balance) -> None:
         """Take in what is left on an account, as it has just been told."""
-        self._accounts[provider].balance = balance, utc_now()
+        self._accounts[provider].balances.append((balance, utc_now()))
 
     async def note(self, store: Store, blocking: Blocking) -> None:
         """Note what is new. Where the store fails, that waits for the next time: only metrics need it."""
@@ -50,16 +50,16 @@ class Traffic:
 
 class _AccountTraffic:
     def __init__(self, identity: str, client: ProviderClient) -> None:
-        self.balance: tuple[Balance, datetime] | None = None
+        self.balances: list[tuple[Balance, datetime]] = []
         self._identity = identity
         self._client = client
         self._sent: Counter[str] = Counter()
         self._refused = 0
 
     async def note(self, store: Store, blocking: Blocking) -> None:
-        client, balance = self._client, self.balance
+        client, balances = self._client, self.balances
         sent, refused = client.requests - self._sent, client.pacer.refused - self._refused
-        if not (sent or refused or balance):
+        if not (sent or refused or balances):
             return
         limit, told = client.pacer.limit, client.pacer.led_by_headers
 
@@ -67,13 +67,15 @@ class _AccountTraffic:
             changed = known.with_traffic(sent, refused)
             if limit is not None:
                 changed = changed.with_limit(limit, told=told)
-            return changed if balance is None else changed.with_balance(balance[0].credits, balance[1])
+            for balance, at in balances:
+                changed = changed.with_balance(balance.credits, at)
+            return changed
 
         # Counted as noted from here on: a write that is given up on at the end of a run goes on by itself.
-        self._sent, self._refused, self.balance = self._sent + sent, self._refused + refused, None
+        self._sent, self._refused, self.balances = self._sent + sent, self._refused + refused, []
         try:
             await blocking.once(change_account_record, store, self._identity, client.provider, added)
         except StoreError as error:
             self._sent, self._refused = self._sent - sent, self._refused - refused
-            self.balance = self.balance or balance
+            self.balances = [*balances, *self.balances]
             logger.info("%s: what was sent cannot be noted: %s", client.provider, error)

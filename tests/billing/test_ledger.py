@@ -12,8 +12,9 @@ from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.plan import BatchItem, Plan, write_plan
 from prefect_imagine.batches.records import Claim, Created, Intent
 from prefect_imagine.batches.state import BatchState, Charge, ItemState, Phase
+from prefect_imagine.billing.account_books import AccountBooks
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily
-from prefect_imagine.billing.spending import spent
+from prefect_imagine.billing.spending import CreditReport, spent
 from prefect_imagine.providers.balances import AccountBalance
 from prefect_imagine.providers.models import Balance, Estimate, GenerationKind, GenerationRequest
 from prefect_imagine.stores import open_store
@@ -46,6 +47,10 @@ def _batch(batch_id: str, *rows: tuple[str, ItemState]) -> tuple[Plan, BatchStat
 
 def _stored(at: datetime, credits: float | None = 0.1) -> ItemState:
     return ItemState(phase=Phase.STORED, intent_at=at, charges=(Charge("j", credits),))
+
+
+def _report(ledger: Ledger, *balances: AccountBalance) -> CreditReport:
+    return CreditReport(ledger, AccountBooks(balances, _at(20)))
 
 
 def _at(day: int, hour: int = 12) -> datetime:
@@ -85,7 +90,7 @@ def test_the_page_tells_what_is_left_and_how_long_it_lasts() -> None:
         AccountBalance("imaginelab", Balance(provider="imaginelab", credits=100)),
         AccountBalance("imagineapi", None, "the provider reports none"),
     ]
-    page = render(ledger, balances, TODAY)
+    page = render(_report(ledger, *balances), TODAY)
     assert "| imaginelab | 100 | 10.0 | 10 days |" in page
     assert "| imagineapi | the provider reports none |" in page
     assert "| imaginelab | charged | 10 | 70 | 0 | 70 | ▁▁▁▁▁▁▁███████ |" in page
@@ -109,7 +114,7 @@ def test_what_was_spent_is_summed_by_name_and_by_day_without_mixing_providers() 
 
 
 def test_an_empty_ledger_is_a_page_too() -> None:
-    assert render(Ledger(TODAY, UTC), [], TODAY).count("Nothing.") == 4
+    assert render(_report(Ledger(TODAY, UTC)), TODAY).count("Nothing.") == 4
     assert sparkline([0, 0]) == "▁▁"
 
 
@@ -134,6 +139,6 @@ async def test_the_first_day_is_whole(tmp_path: Path) -> None:
     await _written(tmp_path, "day-before", midnight - timedelta(hours=2))
     await _written(tmp_path, "early", midnight + timedelta(minutes=5))
     await _written(tmp_path, "late", midnight + timedelta(hours=23))
-    ledger = await read_ledger.fn(str(tmp_path), None, 2, now)
+    ledger = (await read_ledger.fn(str(tmp_path), None, 2, now)).ledger
     assert [(line.day, line.items, line.charged) for line in ledger.by_model] == [(midnight.date(), 2, 20)]
     assert ledger.batches == 2, "what cannot count is not even read"

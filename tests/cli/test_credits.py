@@ -70,7 +70,7 @@ def test_the_sums_are_the_providers_books(keyless: Shell, root: Path, providers:
 
 async def test_it_shows_what_the_credit_report_shows(keyless: Shell, root: Path) -> None:
     now = datetime.now(UTC)
-    page = render(await read_ledger.fn(str(root), None, 30, now), [], now.date())
+    page = render(await read_ledger.fn(str(root), None, 30, now), now.date())
     for by in ("model", "label"):
         section = page.partition(f"## Spent by {by}\n")[2].partition("\n## ")[0]
         table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]

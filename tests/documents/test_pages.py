@@ -116,7 +116,7 @@ def test_budgets_are_kept_as_the_page_says(
 ) -> None:
     with terminal_in(tmp_path, **prefect_environment, **sandbox.environment) as terminal:
         printed = followed(BUDGETS, terminal, {})
-    stopped, resumed, herons, budget, otters, raised, balance, report, lake, credits = printed
+    stopped, resumed, herons, budget, otters, raised, balance, report, left, lake, credits = printed
     text = BUDGETS.read_text(encoding="utf-8")
     for said in ("2 of 4 stored, 2 planned", "would pass max_credits: 10 of 12 are spent or set aside"):
         assert said in text
@@ -132,6 +132,7 @@ def test_budgets_are_kept_as_the_page_says(
     assert "imaginelab" in balance
     assert "budget team is removed" in raised
     assert "3 batches since" in report
+    assert "Left" in left
     for said in ("0.12 EUR (price list, as of 2026-11-01)", "0.12 EUR (price list)"):
         assert said in lake
     assert "0.60 EUR (given afterwards), 0.12 EUR (price list)" in credits

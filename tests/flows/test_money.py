@@ -58,3 +58,8 @@ async def test_the_bill_and_the_credit_report_show_amounts_beside_credits(
     report = await credit_report(str(tmp_path), prices=dollars, return_state=True)
     found = await artifacts_of(prefect_server, (await flow_run_of(report)).id)
     assert "30.00 USD (given afterwards)" in found["imagine-credit-report"]
+    silent = await credit_report(
+        str(tmp_path), prices={"imaginelab": PriceList(default=5)}, return_state=True
+    )
+    assert silent.is_failed()
+    assert "do not say what a credit costs" in (silent.message or "")

@@ -26,6 +26,7 @@ from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.books import assert_bill_is_exact, assert_paid_once, manifest
 from tests.engine.waiting import until
+from tests.flows import prefect_api
 from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of, run_named
 
 pytestmark = pytest.mark.long
@@ -213,6 +214,39 @@ class TestUpkeep:
         [account] = read_account_records(store).values()
         assert f"| imaginelab | {account.balance} |" in page
         assert "<script>" not in page
+        await _generate(tmp_path / "elsewhere", FOXES[0])
+        await _generate(tmp_path, FOXES[1])
+        state = await credit_report(str(tmp_path), return_state=True)
+        found = await artifacts_of(prefect_server, (await flow_run_of(state)).id)
+        against = found["imagine-credit-report"].partition("## Against the accounts")[2].partition("##")[0]
+        assert "fell by 10, and the books charged 5 credits: 5 are unexplained" in against
+
+    async def test_an_account_whose_balance_cannot_be_seen_is_not_low(
+        self,
+        sandbox: RunningSandbox,
+        tmp_path: Path,
+        prefect_server: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for name, value in sandbox.environment_of("report-blind").items():
+            monkeypatch.setenv(name, value)
+        low = {"imaginelab": 10**8}
+        state = await _generate(tmp_path, FOXES[0], low_credits=low)
+        assert state.is_completed(), state
+        state = await credit_report(str(tmp_path), return_state=True, low_credits=low)
+        found = await artifacts_of(prefect_server, (await flow_run_of(state)).id)
+        assert "| imaginelab | not told: " in found["imagine-credit-report"]
+        assert "Against" not in found["imagine-credit-report"]
+        for name, value in sandbox.environment.items():
+            monkeypatch.setenv(name, value)
+        state = await credit_report(str(tmp_path), return_state=True, low_credits={"imaginelab": 10**8 + 1})
+
+        async def thresholds() -> set[int] | None:
+            told = await events_about(prefect_server, "imagine.account.imaginelab", 1)
+            found = {each["payload"]["threshold"] for each in told}
+            return found if 10**8 + 1 in found else None
+
+        assert 10**8 not in await prefect_api.until(thresholds, "the event of an account that is low")
 
     async def test_a_running_batch_is_cancelled_reconciled_and_resumed(
         self, keys: RunningSandbox, tmp_path: Path, prefect_server: str

@@ -6,6 +6,7 @@ what it sent since then with it; nothing but metrics depends on that.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -13,11 +14,14 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 from prefect_imagine.stores.change import change_object
+
+logger = logging.getLogger(__name__)
 
 ACCOUNTS = ".imagine/accounts/"
 
@@ -67,9 +71,14 @@ class AccountRecord(Frozen):
         window = max(self.window or 0.0, limit.seconds) if same else limit.seconds
         return self.model_copy(update={"limit": limit.limit, "window": round(window, 3)})
 
+    def believes(self, balance: Credits) -> bool:
+        """Whether that may be what is left. A key that may not see its account's balance is told 0, too: only
+        one that was told more before is believed to be empty."""
+        return balance != 0 or self.balance is not None
+
     def with_balance(self, balance: Credits, at: datetime) -> AccountRecord:
-        """With what was left then, unless something later is known."""
-        if self.balance_at is not None and self.balance_at > at:
+        """With what was left then, unless something later is known, or it is not to be believed."""
+        if (self.balance_at is not None and self.balance_at > at) or not self.believes(balance):
             return self
         return self.model_copy(update={"balance": balance, "balance_at": at})
 
@@ -93,6 +102,19 @@ def note_balance(store: Store, identity: str, balance: Credits, at: datetime) ->
     known = _parsed(store.read(_key(identity)) or b"")
     if known is not None:
         change_account_record(store, identity, known.provider, lambda found: found.with_balance(balance, at))
+
+
+def believed(store: Store, identity: str, balance: Credits) -> bool:
+    """Whether an account has what its provider tells: 0 is believed of one alone that had more under this
+    root, and not while the store cannot be read."""
+    if balance != 0:
+        return True
+    try:
+        known = _parsed(store.read(_key(identity)) or b"")
+    except StoreError as error:
+        logger.info("what is known of %s cannot be read: %s", identity, error)
+        return False
+    return known is not None and known.believes(balance)
 
 
 def read_account_records(store: Store) -> dict[str, AccountRecord]:

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from prefect_imagine.batches.index import leave_out
 from prefect_imagine.billing.ledger import LedgerLine
 from prefect_imagine.billing.money import money_text, told_by_provider
-from prefect_imagine.billing.spending import By, Left, described, left, read_ledger, spent
+from prefect_imagine.billing.spending import By, CreditReport, Left, described, left, read_report, spent
 from prefect_imagine.billing.usage import AMOUNTS, COUNTS, Tally
 from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute
@@ -31,11 +31,12 @@ from prefect_imagine.cli.options import (
     choice,
     value,
 )
+from prefect_imagine.clock import utc_now
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.balances import AccountBalance, read_balances
 from prefect_imagine.redaction import printable
 from prefect_imagine.reports.summary import SOME_FAILED
-from prefect_imagine.stores import open_store
+from prefect_imagine.stores import Store, open_store
 
 DAYS = 30.0
 FORMAT = alternatives()
@@ -60,48 +61,75 @@ def credits(
         by: one line for each of these.
         days: go back so many days, the first of them as a whole.
         time_zone: whose days are meant, such as Europe/Berlin.
-        balances: ask the accounts with a key what is left.
+        balances: ask the accounts with a key what is left, and hold it against the books.
         credit_price: what a credit costs of items planned without.
         csv: the lines as CSV on stdout.
     """
     now = datetime.now(time_zone)
-    left_out: dict[str, str] = {}
 
     def note(batch_id: str, error: StoreError) -> None:
         leave_out(batch_id, error)
-        left_out[batch_id] = str(error)
         output.complain(f"batch {batch_id} cannot be read and is in none of the sums: {error}")
 
+    told = _balances(dict(credentials)) if balances else []
     with closing(open_store(absolute(under))) as store:
-        ledger = read_ledger(store, days, now, note, prices=dict(credit_price))
-        address = store.address
-    lines = spent(ledger, by)
-    known = left(ledger, _balances(dict(credentials)), now.date()) if balances else []
-    span = f"from {ledger.first} to {now.date()} ({time_zone}), {described(ledger)}"
-    _show(f"Credits by {by}, {span}", by, lines, to_stderr=json or csv)
-    for said in told_by_provider(spent(ledger, "provider")):
-        output.line(said, to_stderr=json or csv)
+        report = read_report(
+            store, days, now, note, balances=told, told_at=utc_now(), prices=dict(credit_price)
+        )
+        _show_report(report, by, now, to_stderr=json or csv)
+        if csv:
+            _print_csv(by, spent(report.ledger, by))
+        if json:
+            about = {"output": store.address, "by": by, "time_zone": str(time_zone)}
+            output.print_json(about | _as_json(report, by, now, balances=balances))
+        if balances:
+            _note(report, store)
+    return SOME_FAILED if report.left_out else 0
+
+
+def _show_report(report: CreditReport, by: By, now: datetime, *, to_stderr: bool) -> None:
+    ledger = report.ledger
+    span = f"from {ledger.first} to {now.date()} ({now.tzinfo}), {described(ledger)}"
+    _show(f"Credits by {by}, {span}", by, spent(ledger, by), to_stderr=to_stderr)
+    for told in told_by_provider(spent(ledger, "provider")):
+        output.line(told, to_stderr=to_stderr)
+    known = left(ledger, report.accounts.balances, now.date())
     if known:
-        _show_left(known, to_stderr=json or csv)
-    if csv:
-        money = sorted({(each.currency, each.source) for line in lines for each in line.money})
-        columns = [f"{kind}_{currency}_{source}" for currency, source in money for kind in AMOUNTS]
-        rows = ((*_row(line), *_amounts(line, money)) for line in lines)
-        output.print_csv((*_columns(by), *columns), rows)
-    if json:
-        told: dict[str, Any] = {
-            "output": address,
-            "by": by,
-            "first": str(ledger.first),
-            "last": str(now.date()),
-            "time_zone": str(time_zone),
-            "batches": ledger.batches,
-            "lines": [_told(by, line) for line in lines],
-            "left_out": [{"batch_id": name, "error": error} for name, error in left_out.items()],
-            "error": None,
-        }
-        output.print_json(told | ({"balances": [asdict(each) for each in known]} if balances else {}))
-    return SOME_FAILED if left_out else 0
+        _show_left(known, to_stderr=to_stderr)
+    for each in report.statements:
+        output.line(f"{each.provider}: {each.note}", to_stderr=to_stderr)
+
+
+def _print_csv(by: By, lines: Sequence[Tally]) -> None:
+    money = sorted({(each.currency, each.source) for line in lines for each in line.money})
+    columns = [f"{kind}_{currency}_{source}" for currency, source in money for kind in AMOUNTS]
+    rows = ((*_row(line), *_amounts(line, money)) for line in lines)
+    output.print_csv((*_columns(by), *columns), rows)
+
+
+def _as_json(report: CreditReport, by: By, now: datetime, *, balances: bool) -> dict[str, Any]:
+    ledger = report.ledger
+    told: dict[str, Any] = {
+        "first": str(ledger.first),
+        "last": str(now.date()),
+        "batches": ledger.batches,
+        "lines": [_told(by, line) for line in spent(ledger, by)],
+        "left_out": [{"batch_id": name, "error": error} for name, error in report.left_out.items()],
+        "error": None,
+    }
+    if balances:
+        known = left(ledger, report.accounts.balances, now.date())
+        told["balances"] = [asdict(each) for each in known]
+        told["statements"] = [asdict(each) for each in report.statements]
+    return told
+
+
+def _note(report: CreditReport, store: Store) -> None:
+    """Note where the accounts stand. Of a store that may only be read the next report knows as little."""
+    try:
+        report.note(store)
+    except StoreError as error:
+        output.say(f"the next report cannot begin where this one ends: {error}")
 
 
 def _balances(credentials: Mapping[str, str]) -> list[AccountBalance]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from prefect_imagine.batches.accounts.record import believed
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.options import BatchOptions
@@ -177,6 +178,7 @@ async def prepare_batch(
         for each in creatable:
             if each.credits is None:
                 check_budgeted(budgets, each.key[0], each.labels)
+        identities = {name: account.identity for name, account in those.accounts.items()}
         yield PreparedBatch(
             batch_id=batch_id,
             shards=(*_visited(outlook, creatable, difference, held), *added.shards),
@@ -189,9 +191,9 @@ async def prepare_batch(
             again=tuple(_estimated(each for each in creatable if each.again_by is not None).lines),
             seen=outlook.seen,
             clients=those.clients,
-            identities={name: account.identity for name, account in those.accounts.items()},
+            identities=identities,
             traffic=those.traffic,
-            balances=those.inspection.balances,
+            balances=await _believed(store, identities, those.inspection.balances),
             source=source,
             interrupted=interrupted and asked is not None,
             wait=options.wait,
@@ -215,6 +217,17 @@ async def _read(
     finally:
         await blocking.aclose()
     return outlook, origin, budgets, holders
+
+
+async def _believed(
+    store: Store, identities: Mapping[str, str], balances: Mapping[str, Balance]
+) -> dict[str, Balance]:
+    """The balances but for those of 0 that may be what a key is told that cannot see any."""
+    return {
+        name: each
+        for name, each in balances.items()
+        if await asyncio.to_thread(believed, store, identities[name], each.credits)
+    }
 
 
 def _allowed(

@@ -221,6 +221,7 @@ class ImagineLab(Api):
         """`GET /credits/wallet`"""
         balance = self.balance(call.account, call.now)
         balance = ENDLESS if balance is None else balance
+        balance = 0 if call.account.blind else balance
         return Answer({"user_id": call.account.user_id, "balance": balance, "currency": "credits"})
 
     def packages(self, call: Call) -> Answer:

@@ -43,12 +43,14 @@ class Subscription:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One customer of one provider. `jobs` are those the API still shows, oldest first, as are `webhooks`."""
+    """One customer of one provider. `jobs` are those the API still shows, oldest first, as are `webhooks`.
+    One whose key is `blind` is told a balance of 0, whatever is left."""
 
     provider: str
     name: str
     user_id: int
     readonly: bool = False
+    blind: bool = False
     jobs: list[Job] = field(default_factory=list[Job])
     spent: int = 0
     losses: list[Job] = field(default_factory=list[Job])
@@ -95,6 +97,7 @@ class Accounts:
                 name,
                 user_id=17 + zlib.crc32(name.encode()) % 1_000_000 if name not in _MAIN else 17,
                 readonly=name.endswith("-readonly"),
+                blind=name.partition("@")[0].endswith("-blind"),
             )
             self._accounts[provider, name] = account
         return account
