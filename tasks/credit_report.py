@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact
 
+from prefect_imagine.billing.budgets.standing import BudgetStanding
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
 from prefect_imagine.billing.money import money_text, told_by_provider
 from prefect_imagine.billing.spending import WEEK, By, CreditReport, described, left, spent
@@ -62,6 +63,7 @@ def render(report: CreditReport, today: date) -> str:
             "## Left",
             *_rows(("provider", "credits", "charged a day", "lasts"), _left(ledger, balances, today)),
             *_statements(report.statements),
+            *_budgets(report.budgets),
             "## Spent by provider",
             *_rows(
                 ("provider", "credits", "today", "7 days", "the 7 before", "all", f"{TREND_DAYS} days"),
@@ -91,6 +93,24 @@ def _statements(statements: Sequence[Statement]) -> list[str]:
     """What became of the balances since the last report."""
     told = [f"- {_cell(f'{each.provider}: {each.note}')}" for each in statements]
     return ["## Against the accounts", "", *told, ""] if told else []
+
+
+def _budgets(budgets: Sequence[BudgetStanding]) -> list[str]:
+    """What is left of each budget of the root, and for how long."""
+    if not budgets:
+        return []
+    amounts = ("limit", *AMOUNTS, "reserved", "left")
+    rows = [
+        (
+            each.named,
+            each.provider,
+            each.period,
+            *(getattr(each, name) for name in amounts),
+            f"{each.used_up_at:%Y-%m-%d}" if each.used_up_at is not None else "",
+        )
+        for each in budgets
+    ]
+    return ["## Budgets", *_rows(("budget", "provider", "period", *amounts, "used up"), rows)]
 
 
 def _spent(ledger: Ledger, today: date) -> list[tuple[object, ...]]:

@@ -10,6 +10,7 @@ from typing import Literal
 from prefect_imagine.batches.index import Unreadable, leave_out
 from prefect_imagine.billing.account_books import AccountBooks, account_books
 from prefect_imagine.billing.booked import Booked
+from prefect_imagine.billing.budgets.standing import BudgetStanding, read_standings
 from prefect_imagine.billing.ledger import Ledger, LedgerLine, daily, provider_of
 from prefect_imagine.billing.root import books_since
 from prefect_imagine.billing.settlement import Settlement
@@ -86,11 +87,13 @@ class CreditReport:
     Attributes:
         accounts: what is left on accounts, held against the books.
         left_out: why batches could not be read, by their ids; they are in none of the sums.
+        budgets: where those of the root stand.
     """
 
     ledger: Ledger
     accounts: AccountBooks
     left_out: Mapping[str, str] = field(default_factory=dict)
+    budgets: Sequence[BudgetStanding] = ()
 
     @property
     def statements(self) -> list[Statement]:
@@ -129,7 +132,7 @@ def read_report(
     first = first_moment(max(days, LEAST_DAYS), now)
     accounts = account_books(store, balances, told_at or now, first)
     ledger = read_ledger(store, days, now, note, prices=prices, beside=accounts.collectors)
-    return CreditReport(ledger, accounts, left_out)
+    return CreditReport(ledger, accounts, left_out, read_standings(store, told_at or now))
 
 
 def spent(ledger: Ledger, by: By) -> list[Tally]:

@@ -11,7 +11,7 @@ import pytest
 from prefect_imagine import BatchOptions, Prompt, generate_batch
 from prefect_imagine.billing.budgets.budget import Budget, set_budget
 from prefect_imagine.clock import utc_now
-from prefect_imagine.flows import reconcile_batches
+from prefect_imagine.flows import credit_report, reconcile_batches
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of
@@ -69,4 +69,8 @@ async def test_reconciling_goes_on_with_what_a_budget_had_stopped(
     [row] = (await artifacts_of(prefect_server, (await flow_run_of(ended)).id))["imagine-reconciled"]
     assert row == {"batch": "stopped", "outcome": "went on: 4 of 4 stored"}
     assert keys.report(jobs=False)["charged"]["imaginelab"] == 20
+    report = await credit_report(str(tmp_path), return_state=True)
+    page = (await artifacts_of(prefect_server, (await flow_run_of(report)).id))["imagine-credit-report"]
+    assert "## Budgets" in page
+    assert "| team | imaginelab | total | 20 | 20 | 0 | 0 | 0 | 0 |" in page
     assert (await reconcile_batches(str(tmp_path), return_state=True)).message == "0 unsettled batches"

@@ -56,6 +56,11 @@ class BudgetStanding(Frozen):
     open_holders: int
 
     @property
+    def named(self) -> str:
+        """The budget's name, with the labels that it counts."""
+        return f"{self.budget}{''.join(f' {label}={value}' for label, value in sorted(self.labels.items()))}"
+
+    @property
     def spent(self) -> int | float:
         """Credits that were spent or may have been."""
         return add_credits([self.charged, self.estimated, self.possible])

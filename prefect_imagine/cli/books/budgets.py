@@ -72,7 +72,7 @@ def set_(
         set_budget(store, budget)
         lines = list(standings_of(budget, count_spent(store, budget, now, note), now))
         address = store.address
-    _show(lines, to_stderr=json)
+    show_budgets(lines, to_stderr=json)
     if json:
         output.print_json(_contract(address, lines, left_out))
     return SOME_FAILED if left_out else 0
@@ -84,7 +84,7 @@ def list_(*, under: Output = DEFAULT_OUTPUT, json: Json = False) -> int:
         lines = read_standings(store, utc_now())
         address = store.address
     if lines:
-        _show(lines, to_stderr=json)
+        show_budgets(lines, to_stderr=json)
     else:
         output.say(f"there is no budget under {address}")
     if json:
@@ -103,10 +103,10 @@ def remove(name: str, /, *, under: Output = DEFAULT_OUTPUT, json: Json = False) 
     return 0
 
 
-def _show(lines: Sequence[BudgetStanding], *, to_stderr: bool) -> None:
+def show_budgets(lines: Sequence[BudgetStanding], *, to_stderr: bool) -> None:
     cells = [
         (
-            _named(line),
+            printable(line.named),
             line.provider,
             line.period if line.time_zone == "UTC" else f"{line.period} ({line.time_zone})",
             *(getattr(line, name) for name in _AMOUNTS),
@@ -116,11 +116,6 @@ def _show(lines: Sequence[BudgetStanding], *, to_stderr: bool) -> None:
     ]
     right = (*_AMOUNTS, "used up")
     output.rows("Budgets", ("budget", "provider", "period"), cells, right=right, to_stderr=to_stderr)
-
-
-def _named(line: BudgetStanding) -> str:
-    labels = "".join(f" {label}={value}" for label, value in sorted(line.labels.items()))
-    return printable(f"{line.budget}{labels}")
 
 
 def _contract(address: str, lines: Sequence[BudgetStanding], left_out: dict[str, str]) -> dict[str, Any]:

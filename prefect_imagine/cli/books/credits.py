@@ -21,6 +21,7 @@ from prefect_imagine.billing.usage import AMOUNTS, COUNTS, Tally
 from prefect_imagine.cli import output, values
 from prefect_imagine.cli.addresses import absolute
 from prefect_imagine.cli.blocks import accounts_for
+from prefect_imagine.cli.books.budgets import show_budgets
 from prefect_imagine.cli.options import (
     DEFAULT_OUTPUT,
     Credentials,
@@ -98,6 +99,8 @@ def _show_report(report: CreditReport, by: By, now: datetime, *, to_stderr: bool
         _show_left(known, to_stderr=to_stderr)
     for each in report.statements:
         output.line(f"{each.provider}: {each.note}", to_stderr=to_stderr)
+    if report.budgets:
+        show_budgets(report.budgets, to_stderr=to_stderr)
 
 
 def _print_csv(by: By, lines: Sequence[Tally]) -> None:
@@ -114,6 +117,7 @@ def _as_json(report: CreditReport, by: By, now: datetime, *, balances: bool) -> 
         "last": str(now.date()),
         "batches": ledger.batches,
         "lines": [_told(by, line) for line in spent(ledger, by)],
+        "budgets": [each.model_dump(mode="json") for each in report.budgets],
         "left_out": [{"batch_id": name, "error": error} for name, error in report.left_out.items()],
         "error": None,
     }
