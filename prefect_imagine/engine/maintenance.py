@@ -12,7 +12,7 @@ from prefect_imagine.batches.lease import is_held, who_runs
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
-from prefect_imagine.billing.budgets.waiting import may_go_on, read_waiting
+from prefect_imagine.billing.budgets.waiting import may_go_on, read_waiting, remove_waiting
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.collecting.take_in import StagesOf, Visit, plainly, take_in
@@ -50,6 +50,7 @@ async def cancel(store: Store, batch_id: str, command: Command | None = None) ->
         if not (position.bill.counts.unfinished or outlook.followed):
             return position.summary(store.address)
         await blocking(write_command, store, batch_id, command or Command(kind="cancel"))
+        await blocking(remove_waiting, store, batch_id)  # a person wants nothing more of it
         for _ in range(MOST_LOOKS):
             ended = await _fenced(store, outlook, options)
             # Whoever ran it may have gone on to another shard meanwhile.

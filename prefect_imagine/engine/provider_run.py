@@ -236,6 +236,7 @@ class ProviderRun:
         if self.stop is None or outweighs:
             logger.warning("%s: no more creates: %s", self.provider, message)
             self.stop = Stop(reason, message, waits_for)
+            self.books.budgets.end(self.provider)
         self.wake_up.wake()
 
     @property

@@ -189,6 +189,7 @@ class Session:
             to_announce: whether somebody is going to announce the end of the batch, and only then is done
                 with it.
         """
+        await self._note_waiting()
         if self._is_let_go:
             return await self._submit()
         # A run that was told to end waits for no provider.
@@ -201,7 +202,6 @@ class Session:
         self._update_books()
         for shard in self.shards:
             await self.feed.settle(shard)
-        await self._note_waiting()
         await self._keep_learned()
         if not to_announce and self._existed and not self.stopped.is_set():
             await self.blocking(remove_submission, self.store, self.batch_id)

@@ -151,6 +151,6 @@ def test_it_holds_over_processes_kills_lost_creates_and_midnight(fleet: Fleet) -
     assert spent[today] <= LIMIT
     assert LIMIT - PRICE < spent[tomorrow] <= LIMIT, "nothing that fits is left"
     for day in (today, tomorrow):
-        holdings = read_holdings(store, budget.name, day)
+        holdings = read_holdings(store, budget.key, day)
         assert holdings.of("imaginelab", *SPENT) == spent[day]
         assert holdings.of("imaginelab", "reserved") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.budgets.amounts import SPENT
-from prefect_imagine.billing.budgets.budget import Budget, remove_budget, set_budget
-from prefect_imagine.billing.budgets.counting import count_spent
+from prefect_imagine.billing.budgets.budget import Budget, read_budgets, remove_budget, set_budget
+from prefect_imagine.billing.budgets.counting import count_and_set
 from prefect_imagine.billing.budgets.holdings import Holdings, shard_of
 from prefect_imagine.billing.budgets.sequence import read_holdings, write_holdings
 from prefect_imagine.billing.budgets.standing import read_standings
@@ -22,7 +24,7 @@ from prefect_imagine.engine.collecting.collect import collect
 from prefect_imagine.engine.collecting.going_on import batches_to_go_on
 from prefect_imagine.engine.collecting.survey import Scope
 from prefect_imagine.engine.run_loop import run_session
-from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.errors import ConfigurationError, StoreError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
 from tests.engine.engine_runs import TIMING, Runs, numbered, rows_of
@@ -39,7 +41,7 @@ def runs(sandbox: RunningSandbox, tmp_path: Path) -> Runs:
     return Runs(sandbox, open_store(str(tmp_path / "root")))
 
 
-def limited(runs: Runs, credits: int, **more: Any) -> Budget:
+def limited(runs: Runs, credits: float, **more: Any) -> Budget:
     """Set a budget."""
     wanted = {"name": "team", "limits": {"imaginelab": credits}, "period": "total", "set_at": NOON, **more}
     budget = Budget.model_validate(wanted)
@@ -47,8 +49,23 @@ def limited(runs: Runs, credits: int, **more: Any) -> Budget:
     return budget
 
 
+def counted(runs: Runs, credits: int, spent: int, **more: Any) -> None:
+    """Set a budget as people do, of which so much is spent by then."""
+    wanted = {"name": "team", "limits": {"imaginelab": credits}, "period": "total", "set_at": NOON, **more}
+    budget = Budget.model_validate(wanted)
+    found = count_and_set(
+        runs.store, budget, datetime.now(UTC), lambda: set_budget(runs.store, budget), _not_unreadable
+    )
+    assert found.of("imaginelab", *SPENT) == spent
+
+
+def _not_unreadable(batch_id: str, error: StoreError) -> None:
+    raise error
+
+
 def held(runs: Runs, period: str = "total", name: str = "team") -> Holdings:
-    return read_holdings(runs.store, name, period)
+    [budget] = [each for each in read_budgets(runs.store) if each.name == name]
+    return read_holdings(runs.store, budget.key, period)
 
 
 def spent(runs: Runs, period: str = "total", name: str = "team") -> int:
@@ -175,6 +192,11 @@ async def test_without_a_price_nothing_is_created(runs: Runs) -> None:
     assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 2)
 
 
+def _key(runs: Runs) -> str:
+    [budget] = read_budgets(runs.store)
+    return budget.key
+
+
 def left_behind(runs: Runs, reserved: int, batch: str = "batch") -> None:
     """Let a shard hold so much more, as if whoever ran it had been killed before it was used."""
     known = held(runs)
@@ -182,7 +204,7 @@ def left_behind(runs: Runs, reserved: int, batch: str = "batch") -> None:
     dead = known.holders[name].model_copy(
         update={"active": True, "reserved": {"imaginelab": Decimal(reserved)}}
     )
-    assert write_holdings(runs.store, "team", "total", known, known.with_holders({name: dead}), NOON)
+    assert write_holdings(runs.store, _key(runs), "total", known, known.with_holders({name: dead}), NOON)
 
 
 async def test_what_a_dead_process_held_comes_back_with_its_batch(runs: Runs) -> None:
@@ -227,9 +249,7 @@ async def test_one_that_is_set_later_counts_what_was_spent(runs: Runs) -> None:
     await runs.run(labelled, batch="before")
     await runs.run(numbered("imaginelab", 2), batch="others", max_credits=5)
     for more, expected in (({}, 20), ({"labels": {"client": "acme"}}, 15), ({"period": "day"}, 20)):
-        budget = limited(runs, 25, name=f"b{expected}{len(more)}", **more)
-        found = count_spent(runs.store, budget, datetime.now(UTC))
-        assert found.of("imaginelab") == expected
+        counted(runs, 25, expected, name=f"b{expected}{len(more)}", **more)
     ended = await runs.run(rows_of("imaginelab", "x", "y", "z"), batch="after")
     assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 1)
 
@@ -248,6 +268,112 @@ async def test_one_that_is_set_while_a_batch_runs_is_obeyed(runs: Runs) -> None:
     assert summary.exit_code == 3
     assert charged(runs) <= max(40 * PRICE, already + 16 * PRICE)
     assert spent(runs) == charged(runs)
+
+
+async def test_what_was_spent_while_there_was_none_counts_when_it_is_set_again(runs: Runs) -> None:
+    counted(runs, 15, 0)
+    rows = numbered("imaginelab", 8)
+    assert (await runs.run(rows)).summary.items.stored == 3
+    assert remove_budget(runs.store, "team")
+    assert (await runs.run(rows)).summary.exit_code == 0
+    counted(runs, 50, 40)
+    ended = await runs.run(rows_of("imaginelab", "x", "y", "z"), batch="after")
+    assert (ended.summary.exit_code, charged(runs)) == (3, 50)
+
+
+async def test_one_that_counts_otherwise_begins_from_the_books(runs: Runs) -> None:
+    counted(runs, 50, 0, labels={"client": "acme"})
+    mine = [{**row, "labels": {"client": "acme"}} for row in numbered("imaginelab", 3)]
+    await runs.run([*mine, *rows_of("imaginelab", "x", "y")])
+    counted(runs, 30, 25)
+    ended = await runs.run(rows_of("imaginelab", "p", "q", "r"), batch="after")
+    assert (ended.summary.exit_code, charged(runs)) == (3, 30)
+
+
+async def test_a_batch_that_cannot_be_read_is_told_and_the_others_count(runs: Runs) -> None:
+    for batch in ("a", "b", "c"):
+        await runs.run(rows_of("imaginelab", f"{batch} 1", f"{batch} 2"), batch=batch)
+    runs.store.put("b/plan.jsonl", b"garbage")
+    unreadable: list[str] = []
+    budget = limited(runs, 100)
+    found = count_and_set(
+        runs.store, budget, datetime.now(UTC), lambda: None, lambda batch, error: unreadable.append(batch)
+    )
+    assert (int(found.of("imaginelab")), unreadable) == (20, ["b"])
+
+
+async def test_a_batch_that_ends_soon_after_one_is_set_is_counted_whole(runs: Runs) -> None:
+    async with runs.session(numbered("imaginelab", 12)) as session:
+        running = asyncio.create_task(run_session(session))
+        await until(lambda: charged(runs) >= 10)
+        counted_so_far = limited(runs, 500)
+        await running
+        await session.close_books()
+    assert counted_so_far.name == "team"
+    assert spent(runs) == charged(runs) == 60
+
+
+async def test_others_that_are_set_and_removed_change_nothing(runs: Runs) -> None:
+    """A run keeps one account of each budget, whatever becomes of others while it waits for credits."""
+    runs.sandbox.configure(rate_limits={"imaginelab": RateLimit(40, 1.0)})
+    limited(runs, 300)
+    other = Budget(name="other", limits={"imaginelab": 10**6}, period="total", set_at=NOON)
+    batches = {name: rows_of("imaginelab", *(f"{name} {n}" for n in range(40))) for name in "abc"}
+    async with AsyncExitStack() as stack:
+        sessions = [
+            await stack.enter_async_context(runs.session(rows, batch=name)) for name, rows in batches.items()
+        ]
+        running = [asyncio.create_task(run_session(each)) for each in sessions]
+        while not all(task.done() for task in running):
+            set_budget(runs.store, other)
+            await asyncio.gather(*(each.budgets.look() for each in sessions))
+            await asyncio.sleep(0.02)
+            remove_budget(runs.store, "other")
+            await asyncio.gather(*(each.budgets.look() for each in sessions))
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*running)
+        for each in sessions:
+            await each.close_books()
+    assert spent(runs) == charged(runs) == 300
+
+
+async def test_a_run_that_creates_no_more_gives_back_what_it_holds(runs: Runs) -> None:
+    runs.sandbox.configure(latency={"image": (3600.0, 3600.0)}, rate_limits={"imaginelab": RateLimit()})
+    limited(runs, 200)
+    async with runs.session(numbered("imaginelab", 30), max_credits=40) as session:
+        running = asyncio.create_task(run_session(session))
+        await until(lambda: session.was_stopped(StopReason.BUDGET))
+        await until(lambda: held(runs).of("imaginelab") == 40, every=0.2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_batch_that_lets_its_jobs_go_waits_for_its_budget_too(runs: Runs) -> None:
+    runs.sandbox.configure(latency={"image": (3600.0, 3600.0)})
+    limited(runs, 20)
+    assert (await runs.run(numbered("imaginelab", 8), detach=True)).summary.exit_code == 3
+    limited(runs, 100)
+    assert list(batches_to_go_on(runs.store, NOON)) == ["batch"]
+
+
+async def test_a_batch_that_was_cancelled_waits_for_nothing(runs: Runs) -> None:
+    limited(runs, 10)
+    await runs.run(numbered("imaginelab", 4))
+    await maintenance.cancel(runs.store, "batch")
+    limited(runs, 100)
+    assert batches_to_go_on(runs.store, NOON) == {}
+    assert await maintenance.go_on(runs.store, "batch", runs.accounts) is None
+
+
+async def test_fractions_are_no_obstacle(runs: Runs) -> None:
+    limited(runs, 0.95, limits={"imagineapi": 0.95})
+    prices = {"imagineapi": {"default": 0.1}}
+    ended = await runs.run(numbered("imagineapi", 10), prices=prices)
+    assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 9)
+    limited(runs, 1, limits={"imagineapi": 1})
+    gone_on = await maintenance.go_on(runs.store, "batch", runs.accounts)
+    assert gone_on is not None
+    assert gone_on[0].items.stored == 10
 
 
 async def test_few_objects_are_written_however_many_creates_there_are(runs: Runs) -> None:

@@ -15,6 +15,7 @@ Kind = Literal["charged", "estimated", "possible", "open", "reserved"]
 """What one knows of an amount: as in a bill, where what is possible is `open` as long as it may be found out;
 or `reserved` for a create that is still to be sent."""
 SPENT: tuple[Kind, ...] = ("charged", "estimated", "possible", "open")
+KINDS: tuple[Kind, ...] = (*SPENT, "reserved")
 
 
 class Amount(NamedTuple):

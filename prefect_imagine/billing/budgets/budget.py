@@ -5,6 +5,8 @@ All of a root are one object, `.imagine/budgets.json`: everyone who creates read
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -23,6 +25,7 @@ from prefect_imagine.stores.change import change_object
 
 BUDGETS = ".imagine/budgets.json"
 MOST_BUDGETS = 100
+MOST_CREDITS = 10**12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -56,8 +59,8 @@ class Budget(Frozen):
     @classmethod
     def _not_negative(cls, value: dict[str, Credits]) -> dict[str, Credits]:
         for provider, limit in value.items():
-            if limit < 0:
-                raise ValueError(f"the limit of {provider} is below 0")
+            if not 0 <= limit <= MOST_CREDITS:
+                raise ValueError(f"the limit of {provider} is below 0, or above {MOST_CREDITS:,}")
         return value
 
     @field_validator("time_zone")
@@ -80,9 +83,10 @@ class Budget(Frozen):
         return period_of(self.period, zone_of(self.time_zone), at)
 
     @property
-    def count(self) -> tuple[object, ...]:
-        """What it counts, whatever its limits are."""
-        return (self.name, self.period, self.time_zone, *sorted(self.labels.items()), *sorted(self.limits))
+    def key(self) -> str:
+        """Names what it counts, whatever its limits are: one that counts otherwise begins anew."""
+        counts = [self.period, self.time_zone, sorted(self.labels.items()), sorted(self.limits)]
+        return f"{self.name}~{hashlib.sha256(json.dumps(counts).encode()).hexdigest()[:12]}"
 
 
 class _Budgets(Frozen):
@@ -93,7 +97,7 @@ class _Budgets(Frozen):
         write: tells it from what others have written.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1]
     budgets: tuple[Budget, ...] = ()
     write: str = ""
 
@@ -132,7 +136,7 @@ def remove_budget(store: Store, name: str) -> bool:
 
 def _change(store: Store, change: Callable[[tuple[Budget, ...]], tuple[Budget, ...]]) -> None:
     def changed(data: bytes | None) -> bytes:
-        written = _Budgets(budgets=change(_parsed(store, data)), write=uuid4().hex)
+        written = _Budgets(format=1, budgets=change(_parsed(store, data)), write=uuid4().hex)
         return written.model_dump_json().encode()
 
     change_object(store, BUDGETS, changed)

@@ -6,14 +6,16 @@ written before the intents that it covers, so the sum over all holders is never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
+from itertools import product
 from typing import Literal
 
 from pydantic import Field
 
-from prefect_imagine.billing.budgets.amounts import SPENT, Kind
+from prefect_imagine.billing.budgets.amounts import KINDS, Kind
 from prefect_imagine.providers.models import Frozen
 
 NONE = Decimal(0)
@@ -45,7 +47,7 @@ class Holding(Frozen):
 
     def of(self, provider: str, *kinds: Kind) -> Decimal:
         """What it holds of a provider's credits: of these kinds, or all."""
-        return sum((getattr(self, kind).get(provider, NONE) for kind in kinds or (*SPENT, "reserved")), NONE)
+        return sum((getattr(self, kind).get(provider, NONE) for kind in kinds or KINDS), NONE)
 
 
 class Holdings(Frozen):
@@ -68,11 +70,30 @@ class Holdings(Frozen):
     holders: dict[str, Holding] = Field(default_factory=dict)
     warned: dict[str, int] = Field(default_factory=dict)
 
-    def of(self, provider: str, *kinds: Kind, without: Iterable[str] = ()) -> Decimal:
-        """What all hold of a provider's credits, but for these holders: of these kinds, or all."""
-        left_out = set(without)
-        others = (each for name, each in self.holders.items() if name not in left_out)
-        return sum((each.of(provider, *kinds) for each in others), NONE)
+    @cached_property
+    def sums(self) -> Mapping[tuple[str, Kind, bool], Decimal]:
+        """What all hold, by provider, by kind, and by whether they may still create. It is made beside the
+        event loop when holdings are read, and kept as they change."""
+        sums: dict[tuple[str, Kind, bool], Decimal] = {}
+        for holding in self.holders.values():
+            _add(sums, holding, 1)
+        return sums
+
+    @cached_property
+    def active(self) -> int:
+        """How many may still create."""
+        return sum(each.active for each in self.holders.values())
+
+    def of(self, provider: str, *kinds: Kind) -> Decimal:
+        """What all hold of a provider's credits: of these kinds, or all."""
+        keys = product((provider,), kinds or KINDS, (True, False))
+        return sum((self.sums.get(key, NONE) for key in keys), NONE)
+
+    def may_come_free(self, provider: str) -> Decimal:
+        """What those that may still create have set aside, or may turn out not to have spent."""
+        return self.sums.get((provider, "open", True), NONE) + self.sums.get(
+            (provider, "reserved", True), NONE
+        )
 
     def holds(self, holders: Mapping[str, Holding]) -> bool:
         """Whether each of these holds exactly that."""
@@ -80,7 +101,16 @@ class Holdings(Frozen):
 
     def with_holders(self, changed: Mapping[str, Holding]) -> Holdings:
         """With these in place of what they held."""
-        return self.model_copy(update={"holders": {**self.holders, **changed}})
+        new = self.model_copy(update={"holders": {**self.holders, **changed}})
+        sums, active = dict(self.sums), self.active
+        for name, holding in changed.items():
+            known = self.holders.get(name)
+            if known is not None:
+                _add(sums, known, -1)
+            _add(sums, holding, 1)
+            active += holding.active - (known.active if known is not None else False)
+        new.__dict__["sums"], new.__dict__["active"] = sums, active
+        return new
 
     def with_warning(self, provider: str, percent: int) -> Holdings:
         """With a threshold announced."""
@@ -90,6 +120,13 @@ class Holdings(Frozen):
         """Whether somebody has claimed a shard after whoever has this claim."""
         known = self.holders.get(holder)
         return known is not None and known.claim > claim
+
+
+def _add(sums: dict[tuple[str, Kind, bool], Decimal], holding: Holding, sign: int) -> None:
+    for kind in KINDS:
+        for provider, amount in getattr(holding, kind).items():
+            key = provider, kind, holding.active
+            sums[key] = sums.get(key, NONE) + sign * amount
 
 
 NOTHING = Holdings()

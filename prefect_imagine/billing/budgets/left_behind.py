@@ -20,7 +20,7 @@ def open_holders(store: Store, budgets: Sequence[Budget], at: datetime) -> froze
         shard_of(name)
         for budget in budgets
         for period in recent_periods(budget, at)
-        for name, holding in read_holdings(store, budget.name, period.name).holders.items()
+        for name, holding in read_holdings(store, budget.key, period.name).holders.items()
         if holding.active
     )
 

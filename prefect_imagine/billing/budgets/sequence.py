@@ -1,6 +1,6 @@
 """The holdings of a period as a sequence of objects, each written only if it is absent:
 
-    .imagine/budgets/<name>/<period>/<n>.json
+    .imagine/budgets/<key>/<period>/<n>.json
 
 Whoever writes object n has read object n-1, and nobody else writes n: so each change is made to what all
 others have changed before. Old objects are removed, but the last ones stay: whoever wrote in the place of a
@@ -34,7 +34,11 @@ def read_holdings(store: Store, budget: str, period: str, known: Holdings = NOTH
     last = None
     for found in store.list(folder, after=_key(folder, known.seq) if known.seq else None):
         last = found.key
-    return known if last is None else _read(store, last)
+    if last is None:
+        return known
+    new = _read(store, last)
+    _ = new.sums, new.active
+    return new
 
 
 def write_holdings(
@@ -46,6 +50,7 @@ def write_holdings(
     new = changed.model_copy(
         update={"seq": known.seq + 1, "write": uuid4().hex, "after": known.write, "at": at}
     )
+    _ = new.sums, new.active
     key, data = _key(folder, new.seq), new.model_dump_json(exclude_defaults=True).encode()
     # A write that the store's client repeated has met itself.
     if not store.put_new(key, data, "application/json") and store.read(key) != data:

@@ -71,7 +71,7 @@ def read_standings(store: Store, at: datetime) -> list[BudgetStanding]:
     return [
         line
         for budget in read_budgets(store)
-        for line in standings_of(budget, read_holdings(store, budget.name, budget.period_of(at).name), at)
+        for line in standings_of(budget, read_holdings(store, budget.key, budget.period_of(at).name), at)
     ]
 
 

@@ -16,6 +16,7 @@ from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.stops import WaitsFor
 from prefect_imagine.billing.budgets.budget import read_budgets
 from prefect_imagine.billing.budgets.sequence import read_holdings
+from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.providers.models import Frozen
 from prefect_imagine.stores import Store
 
@@ -69,8 +70,8 @@ def may_go_on(store: Store, waiting: Waiting, at: datetime) -> bool:
     limit = budget.limits.get(wanted.provider) if budget is not None else None
     if budget is None or limit is None:
         return True
-    holdings = read_holdings(store, budget.name, budget.period_of(at).name)
-    return float(limit) - float(holdings.of(wanted.provider)) >= wanted.credits
+    holdings = read_holdings(store, budget.key, budget.period_of(at).name)
+    return add_credits([limit, -holdings.of(wanted.provider)]) >= wanted.credits
 
 
 def _key(batch_id: str) -> str:

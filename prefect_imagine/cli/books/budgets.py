@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import Annotated, Any, get_args
 
 from pydantic import ValidationError
 
 from prefect_imagine.batches.index import leave_out
 from prefect_imagine.billing.budgets.budget import Budget, remove_budget, set_budget
-from prefect_imagine.billing.budgets.counting import count_spent
+from prefect_imagine.billing.budgets.counting import count_and_set
 from prefect_imagine.billing.budgets.periods import PeriodKind
 from prefect_imagine.billing.budgets.standing import BudgetStanding, read_standings, standings_of
 from prefect_imagine.cli import output, values
@@ -47,6 +48,8 @@ def set_(
         time_zone: whose days are meant, such as Europe/Berlin.
         label: count only items with this label; with several, with all of them.
     """
+    if len(limit) > len(dict(limit)):
+        raise ConfigurationError("--limit names a provider twice")
     if not limit:
         raise ConfigurationError("--limit is missing: give at least one, such as --limit imaginelab=500")
     now = utc_now()
@@ -69,8 +72,8 @@ def set_(
     except ValidationError as error:
         raise ConfigurationError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
     with closing(open_store(absolute(under))) as store:
-        set_budget(store, budget)
-        lines = list(standings_of(budget, count_spent(store, budget, now, note), now))
+        holdings = count_and_set(store, budget, now, partial(set_budget, store, budget), note)
+        lines = list(standings_of(budget, holdings, now))
         address = store.address
     show_budgets(lines, to_stderr=json)
     if json:

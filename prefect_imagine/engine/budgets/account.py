@@ -36,13 +36,15 @@ class Account:
         holdings: what all held when that was read last.
         used: by shard, what its creates have cost or may have cost, and what is set aside for those that are
             about to be sent; by provider and kind.
-        dirty: whether that has changed since it was last written.
+        ended: the providers with which this run creates nothing more.
+        dirty: whether something has changed since it was last written.
     """
 
     budget: Budget
     period: Period
     holdings: Holdings = NOTHING
     used: dict[Holder, dict[tuple[str, Kind], Decimal]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     dirty: bool = False
 
     def add(self, holder: Holder, provider: str, kind: Kind, amount: Decimal) -> None:
@@ -58,14 +60,19 @@ class Account:
         held = known.of(provider) if known is not None and known.claim == holder.claim else NONE
         return held - self._used(holder, provider)
 
+    @property
+    def has_free(self) -> bool:
+        """Whether the run's shards hold something that they have not used."""
+        return any(self.free(holder, name) > 0 for holder in self.used for name in self.budget.limits)
+
     def limit(self, provider: str) -> Decimal:
         """What may be spent."""
         return Decimal(str(self.budget.limits[provider]))
 
     def rest(self, provider: str) -> Decimal:
         """What is left beside all that others hold and that this run has used."""
-        own = sum((self._used(holder, provider) for holder in self.used), NONE)
-        return self.limit(provider) - self.holdings.of(provider, without=self._own) - own
+        used = sum((self._used(holder, provider) for holder in self.used), NONE)
+        return self.limit(provider) - (self.holdings.of(provider) - self._written(provider)) - used
 
     def may_come_free(self, provider: str, price: Decimal) -> bool:
         """Whether there would be room for so much if nothing of what is set aside were used, and no create
@@ -74,22 +81,13 @@ class Account:
         own = sum(
             (used.get((provider, kind), NONE) for used in self.used.values() for kind in may_be_free), NONE
         )
-        others = (
-            each.of(provider, *may_be_free)
-            for name, each in self.holdings.holders.items()
-            if each.active and name not in self._own
-        )
-        return self.rest(provider) + own + sum(others, NONE) >= price
+        mine = sum((each.of(provider, *may_be_free) for each in self._own if each.active), NONE)
+        return self.rest(provider) + own + self.holdings.may_come_free(provider) - mine >= price
 
     @property
-    def others_open(self) -> int:
+    def others_active(self) -> int:
         """How many shards of other runs may still create."""
-        return sum(each.active for name, each in self.holdings.holders.items() if name not in self._own)
-
-    @property
-    def has_free(self) -> bool:
-        """Whether the run's shards hold something that they have not used."""
-        return any(self.free(holder, name) > 0 for holder in self.used for name in self.budget.limits)
+        return self.holdings.active - sum(each.active for each in self._own)
 
     def used_alone(self) -> dict[str, Holding]:
         """What the run's shards are to hold that will use no more for a while."""
@@ -102,6 +100,8 @@ class Account:
         room for it beside this share of one of them for what it creates next."""
         free: dict[Holder, dict[str, Decimal]] = {each: {} for each in self.used}
         for name in self.budget.limits:
+            if name in self.ended and name != provider:
+                continue
             room = max(NONE, self.rest(name) - (share if name == provider else NONE))
             for each, amounts in free.items():
                 if each == holder and name == provider:
@@ -129,8 +129,13 @@ class Account:
                 raise FencedError(f"{holder.name} has been taken over by another process")
 
     @property
-    def _own(self) -> set[str]:
-        return {holder.name for holder in self.used}
+    def _own(self) -> list[Holding]:
+        """What is written of the run's shards, by whomever."""
+        found = (self.holdings.holders.get(holder.name) for holder in self.used)
+        return [each for each in found if each is not None]
+
+    def _written(self, provider: str) -> Decimal:
+        return sum((each.of(provider) for each in self._own), NONE)
 
     def _used(self, holder: Holder, provider: str) -> Decimal:
         used = self.used.get(holder, {})

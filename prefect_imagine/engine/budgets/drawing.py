@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.billing.budgets.holdings import Holding, Holdings
+from prefect_imagine.billing.budgets.holdings import NONE, Holding, Holdings
 from prefect_imagine.billing.budgets.sequence import read_holdings, write_holdings
 from prefect_imagine.billing.budgets.thresholds import Announce, reached
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
@@ -46,9 +46,11 @@ TIMES = DrawTimes()
 
 
 class Drawer:
-    """Changes what a run's shards hold of one budget in one period, one change at a time.
+    """Changes what a run's shards hold of one budget in one period, one change at a time. A run has no other
+    one of the same.
 
     Attributes:
+        gone: whether there is no such budget any more.
         announce: announces thresholds that are reached; without it they are left to somebody else.
     """
 
@@ -64,6 +66,7 @@ class Drawer:
     ) -> None:
         self.account = account
         self.announce = announce
+        self.gone = False
         self._denied: set[str] = set()
         self._store = store
         self._blocking = blocking
@@ -71,11 +74,11 @@ class Drawer:
         self._now = now
         self._lock = asyncio.Lock()
         self._slices: dict[tuple[Holder, str], tuple[float, Decimal]] = {}
+        self._short: dict[str, tuple[Deadline, float]] = {}
 
-    async def take(
-        self, holder: Holder, provider: str, price: Decimal, planned: Decimal, stopped: Callable[[], bool]
-    ) -> bool:
-        """Use so many credits for a create that is about to be sent; `False` where the run has stopped.
+    async def take(self, holder: Holder, provider: str, price: Decimal, planned: Decimal) -> bool:
+        """Use so many credits for a create that is about to be sent; `False` where there are none now that
+        may come free yet, or there is no such budget any more.
 
         Args:
             planned: what all creates of the shard that are still to come may cost.
@@ -88,19 +91,19 @@ class Drawer:
         async with self._lock:
             self.account.used.setdefault(holder, {})
             enough = not price or self.account.free(holder, provider) >= price
-            if not enough and not await self._draw(holder, provider, price, planned, stopped):
-                return False
-            self.account.add(holder, provider, "reserved", price)
-            return True
+            if enough or await self._draw(holder, provider, price, planned):
+                self.account.add(holder, provider, "reserved", price)
+                return True
+            return False
 
     async def settle(self) -> None:
         """Write down what the run's shards have used by now, and give back what they have not used for a
         while. Raises `FencedError` or `StoreError`."""
         async with self._lock:
-            drawn_at = max((at for at, _ in self._slices.values()), default=0.0)
+            self.account.dirty = False
+            drawn_at = max((at for at, _ in self._slices.values()), default=-SELDOM)
             idle = boot_seconds() - drawn_at > SELDOM
             await self._make(self.account.used_alone if idle else self.account.entries)
-            self.account.dirty = False
 
     async def close(self, holder: Holder) -> None:
         """Give back what a shard has not used: nothing of it is created any more. Raises `FencedError` or
@@ -117,42 +120,51 @@ class Drawer:
         """Take in what all hold by now. Raises `FencedError` or `StoreError`."""
         account = self.account
         account.holdings = await self._blocking(
-            read_holdings, self._store, account.budget.name, account.period.name, account.holdings
+            read_holdings, self._store, account.budget.key, account.period.name, account.holdings
         )
         account.check_claims()
 
-    async def _draw(
-        self, holder: Holder, provider: str, price: Decimal, planned: Decimal, stopped: Callable[[], bool]
-    ) -> bool:
-        account = self.account
-        patience, stuck = Deadline(self._times.longest), Deadline(self._times.stuck)
-        ahead = self._ahead(holder, provider, price, planned)
-        while not stopped():
+    async def _draw(self, holder: Holder, provider: str, price: Decimal, planned: Decimal) -> bool:
+        account, stuck = self.account, Deadline(self._times.stuck)
+        if self._looked_just_now(provider):
+            return False
+        await self.read()
+        while not self.gone and (more := account.rest(provider) - price) >= 0:
+            ahead = min(self._ahead(holder, provider, price, planned), more / (1 + account.others_active))
+            share = price + ahead // price * price
+            if await self._write(account.entries(holder, provider, share), stuck):
+                self._slices[holder, provider] = boot_seconds(), share
+                self._short.pop(provider, None)
+                return True
             await self.read()
-            more = account.rest(provider) - price
-            if more >= 0:
-                share = price + min(ahead, more / (1 + account.others_open)) // price * price
-                if await self._write(account.entries(holder, provider, share), stuck):
-                    return True
-                continue
-            # Others may wait for what a killed process had set aside of this very shard.
-            await self._write(account.entries(), stuck)
-            if patience.passed or not account.may_come_free(provider, price):
-                self._denied.add(provider)
-                await self._make(account.entries)
-                raise self._used_up(provider, price)
-            await asyncio.sleep(random.uniform(0.5, 1.0) * self._times.look)
-        return False
+        if self.gone:
+            return False
+        # Others may wait for what a killed process had set aside of this very shard.
+        await self._make(account.entries)
+        patience, _ = self._short.get(provider, (Deadline(self._times.longest), 0.0))
+        self._short[provider] = patience, boot_seconds()
+        if account.may_come_free(provider, price) and not patience.passed:
+            return False
+        self._denied.add(provider)
+        await self._make(account.entries)
+        raise self._used_up(provider, price)
+
+    def _looked_just_now(self, provider: str) -> bool:
+        """Whether somebody has just found that there are no credits: a look for all is enough."""
+        _, looked_at = self._short.get(provider, (None, -self._times.look))
+        return boot_seconds() - looked_at < self._times.look
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is worth while to ask again for credits that may come free."""
+        return random.uniform(0.5, 1.0) * self._times.look
 
     def _ahead(self, holder: Holder, provider: str, price: Decimal, planned: Decimal) -> Decimal:
         """How much more to draw: what is used in about ten seconds, as far as that much is to come."""
-        key, now = (holder, provider), boot_seconds()
-        drawn_at, size = self._slices.get(key, (now - SELDOM, price))
-        since = now - drawn_at
+        drawn_at, size = self._slices.get((holder, provider), (-SELDOM, price))
+        since = boot_seconds() - drawn_at
         size = 2 * size if since < OFTEN else size / 2 if since > SELDOM else size
-        size = max(price, min(size, planned))
-        self._slices[key] = now, size
-        return size - price
+        return max(price, min(size, planned)) - price
 
     async def _make(self, entries: Callable[[], Mapping[str, Holding]]) -> None:
         stuck = Deadline(self._times.stuck)
@@ -166,15 +178,16 @@ class Drawer:
     async def _write(self, entries: Mapping[str, Holding], stuck: Deadline) -> bool:
         """Change these holdings, unless others have changed some meanwhile."""
         account = self.account
-        changed = self._with_warnings(account.holdings.with_holders(entries))
-        if changed == account.holdings:
+        known = account.holdings
+        changed = self._with_warnings(known.with_holders(entries))
+        if known.holds(entries) and changed.warned == known.warned:
             return True
         written = await self._blocking(
             write_holdings,
             self._store,
-            account.budget.name,
+            account.budget.key,
             account.period.name,
-            account.holdings,
+            known,
             changed,
             self._now(),
         )
@@ -202,13 +215,14 @@ class Drawer:
 
     def _used_up(self, provider: str, price: Decimal) -> BudgetUsedUpError:
         account = self.account
-        spent = add_credits([account.limit(provider) - account.rest(provider)])
+        limit, rest = account.limit(provider), account.rest(provider)
         period, until = account.period, account.period.end
         held = ", or may yet come free" if account.may_come_free(provider, price) else ""
         again = f"; it begins again at {until:%Y-%m-%d %H:%M} UTC" if until is not None else ""
         message = (
             f"budget {account.budget.name!r} ({period.name}): {add_credits([price])} more {provider} credits "
-            f"would pass its {add_credits([account.limit(provider)])}: {spent} are spent or held{held}{again}"
+            f"would pass its {add_credits([limit])}: {add_credits([limit - max(NONE, rest)])} are spent or "
+            f"held{held}{again}"
         )
         return BudgetUsedUpError(
             message,

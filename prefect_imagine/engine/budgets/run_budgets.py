@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -69,6 +70,7 @@ class RunBudgets:
         self._holders: dict[int, Holder] = {}
         self._shares: dict[int, tuple[_Share, ...]] = {}
         self._pending: dict[int, tuple[Drawer, ...]] = {}
+        self._ended: set[str] = set()
 
     def announce_by(self, announce: Announce) -> None:
         """Announce thresholds that are reached from now on."""
@@ -80,11 +82,13 @@ class RunBudgets:
         """Take in which budgets there are. Raises `StoreError`."""
         found = await self._blocking(read_budgets, self._store)
         before, self._budgets = self._budgets, found
-        if [each.count for each in found] != [each.count for each in before]:
-            self._count_anew()
-        by_name = {each.name: each for each in found}
+        by_key = {each.key: each for each in found}
         for drawer in self._drawers.values():
-            drawer.account.budget = by_name[drawer.account.budget.name]
+            known = by_key.get(drawer.account.budget.key)
+            drawer.gone = known is None
+            drawer.account.budget = known or drawer.account.budget
+        if by_key.keys() != {each.key for each in before}:
+            self._count_anew()
 
     def open(self, shard: OpenShard) -> None:
         """Count a shard from now on."""
@@ -97,6 +101,8 @@ class RunBudgets:
     async def close(self, shard: OpenShard) -> None:
         """Give back what a shard has not used, and count it no longer. What cannot be written stays reserved
         until the shard is run, or looked at by `reconcile`."""
+        with suppress(ImagineError):
+            await self.look()  # one may have been set since the last look
         for index in [index for index in self._pending if index in shard.plan.indices]:
             self.update(shard.number, shard.plan.item(index), shard.state[index])
         holder = self._holders.pop(shard.number)
@@ -105,7 +111,7 @@ class RunBudgets:
         for budget in self._budgets:  # somebody who has died may have drawn on these
             for period in recent_periods(budget, self._now()):
                 self._drawer_of(budget, period)
-        for drawer in list(self._drawers.values()):
+        for drawer in self._present:
             try:
                 await drawer.close(holder)
             except ImagineError as error:
@@ -114,12 +120,12 @@ class RunBudgets:
     def update(self, shard: int, item: BatchItem, state: ItemState) -> None:
         """Take in where an item stands now."""
         self._pending.pop(item.index, None)
-        if self._budgets:
+        if self._budgets and shard in self._holders:
             self._count(self._holders[shard], item, amounts_of(item, state))
 
-    async def take(self, item: BatchItem, planned: int, stopped: Callable[[], bool]) -> bool:
-        """Set aside what a create may cost, in all budgets that concern it; `False` where the run has
-        stopped.
+    async def take(self, item: BatchItem, planned: int) -> bool:
+        """Set aside what a create may cost, in all budgets that concern it; `False` where one of them has no
+        credits now that may come free yet.
 
         Args:
             planned: how many creates of its shard and provider are still to come.
@@ -131,15 +137,32 @@ class RunBudgets:
             StoreError: the store is gone.
         """
         concerned = self._concerning(item)
-        price = self._price(item, concerned) if concerned else Decimal(0)
-        for budget in concerned:
-            drawer = self._drawer(budget, self._now())
-            holder = self._holders[self._shards.of(item.index).number]
-            if not await drawer.take(holder, item.request.provider, price, price * planned, stopped):
-                return False
-            self._shares[item.index] = (*self._shares.get(item.index, ()), _Share(drawer, "reserved", price))
-            self._pending[item.index] = (*self._pending.get(item.index, ()), drawer)
-        return True
+        if not concerned:
+            return True
+        price = self._price(item, concerned)
+        taken = False
+        try:
+            for budget in concerned:
+                drawer = self._drawer(budget, self._now())
+                holder = self._holders[self._shards.of(item.index).number]
+                taken = await drawer.take(holder, item.request.provider, price, price * planned)
+                if not taken:
+                    return False
+                share = _Share(drawer, "reserved", price)
+                self._shares[item.index] = (*self._shares.get(item.index, ()), share)
+                self._pending[item.index] = (*self._pending.get(item.index, ()), drawer)
+            return True
+        finally:
+            if not taken:
+                self.give_back(item, self._shards.state(item.index))
+
+    def pause(self, item: BatchItem) -> float:
+        """Seconds until it is worth while to ask again for credits that may come free."""
+        return max((self._drawer(each, self._now()).pause for each in self._concerning(item)), default=0.0)
+
+    def end(self, provider: str) -> None:
+        """Nothing more is created with a provider: what is set aside for it can be given back."""
+        self._ended.add(provider)
 
     def give_back(self, item: BatchItem, state: ItemState) -> None:
         """Nothing is sent of what was set aside for an item. An item that was sent is left as it is."""
@@ -148,11 +171,11 @@ class RunBudgets:
 
     def moment(self, item: BatchItem) -> datetime | None:
         """The time to which a create belongs that is sent now; `None` where nothing is set aside for it, or
-        in a period that is over."""
+        in a period that is over, or not in all budgets that concern it by now."""
         now = self._now()
         pending = self._pending.get(item.index, ())
-        covered = bool(pending) or not self._concerning(item)
-        return now if covered and all(drawer.account.period.holds(now) for drawer in pending) else None
+        keys = {drawer.account.budget.key for drawer in pending if drawer.account.period.holds(now)}
+        return now if all(budget.key in keys for budget in self._concerning(item)) else None
 
     async def keep(self) -> None:
         """Follow which budgets there are, and write down what was spent, for as long as the run lasts."""
@@ -161,13 +184,21 @@ class RunBudgets:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-                if boot_seconds() - noted_at >= NOTE_SECONDS:
-                    noted_at = boot_seconds()
-                    for drawer in list(self._drawers.values()):
-                        if drawer.account.dirty or drawer.account.has_free:
-                            await drawer.settle()
+                due = boot_seconds() - noted_at >= NOTE_SECONDS
+                noted_at = boot_seconds() if due else noted_at
+                for drawer in self._present:
+                    ended = not self._ended <= drawer.account.ended
+                    drawer.account.ended |= self._ended
+                    if ended or (due and (drawer.account.dirty or drawer.account.has_free)):
+                        await drawer.settle()
             except ImagineError as error:
                 logger.warning("budgets could not be looked at: %s", error)
+
+    @property
+    def _present(self) -> list[Drawer]:
+        """The drawers of the budgets that there are by now."""
+        keys = {each.key for each in self._budgets}
+        return [each for each in self._drawers.values() if each.account.budget.key in keys]
 
     def _concerning(self, item: BatchItem) -> list[Budget]:
         return [each for each in self._budgets if each.concerns(item.request.provider, item.request.labels)]
@@ -187,7 +218,9 @@ class RunBudgets:
         return self._drawer_of(budget, budget.period_of(at))
 
     def _drawer_of(self, budget: Budget, period: Period) -> Drawer:
-        known = self._drawers.get((budget.name, period.name))
+        """The one drawer of a budget in a period. It stays for as long as the run lasts: who waits in it may
+        be about to write."""
+        known = self._drawers.get((budget.key, period.name))
         if known is not None:
             return known
         drawer = Drawer(
@@ -198,7 +231,7 @@ class RunBudgets:
             times=self._times,
             now=self._now,
         )
-        self._drawers[budget.name, period.name] = drawer
+        self._drawers[budget.key, period.name] = drawer
         return drawer
 
     def _count(self, holder: Holder, item: BatchItem, amounts: Iterable[Amount]) -> None:
@@ -218,17 +251,25 @@ class RunBudgets:
                 yield _Share(self._drawer(budget, at or self._now()), kind, credits)
 
     def _count_anew(self) -> None:
-        """Count everything again: other budgets are kept from now on, or they count otherwise."""
-        self._drawers.clear()
+        """Count everything again: other budgets are kept from now on. What is set aside for creates that are
+        about to be sent stays so."""
+        for drawer in self._present:
+            for used in drawer.account.used.values():
+                used.clear()
         self._shares.clear()
         for shard in self._shards:
-            self._count_shard(shard)
+            if shard.number in self._holders:
+                self._count_shard(shard)
 
     def _count_shard(self, shard: OpenShard) -> None:
         holder = self._holders[shard.number]
         for item in shard.plan.items:
-            amounts: Iterable[Amount] = amounts_of(item, shard.state[item.index])
-            if item.index in self._pending:
-                price = Decimal(str(item.estimate.credits or 0))
-                amounts = [*amounts, Amount(self._now(), "reserved", price)]
-            self._count(holder, item, amounts)
+            self._count(holder, item, amounts_of(item, shard.state[item.index]))
+            self._count_pending(holder, item)
+
+    def _count_pending(self, holder: Holder, item: BatchItem) -> None:
+        price = Decimal(str(item.estimate.credits or 0))
+        for drawer in self._pending.get(item.index, ()):
+            drawer.account.add(holder, item.request.provider, "reserved", price)
+            share = _Share(drawer, "reserved", price)
+            self._shares[item.index] = (*self._shares.get(item.index, ()), share)

@@ -95,30 +95,40 @@ class CreateStage:
         return True
 
     async def _attempt(self, item: BatchItem) -> None:
-        if not await self._purse.set_aside(item):
+        permit = await self._permit()
+        if permit is None:
             return
         sending = None
         try:
-            permit = await self._permit(item)
-            # On its own: a wave that is cancelled leaves no create half recorded.
-            sending = self._run.send(self._send(item, permit)) if permit is not None else None
+            covered = await self._purse.set_aside(item)
+            if covered and self._may_send:
+                # On its own: a wave that is cancelled leaves no create half recorded.
+                sending = self._run.send(self._send(item, permit))
         finally:
             if sending is None:
+                self._run.client.pacer.release(permit)
                 self._purse.give_back(item)
         if sending is not None:
             await asyncio.shield(sending)
+        elif not covered:
+            await self._purse.wait(item)
 
-    async def _permit(self, item: BatchItem) -> Permit | None:
-        """A permit to send the item's create, unless it is not to be sent by now."""
+    async def _permit(self) -> Permit | None:
+        """A permit to send a create, unless none is to be sent by now."""
         run = self._run
         permit = await run.client.pacer.acquire(Priority.CREATE, demand=len(run.queues.to_create))
-        # After a refusal one create finds out how things are, and not all that have been waiting.
-        one_by_one = self._refusals and run.admission.sending
-        waits = one_by_one or run.admission.waiting or run.admission.full()
-        if run.stop is None and not waits and self._purse.reserve(item):
+        if self._may_send:
             return permit
         run.client.pacer.release(permit)
         return None
+
+    @property
+    def _may_send(self) -> bool:
+        """Whether a create may be sent now. After a refusal one finds out how things are, and not all that
+        have been waiting."""
+        run = self._run
+        one_by_one = self._refusals and run.admission.sending
+        return run.stop is None and not (one_by_one or run.admission.waiting or run.admission.full())
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         run = self._run

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.stops import StopReason, WaitsFor
+from prefect_imagine.billing.costs import committed
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import BudgetExceededError, BudgetUsedUpError
 
@@ -15,12 +18,16 @@ class Purse:
         self._run = run
 
     async def set_aside(self, item: BatchItem) -> bool:
-        """Set aside in the budgets of the root what an item is expected to cost; returns whether it may be
-        sent. Raises `FencedError` or `StoreError`."""
+        """Set aside what an item is expected to cost; returns whether it may be sent. Raises `FencedError` or
+        `StoreError`."""
         run = self._run
         planned, _ = run.books.unfinished(run.shards.of(item.index).number, run.provider)
         try:
-            return await run.books.budgets.take(item, planned, lambda: run.stop is not None)
+            if not await run.books.budgets.take(item, planned):
+                return False
+            if run.stop is None and self._reserve(item):
+                return True
+            self.give_back(item)
         except BudgetUsedUpError as error:
             waits_for = WaitsFor(
                 budget=error.budget, provider=error.provider, credits=error.credits, until=error.until
@@ -32,10 +39,19 @@ class Purse:
 
     def give_back(self, item: BatchItem) -> None:
         """Nothing is sent for which something was set aside, unless somebody else is about to."""
-        if item.index not in self._run.admission.sending:
-            self._run.books.budgets.give_back(item, self._run.state(item.index))
+        run = self._run
+        if item.index in run.admission.sending:
+            return
+        state = run.state(item.index)
+        run.books.budgets.give_back(item, state)
+        run.books.credit_limit.settle(run.provider, item.index, committed(item, state))
 
-    def reserve(self, item: BatchItem) -> bool:
+    async def wait(self, item: BatchItem) -> None:
+        """Wait until it is worth while to try again, where credits may come free."""
+        if self._run.stop is None:
+            await asyncio.sleep(self._run.books.budgets.pause(item))
+
+    def _reserve(self, item: BatchItem) -> bool:
         """Reserve within `max_credits` what an item is expected to cost; returns whether it may be sent."""
         run = self._run
         estimate = item.estimate.credits
