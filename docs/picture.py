@@ -124,7 +124,7 @@ async def approval(studio: Studio) -> None:
     await studio.page.get_by_role("button", name="Open menu").click()
     await studio.page.get_by_role("menuitem", name="Resume").click()
     await studio.page.get_by_role("switch", name="Approve").click()
-    await studio.take("ui-approval.png", 860)
+    await studio.take("ui-approval.png", 1120)
     await studio.page.get_by_role("button", name="Resume").click()
     await running
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from prefect import flow
@@ -20,6 +21,7 @@ from prefect_imagine.errors import (
     InvalidPromptsError,
     NotApprovedError,
 )
+from prefect_imagine.flows.approved import ApprovedRun
 from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
 from prefect_imagine.flows.run_batch import run_batch
 from prefect_imagine.flows.traces import in_trace_of_run
@@ -28,7 +30,6 @@ from prefect_imagine.prompts.rotation import Rotation
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.accounts import accounts, open_output
-from prefect_imagine.tasks.approval import check_approved
 from prefect_imagine.tasks.artifacts import publish_estimate, publish_problems
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.limits import shared_limit
@@ -83,7 +84,8 @@ async def generate_batch(
         validate_only: A dry run: report the estimate and every problem; create and write nothing.
         approve_above: Pause until a person approves, when the run may cost more credits than this at all
             providers together, or has items without a price.
-        approval_minutes: How long to wait for approval; no answer means no.
+        approval_minutes: How long to wait for approval; no answer means no. A yes may lower max_credits and
+            leave out providers; a run that crashes after it asks nobody again.
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
             {"imaginelab": 200}.
         again: Make a new batch, and pay for it, although the same was asked for before.
@@ -100,16 +102,38 @@ async def generate_batch(
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
                 # The rows whose turn it is are others once the list has another length.
                 keep = rotation is not None
+                announced: set[str] = set()
 
-                async def made() -> State[Any]:
+                @asynccontextmanager
+                async def prepare(
+                    options: BatchOptions, without: Collection[str] = ()
+                ) -> AsyncIterator[PreparedBatch]:
                     prepared_of = prepare_batch(
-                        store, batch_id, asked, find, options, shared_limit, source=source, keep=keep
+                        store,
+                        batch_id,
+                        asked,
+                        find,
+                        options,
+                        shared_limit,
+                        source=source,
+                        keep=keep,
+                        without=without,
                     )
                     async with prepared_of as prepared:
-                        announce_low_credits(prepared.balances, low_credits)
+                        unannounced = prepared.balances.keys() - announced
+                        announce_low_credits(
+                            {name: prepared.balances[name] for name in unannounced}, low_credits
+                        )
+                        announced.update(unannounced)
+                        yield prepared
+
+                async def made() -> State[Any]:
+                    if approve_above is not None and not validate_only:
+                        run = ApprovedRun(store, batch_id, options, approve_above, approval_minutes)
+                        return await run.run(prepare)
+                    async with prepare(options) as prepared:
                         if validate_only:
                             return await _estimated(prepared)
-                        await check_approved(prepared, approve_above, approval_minutes)
                         return await run_batch(store, await persist_plan(store, prepared), options)
 
                 return await again_if_amended(made)

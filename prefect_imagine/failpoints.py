@@ -18,6 +18,7 @@ NAMES = (
     "mid_upload",
     "before_stored",
     "mid_manifest",
+    "after_approval",
 )
 VARIABLE = "PREFECT_IMAGINE_FAILPOINT"
 """For tests alone: the place where the process kills itself, and at which passage, such as `after_post:3`."""

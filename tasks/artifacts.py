@@ -78,11 +78,16 @@ async def publish_table(rows: Iterable[Mapping[str, Any]], key: str, description
 
 async def publish_estimate(batch_id: str, lines: Sequence[EstimateLine]) -> None:
     """Publish what a batch would cost."""
-    await publish_table(
-        rows=estimate_rows(lines),
-        key=ESTIMATE_KEY,
-        description=f"What batch `{batch_id}` would cost; nothing was created.",
-    )
+    await _publish_lines(lines, f"What batch `{batch_id}` would cost; nothing was created.")
+
+
+async def publish_approved(batch_id: str, lines: Sequence[EstimateLine], changes: str) -> None:
+    """Publish what a person has approved of a batch, with what they want otherwise."""
+    await _publish_lines(lines, f"What batch `{batch_id}` may create, as it was approved{changes}.")
+
+
+async def _publish_lines(lines: Sequence[EstimateLine], description: str) -> None:
+    await publish_table(estimate_rows(lines), ESTIMATE_KEY, description)
 
 
 async def publish_problems(error: InvalidPromptsError) -> None:

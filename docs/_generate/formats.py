@@ -13,6 +13,7 @@ from prefect_imagine import batches
 from prefect_imagine.batches import inbox, plan, records
 from prefect_imagine.batches.accounts import learned
 from prefect_imagine.batches.accounts.record import AccountRecord
+from prefect_imagine.batches.approvals import Approval, ApprovedLine, ApprovedShard, Changes
 from prefect_imagine.batches.control.commands import Command
 from prefect_imagine.batches.lease import LeaseRecord
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -42,6 +43,11 @@ FILES: tuple[tuple[str, str, tuple[Model, ...]], ...] = (
     ("settled.json", "A shard of which every item is final, in one object.", (Settlement, Spent, Outcomes)),
     ("lease.json", "Which process runs a shard, and that it lives.", (LeaseRecord, ProcessIdentity)),
     ("control/<n>.json", "Commands to whoever runs the batch.", (Command,)),
+    (
+        "approvals/<n>.json",
+        "What a person has approved of the batch; the last one counts.",
+        (Approval, Changes, ApprovedLine, ApprovedShard),
+    ),
     ("submission.json", "What a run that let its jobs go leaves to `collect`.", (Submission,)),
     (
         ".imagine/inbox/<batch>~….json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID, uuid4
@@ -242,24 +242,75 @@ class TestApproval:
         await expect(question.get_by_role("row").last).to_have_text("imaginelabimageseedream-5.0-lite315")
         for text in (f"{batch_id} would create 3 items: imaginelab 15 credits", SCRIPT, IMAGE):
             await expect(question).to_contain_text(text)
+        await expect(question).not_to_contain_text("Leave out")
         await _shows_only_text(page)
         assert not keys.books.accepted
-        while await _approved(page, question) == 503:
-            await page.reload()
-            question = await _question(page)
+        await _resumed(page, question, _approved)
         assert (await running).message == "3 of 3 stored"
+
+    @pytest.mark.parametrize("ui", [NEW_UI, OLD_UI], ids=["new", "old"])
+    async def test_approved_with_changes_it_does_just_that(
+        self, keys: RunningSandbox, site: str, page: Page, tmp_path: Path, ui: str
+    ) -> None:
+        batch_id = f"change-{uuid4().hex[:8]}"
+        asked = [("a fox", "imaginelab"), ("a hare", "imaginelab"), ("a heron", "aivisualstudio")]
+        prompts = [Prompt(prompt=text, provider=provider) for text, provider in asked]
+        running = asyncio.create_task(
+            _generate(tmp_path, prompts, batch_id, approve_above=0, approval_minutes=10)
+        )
+        paused = await run_named(f"generate {batch_id}", "Paused")
+        await page.goto(f"{site}{ui}/runs/flow-run/{paused.id}")
+        question = await _question(page)
+        total = "3 items: imaginelab 10 credits; aivisualstudio 5 credits"
+        await expect(question).to_contain_text(f"{batch_id} would create {total}")
+        await _resumed(page, question, _changed)
+        ended = await running
+        assert ended.is_failed(), ended
+        assert "1 of 2 stored, 1 planned: item 2 (5 credits) would pass max_credits" in (ended.message or "")
+        charged = keys.report(jobs=False)["charged"]
+        assert (charged["imaginelab"], charged["aivisualstudio"]) == (5, 0)
 
 
 async def _question(page: Page) -> Locator:
-    """The form that asks about a paused run."""
-    await page.get_by_role("button", name="Open menu").click()
-    await page.get_by_role("menuitem", name="Resume").click()
-    return page.get_by_role("dialog")
+    """The form that asks about a paused run, in either UI."""
+    resume = page.get_by_role("button", name="Resume", exact=True)
+    menu = page.get_by_role("button", name="Open menu")
+    await expect(resume.or_(menu).first).to_be_visible()
+    if await resume.count():
+        await resume.click()
+    else:
+        await menu.click()
+        await page.get_by_role("menuitem", name="Resume").click()
+    question = page.get_by_role("dialog").filter(has_text="Resume Flow Run")
+    await expect(question).to_contain_text("Approve")
+    return question
 
 
-async def _approved(page: Page, question: Locator) -> int:
-    """Say yes; returns the status of the server's answer."""
-    await question.get_by_role("switch", name="Approve").click()
-    async with page.expect_response("**/resume") as answer:
-        await question.get_by_role("button", name="Resume").click()
-    return (await answer.value).status
+async def _resumed(page: Page, question: Locator, fill_in: Callable[[Locator], Awaitable[None]]) -> None:
+    """Answer, again where the server was too busy to take it."""
+    while True:
+        await fill_in(question)
+        async with page.expect_response("**/resume") as answer:
+            await question.get_by_role("button", name=re.compile("Resume|Submit")).click()
+        if (await answer.value).status != 503:
+            return
+        await page.reload()
+        question = await _question(page)
+
+
+async def _approved(question: Locator) -> None:
+    await _switched_on(question, "Approve")
+
+
+async def _changed(question: Locator) -> None:
+    await _approved(question)
+    credits = question.get_by_role("tab", name="credits")
+    await credits.or_(question.get_by_role("button", name="credits", exact=True)).click()
+    await question.get_by_role("spinbutton").fill("5")
+    await _switched_on(question, "Leave out aivisualstudio")
+
+
+async def _switched_on(question: Locator, title: str) -> None:
+    """Neither UI ties its switches to their titles for good: the first one after a title is meant."""
+    text = question.get_by_text(f"{title} (Optional)")
+    await text.locator("xpath=following::*[@role='switch'][1]").click()

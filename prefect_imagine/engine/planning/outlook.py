@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from prefect_imagine.batches.plan import BatchItem, read_asked
 from prefect_imagine.batches.reading import read_journal
@@ -37,6 +38,8 @@ class KnownShard:
         begun: whether anything stands in its journal.
         visit: whether the run has anything to do with it.
         changes: whether items of it are to be withdrawn, restored, or created again.
+        planned_at: when it was planned; `None` where nothing of it may be created.
+        asked: a hash of what was asked for, of one that is yet to be written.
     """
 
     number: int
@@ -46,6 +49,8 @@ class KnownShard:
     begun: bool = False
     visit: bool = True
     changes: bool = False
+    planned_at: datetime | None = None
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Candidate:
         phase: where it stands; of a withdrawn one, where it stood before.
         labels: which budgets count it may depend on them.
         again_by: who wants it created once more; empty for the run itself, `None` for nobody.
+        jobs: how many have been, or may have been, accepted for it.
     """
 
     index: int
@@ -66,6 +72,7 @@ class Candidate:
     labels: Mapping[str, str]
     again_by: str | None
     withdrawn: bool = False
+    jobs: int = 0
 
     @classmethod
     def of(cls, item: BatchItem, state: ItemState, again: Again) -> Candidate:
@@ -80,7 +87,13 @@ class Candidate:
             labels=item.request.labels,
             again_by=again.by(item.index, phase, state.retried_by),
             withdrawn=state.phase is Phase.WITHDRAWN,
+            jobs=len(state.charges) + state.possible_jobs + (phase is Phase.UNKNOWN),
         )
+
+    @property
+    def provider(self) -> str:
+        """Who would create it."""
+        return self.key[0]
 
 
 @dataclass
@@ -120,6 +133,11 @@ class Outlook:
         """How many items it has."""
         return self.shards[-1].indices.stop - 1 if self.shards else 0
 
+    def forget(self, items: Collection[int]) -> None:
+        """Let these be created no more, and stay as they are."""
+        self.candidates = [each for each in self.candidates if each.index not in items]
+        self.seen = {index: state for index, state in self.seen.items() if index not in items}
+
     def creatable(self, difference: Difference) -> Iterator[Candidate]:
         """The items that a run may create: of an open one that it was not accepted may yet turn out."""
         for each in self.candidates:
@@ -157,7 +175,8 @@ def read_outlook(store: Store, batch_id: str, again: Again, *, compare: bool) ->
 
 
 def _unsettled(number: int, shard: Shard, bill: Bill, *, begun: bool) -> KnownShard:
-    return KnownShard(number, shard.plan.indices, bill, begun=begun)
+    planned_at = shard.plan.planned_at
+    return KnownShard(number, shard.plan.indices, bill, begun=begun, planned_at=planned_at)
 
 
 def _settled(store: Store, books: Settlement, outlook: Outlook, *, compare: bool) -> Shard | None:
@@ -176,6 +195,7 @@ def _settled(store: Store, books: Settlement, outlook: Outlook, *, compare: bool
         shard = read_unsettled(store, batch_id, number)
         if shard is None:
             raise StoreError(f"the plan of {store.address}/{books.path} is gone")
+        outlook.shards[-1] = replace(outlook.shards[-1], planned_at=shard.plan.planned_at)
         return shard
     if compare:
         for index, asked in read_asked(store, batch_id, number, outlook.shards[-1].indices):

@@ -32,6 +32,7 @@ from prefect_imagine.engine.planning.accounts import (
 )
 from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
+from prefect_imagine.engine.planning.left_out import leave_out
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
 from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced
 from prefect_imagine.engine.planning.preflight import (
@@ -66,6 +67,7 @@ class PreparedBatch:
         plans: of the shards that are to be written.
         new: what those create, by provider, kind and model.
         expected: what a run may create, by provider, kind and model.
+        creatable: those of it that are planned, or may be created again.
         examples: some of that.
         again: what of it has been created before.
         seen: where those items stand.
@@ -85,6 +87,7 @@ class PreparedBatch:
     plans: NewPlans | None = None
     new: tuple[EstimateLine, ...] = ()
     expected: tuple[EstimateLine, ...] = ()
+    creatable: tuple[Candidate, ...] = ()
     examples: tuple[str, ...] = ()
     again: tuple[EstimateLine, ...] = ()
     seen: Mapping[int, ItemState] = field(default_factory=dict)
@@ -121,6 +124,7 @@ async def prepare_batch(
     source: str | None = None,
     amend: bool = True,
     keep: bool = False,
+    without: Collection[str] = (),
     connect: Connect = reached,
 ) -> AsyncIterator[PreparedBatch]:
     """Compare a batch with what is asked for, plan what is new of it, and open the clients that it needs.
@@ -133,6 +137,8 @@ async def prepare_batch(
         source: path or address of what is asked for.
         amend: whether a batch that was made from another source is amended too.
         keep: whether a batch that exists stays as it was planned, whatever is asked for by now.
+        without: providers at which nothing is created: what is planned there is withdrawn, and what was
+            created is followed.
         connect: opens accounts, in place of `reached`.
 
     Raises:
@@ -155,6 +161,8 @@ async def prepare_batch(
     difference = UNCHANGED
     if asked is not None and (compared or not outlook.exists):
         difference = await asyncio.to_thread(outlook.holdings.difference, asked)
+    if without:
+        difference = await asyncio.to_thread(leave_out, frozenset(without), outlook, difference)
     if outlook.exists and compared:
         frozen = options.frozen and not interrupted
         difference = _allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
@@ -187,6 +195,7 @@ async def prepare_batch(
             plans=plans if len(plans) else None,
             new=tuple(added.estimates.lines),
             expected=tuple(added.estimates.beside(_estimated(creatable)).lines),
+            creatable=tuple(creatable),
             examples=tuple([*(each.title for each in creatable), *added.titles][:EXAMPLES]),
             again=tuple(_estimated(each for each in creatable if each.again_by is not None).lines),
             seen=outlook.seen,
@@ -297,7 +306,8 @@ def _add(outlook: Outlook, plans: NewPlans, budgets: Sequence[Budget]) -> _Added
     for plan in plans:
         bill = Bill.of(plan, BatchState())
         outlook.positions.take(Shard(plan, BatchState()), bill)
-        added.shards.append(KnownShard(plan.shard, plan.indices, bill))
+        known = KnownShard(plan.shard, plan.indices, bill, planned_at=plan.planned_at, asked=plan.asked)
+        added.shards.append(known)
         added.titles += [item.title for item in plan.items[: EXAMPLES - len(added.titles)]]
         for item in plan.items:
             added.estimates.add(estimate_key(item.request, item.estimate), item.estimate.credits)
