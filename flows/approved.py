@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -11,7 +12,7 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from prefect_imagine.batches.approvals import Approval, Changes, keep_approval, read_approval
+from prefect_imagine.batches.approvals import Approval, Changes, is_kept, keep_approval, read_approval
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.stops import StopReason
@@ -76,16 +77,17 @@ class ApprovedRun:
             if not needs_approval(prepared.expected, self.threshold):
                 return await run_batch(self.store, await persist_plan(self.store, prepared), self.options)
             shown = approval_of(prepared, self.options, _run_id())
-            changes = await ask(prepared, self.options, self.minutes)
-            if not changes:
-                return await self._begin(prepared, shown)
+            yes = await ask(prepared, self.options, self.minutes, self._is_kept)
+            if not yes.changes:
+                return await self._begin(prepared, shown.model_copy(update={"answer": yes.key}))
         async with AsyncExitStack() as stack:
-            prepared = await self._prepared_with(prepare, changes, stack)
+            prepared = await self._prepared_with(prepare, yes.changes, stack)
             if not is_part_of(prepared, shown, _run_id()):
                 raise AmendedMeanwhileError(
                     f"batch {self.batch_id!r} has changed while it waited for an answer: run this again"
                 )
-            return await self._begin(prepared, approval_of(prepared, self.options, _run_id(), changes))
+            given = approval_of(prepared, self.options, _run_id(), yes.changes)
+            return await self._begin(prepared, given.model_copy(update={"answer": yes.key}))
 
     async def _prepared_as_kept(
         self, prepare: Prepare, kept: Approval, stack: AsyncExitStack
@@ -123,7 +125,7 @@ class ApprovedRun:
         if prepared.plans is None:
             return await self._run(prepared, kept)
         anew = approval_of(prepared, self.options, _run_id(), kept.changes)
-        anew = anew.model_copy(update={"at": kept.at})
+        anew = anew.model_copy(update={"at": kept.at, "answer": kept.answer})
         await self._keep(anew)
         return await self._run(prepared, anew)
 
@@ -152,6 +154,9 @@ class ApprovedRun:
             raise ConfigurationError(f"nothing was created: {error}") from error
         finally:
             await blocking.aclose()
+
+    async def _is_kept(self, answer: str) -> bool:
+        return await asyncio.to_thread(is_kept, self.store, self.batch_id, answer)
 
     async def _keep(self, approval: Approval) -> None:
         blocking = Blocking(patience=self.options.timing.patience)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 from pydantic import Field, ValidationError, WithJsonSchema, create_model
 
 from prefect_imagine.batches.approvals import Changes
@@ -56,8 +59,26 @@ def needs_approval(lines: Sequence[EstimateLine], threshold: Credits) -> bool:
     return priced > threshold or any(line.credits is None for line in lines)
 
 
-async def ask(prepared: PreparedBatch, options: BatchOptions, minutes: float) -> Changes:
-    """Pause the flow run until a person has said yes; gives what that person wants otherwise.
+@dataclass(frozen=True)
+class Yes:
+    """A person's consent.
+
+    Attributes:
+        changes: what that person wants otherwise.
+        key: names the answer, of all that were given to this run.
+    """
+
+    changes: Changes
+    key: str
+
+
+Used = Callable[[str], Awaitable[bool]]
+"""Whether something has been made of an answer, by its key."""
+
+
+async def ask(prepared: PreparedBatch, options: BatchOptions, minutes: float, used: Used) -> Yes:
+    """Pause the flow run until a person has said yes; or take what was answered to the same question before
+    this run crashed.
 
     Args:
         options: as the run was told.
@@ -68,18 +89,9 @@ async def ask(prepared: PreparedBatch, options: BatchOptions, minutes: float) ->
     """
     lines = prepared.expected
     told = estimate_text(lines)
-    _check_may_wait()
-    logger.info("batch %s waits to be approved: %s", prepared.batch_id, told)
-    question = _question(prepared.batch_id, prepared.examples, lines, options, minutes)
-    seconds = 60 * minutes
+    form = _form(lines, options, _question(prepared.batch_id, prepared.examples, lines, options, minutes))
     try:
-        async with asyncio.timeout(seconds):
-            answer = await apause_flow_run(
-                wait_for_input=_form(lines, options, question),
-                timeout=round(seconds + GRACE_SECONDS),
-                poll_interval=LOOK_SECONDS,
-                key=str(uuid4()),  # each run asks for what it would create itself
-            )
+        key, answer = await _answered_before(form, used) or await _answered_now(form, minutes, prepared)
     except TimeoutError as error:
         raise NotApprovedError(f"nobody approved it within {minutes:g} minutes: {told}") from error
     except ValidationError as error:
@@ -88,7 +100,45 @@ async def ask(prepared: PreparedBatch, options: BatchOptions, minutes: float) ->
         raise NotApprovedError(f"a person said no: {told}")
     changes = _changes(answer, _providers(lines), options)
     logger.info("batch %s was approved: %s%s", prepared.batch_id, told, changes_text(changes))
-    return changes
+    return Yes(changes, key)
+
+
+async def _answered_now(
+    form: type[Approval], minutes: float, prepared: PreparedBatch
+) -> tuple[str, Approval | None]:
+    _check_may_wait()
+    told = estimate_text(prepared.expected)
+    logger.info("batch %s waits to be approved: %s", prepared.batch_id, told)
+    seconds, key = 60 * minutes, str(uuid4())  # each run asks for what it would create itself
+    async with asyncio.timeout(seconds):
+        answer = await apause_flow_run(
+            wait_for_input=form,
+            timeout=round(seconds + GRACE_SECONDS),
+            poll_interval=LOOK_SECONDS,
+            key=key,
+        )
+    return key, answer
+
+
+async def _answered_before(form: type[Approval], used: Used) -> tuple[str, Approval] | None:
+    """The answer to the last question of this run, where that was this one, and the run has crashed before
+    anything was made of it. What it came to itself is another matter: then it asks anew."""
+    run_id = UUID(str(flow_run.id))
+    async with get_client() as client:
+        states = await client.read_flow_run_states(run_id)
+        for state in sorted(states, key=lambda each: each.timestamp, reverse=True):
+            key, names = state.state_details.pause_key, state.state_details.run_input_keyset
+            if state.is_final() and not state.is_crashed():
+                return None
+            if key is None or names is None:
+                continue
+            found = await client.filter_flow_run_input(run_id, names["response"], 1, set())
+            asked = await client.filter_flow_run_input(run_id, names["description"], 1, set())
+            same = [each.decoded_value for each in asked] == [form._description]
+            if not found or not same or await used(key):
+                return None
+            return key, form.load_from_flow_run_input(found[0])
+    return None
 
 
 def _form(lines: Sequence[EstimateLine], options: BatchOptions, question: str) -> type[Approval]:

@@ -77,6 +77,7 @@ class Approval(Frozen):
             has made of it what can be made: it holds no longer.
         at: when it was given.
         asked_by: the flow run that asked.
+        answer: names the answer that it is, of all that were given.
         changes: what that person wants otherwise.
         max_credits: what the batch may cost as the run was told, changes aside.
         max_credits_by_provider: the same for single providers.
@@ -88,6 +89,7 @@ class Approval(Frozen):
     step: Literal["given", "planned", "ended"] = "given"
     at: datetime
     asked_by: str = ""
+    answer: str = ""
     changes: Changes = Field(default_factory=Changes)
     max_credits: Credits | None = None
     max_credits_by_provider: dict[str, Credits] = Field(default_factory=dict)
@@ -111,13 +113,21 @@ def keep_approval(store: Store, batch_id: str, approval: Approval) -> None:
 def read_approval(store: Store, batch_id: str) -> Approval | None:
     """The one that holds; `None` where there is none, or one of a later version. Raises `StoreError`."""
     number = _last(store, batch_id)
-    if not number:
-        return None
+    approval = _read(store, _key(batch_id, number)) if number else None
+    return None if approval is None or approval.step == "ended" else approval
+
+
+def is_kept(store: Store, batch_id: str, answer: str) -> bool:
+    """Whether an answer has been kept, or may have been in one that cannot be read. Raises `StoreError`."""
+    found = (_read(store, each.key) for each in store.list(_folder(batch_id)))
+    return any(approval is None or approval.answer == answer for approval in found)
+
+
+def _read(store: Store, key: str) -> Approval | None:
     try:
-        approval = Approval.model_validate_json(store.read(_key(batch_id, number)) or b"")
+        return Approval.model_validate_json(store.read(key) or b"")
     except ValidationError:
         return None
-    return None if approval.step == "ended" else approval
 
 
 def _last(store: Store, batch_id: str) -> int:

@@ -78,10 +78,16 @@ class Batch:
         return paused
 
     async def killed(
-        self, prompts: Sequence[Prompt], answer: dict[str, Any], failpoint: str, **options: Any
+        self,
+        prompts: Sequence[Prompt],
+        answer: dict[str, Any],
+        failpoint: str,
+        minutes: float = 10,
+        **options: Any,
     ) -> FlowRun:
-        """A run that somebody answers, and whose process is killed at a place after that."""
-        given = self.parameters(prompts, **options)
+        """A run that somebody answers, and whose process is killed at a place after that; without a place, it
+        is killed while it waits, and answered then."""
+        given = self.parameters(prompts, minutes, **options)
         given["prompts"] = [each.model_dump(exclude_defaults=True) for each in prompts]
         given["options"] = given["options"].model_dump(mode="json")
         path = self._folder / "parameters.json"
@@ -90,6 +96,9 @@ class Batch:
         log = self._folder / "killed.log"
         process = Run([str(path)], environment, log, module="tests.flows.approving")
         try:
+            if not failpoint:
+                await run_named(f"generate {self.name}", "Paused")
+                process.kill()
             flow_run = await self.answer(answer)
             ended = await asyncio.to_thread(process.wait)
             assert ended == -signal.SIGKILL, process.errors
@@ -232,6 +241,29 @@ class TestCrashes:
         assert (batch.spent(LAB), batch.spent(STUDIO)) == (15, 0)
         assert_bill_is_exact(batch.store, batch.name, batch.sandbox)
         assert (await batch.run(both)).is_cancelled(), "it has ended: what is left is asked for"
+
+    async def test_an_answer_is_taken_that_came_while_nobody_waited(
+        self, batch: Batch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        both = [*FOXES, *HARES]
+        answer = {"approve": True, "leave_out_aivisualstudio": True}
+        killed = await batch.killed(both, answer, "", retry_failed=True)
+        parameters = batch.parameters(both, retry_failed=True)
+        state = await _begin_again(killed, parameters)
+        assert state.message == "4 of 4 stored"
+        assert "waits to be approved" not in caplog.text
+        assert (batch.spent(LAB), batch.spent(STUDIO)) == (20, 0)
+
+    async def test_an_answer_counts_once(self, batch: Batch) -> None:
+        """What it was given for has failed and was paid for: the same question is another one."""
+        batch.sandbox.faults.add(FaultRule("job_fails", times=1))
+        fox, minutes, options = FOXES[:1], 0.2, {"retry_failed": True}
+        killed = await batch.killed(fox, {"approve": True}, "mid_manifest", minutes, **options)
+        accepted = sum(batch.sandbox.books.accepted.values())
+        state = await _begin_again(killed, batch.parameters(fox, minutes, **options))
+        assert state.is_cancelled(), state
+        assert f"nobody approved it within 0.2 minutes: 1 items: {LAB} 5 credits" in (state.message or "")
+        assert sum(batch.sandbox.books.accepted.values()) == accepted == 1
 
     async def test_more_than_was_approved_is_asked_for_again(self, batch: Batch) -> None:
         batch.sandbox.faults.add(FaultRule("job_fails", times=1))
