@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_imagine.batches.approvals import Approval, Changes, keep_approval, read_approval
+from prefect_imagine.batches.approvals import Approval, Changes, is_kept, keep_approval, read_approval
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.approved import approval_of, changed, is_approved, is_part_of
@@ -18,7 +19,7 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.prompts.requested import Defaults, ask
 from prefect_imagine.sandbox import FaultRule
-from prefect_imagine.stores import Store
+from prefect_imagine.stores import Store, open_store
 from tests.engine.engine_runs import TIMING, Row, Runs, numbered, rows_of
 
 LAB, STUDIO = "imaginelab", "aivisualstudio"
@@ -159,17 +160,31 @@ def test_a_limit_is_only_lowered(told: int | None, wanted: int | None, limit: in
     assert options == _options(max_credits=limit)
 
 
-def test_the_last_approval_holds_until_it_has_ended(store: Store) -> None:
-    assert read_approval(store, "batch") is None
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of either kind."""
+    where = str(tmp_path / "place")
+    if request.param == "bucket":
+        where = f"s3://{request.getfixturevalue('aws').make_bucket()}/prefix"
+    with closing(open_store(where)) as found:
+        yield found
+
+
+def test_the_last_approval_holds_until_it_has_ended(place: Store) -> None:
+    assert read_approval(place, "batch") is None
     first = Approval(at=utc_now(), changes=Changes(max_credits=0.5, without=(LAB,)), max_credits=1)
     second = first.model_copy(update={"at": first.at + timedelta(seconds=1), "step": "planned"})
     for each in (first, second):
-        keep_approval(store, "batch", each)
-        assert read_approval(store, "batch") == each
-    keep_approval(store, "batch", second.model_copy(update={"step": "ended"}))
-    assert read_approval(store, "batch") is None
-    assert len(list(store.list("batch/approvals/"))) == 3
-    keep_approval(store, "batch", first)
-    assert read_approval(store, "batch") == first
-    store.put("batch/approvals/00000005.json", b'{"format": 2}')
-    assert read_approval(store, "batch") is None
+        keep_approval(place, "batch", each)
+        assert read_approval(place, "batch") == each
+    keep_approval(place, "batch", second.model_copy(update={"step": "ended"}))
+    assert read_approval(place, "batch") is None
+    assert len(list(place.list("batch/approvals/"))) == 3
+    keep_approval(place, "batch", first)
+    assert read_approval(place, "batch") == first
+    assert not is_kept(place, "batch", "an answer")
+    keep_approval(place, "batch", first.model_copy(update={"answer": "an answer"}))
+    assert is_kept(place, "batch", "an answer")
+    place.put("batch/approvals/00000006.json", b'{"format": 2}')
+    assert read_approval(place, "batch") is None
+    assert is_kept(place, "batch", "another"), "who knows what it holds"

@@ -221,6 +221,20 @@ class TestChanges:
             await client.resume_flow_run(paused.id, run_input={"approve": False})
         assert (await running).is_cancelled()
 
+    async def test_what_has_changed_while_somebody_thought_is_asked_for_again(
+        self, batch: Batch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        both = [*FOXES, *HARES]
+        running = asyncio.create_task(_generated(batch.parameters(both)))
+        await run_named(f"generate {batch.name}", "Paused")
+        others = [Prompt(prompt="another", provider=LAB), *FOXES]
+        await _generated({**batch.parameters(others, max_credits=0), "approve_above": None})
+        await batch.answer({"approve": True, "leave_out_aivisualstudio": True})
+        await batch.answer({"approve": False})
+        assert (await running).is_cancelled()
+        assert "has changed while it waited for an answer" in caplog.text
+        assert not batch.sandbox.books.accepted
+
 
 class TestCrashes:
     @pytest.mark.parametrize("same", [True, False], ids=["same-run", "another-run"])
