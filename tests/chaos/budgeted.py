@@ -41,7 +41,7 @@ async def main(prompts: str, root: str, batch: str, clock: Path) -> int:
     providers = {each.request.provider for each in asked}
     options = BatchOptions(timing=TIMING, rates=dict.fromkeys(providers, RATE), shard_size=SHARD_SIZE)
     with closing(open_store(root)) as store:
-        async with prepare_batch(store, batch, asked, accounts_for({}), options) as opened:
+        async with prepare_batch(store, batch, asked, accounts_for({}), options, now=now) as opened:
             opened = await persist_plan(store, opened)
             async with open_session(opened, store, options, now=now) as session:
                 await run_session(session)

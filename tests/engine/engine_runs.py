@@ -91,7 +91,8 @@ class Runs:
             wanted = Counter((each.request.provider, each.request.prompt) for each in asked)
             self.asked.update(wanted - self.batches.get(batch, Counter()))
             self.batches[batch] = self.batches.get(batch, Counter()) | wanted
-        async with prepare_batch(self.store, batch, asked, self.accounts, options) as opened:
+        prepared_of = prepare_batch(self.store, batch, asked, self.accounts, options, now=lambda: self.now())
+        async with prepared_of as opened:
             opened = await persist_plan(self.store, opened) or opened
             async with open_session(
                 opened,

@@ -74,6 +74,9 @@ class Batch:
         paused = await run_named(f"generate {self.name}", "Paused")
         async with get_client() as client:
             told = await client.resume_flow_run(paused.id, run_input=answer)
+            while "schema not found" in str(told.details):  # the form comes after the state
+                await asyncio.sleep(0.1)
+                told = await client.resume_flow_run(paused.id, run_input=answer)
         assert told.status.value == "ACCEPT", told
         return paused
 

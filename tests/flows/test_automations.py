@@ -30,6 +30,7 @@ from prefect.states import Crashed, Running
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.tasks.automations import (
     BUDGET_REACHED,
+    BUDGET_THRESHOLD_REACHED,
     LOST_WORKER,
     LOW_CREDITS,
     MANY_FAILURES,
@@ -43,6 +44,8 @@ from tests.cli.commands import Ended, Shell, assert_refused
 from tests.prefect_server import settings, shared_server, stop_shared_server
 
 pytestmark = pytest.mark.long
+TOLD_ALONE = {BUDGET_REACHED, BUDGET_THRESHOLD_REACHED}
+"""They do nothing but tell people, where there is a block to tell them with."""
 WITHIN = timedelta(minutes=10)
 SECONDS = 120.0
 
@@ -261,7 +264,7 @@ async def test_setting_up_again_changes_nothing_and_brings_up_to_date_what_diffe
     client: PrefectClient, nightly: UUID
 ) -> None:
     first = await set_up(failures=3, within=WITHIN)
-    assert {each.name: each.change for each in first} == dict.fromkeys(set(NAMES) - {BUDGET_REACHED}, "made")
+    assert {each.name: each.change for each in first} == dict.fromkeys(set(NAMES) - TOLD_ALONE, "made")
     before = await made(client)
     again = await set_up(failures=3, within=WITHIN)
     assert {each.change for each in again} == {"unchanged"}
@@ -288,9 +291,9 @@ async def test_notifications_come_and_go_with_the_option(
         LOST_WORKER,
     }
     with_notify = await set_up(failures=3, within=WITHIN, notify="custom-webhook/alerts")
-    assert {each.name for each in with_notify if each.change == "made"} == {LOW_CREDITS, BUDGET_REACHED}
+    assert {each.name for each in with_notify if each.change == "made"} == {LOW_CREDITS, *TOLD_ALONE}
     without = await set_up(failures=3, within=WITHIN)
-    assert {each.name for each in without if each.change == "removed"} == {LOW_CREDITS, BUDGET_REACHED}
+    assert {each.name for each in without if each.change == "removed"} == {LOW_CREDITS, *TOLD_ALONE}
 
 
 async def test_exactly_what_was_made_is_removed(client: PrefectClient, nightly: UUID) -> None:
@@ -298,7 +301,7 @@ async def test_exactly_what_was_made_is_removed(client: PrefectClient, nightly: 
     own = await client.create_automation(copy_of((await made(client))[LOST_WORKER], "my own"))
     try:
         removed = await remove()
-        assert {each.name for each in removed} == set(NAMES) - {BUDGET_REACHED}
+        assert {each.name for each in removed} == set(NAMES) - TOLD_ALONE
         assert list(await made(client)) == ["my own"]
         assert await remove() == []
     finally:

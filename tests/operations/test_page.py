@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from prefect_imagine.tasks import artifacts, credit_report, events
-from prefect_imagine.tasks.automations import BUDGET_REACHED, NAMES
+from prefect_imagine.tasks.automations import BUDGET_REACHED, BUDGET_THRESHOLD_REACHED, NAMES
 from tests.operations.site import PAGE, SET_UP_APART, Site
 
 pytestmark = [pytest.mark.long, SET_UP_APART]
@@ -65,7 +65,7 @@ def test_upkeep_works(site: Site, deployment: str) -> None:
 
 def test_the_automations_are_there(site: Site) -> None:
     made = {each["name"] for each in site.request("POST", "/automations/filter", {})}
-    assert made == set(NAMES) - {BUDGET_REACHED}
+    assert made == set(NAMES) - {BUDGET_REACHED, BUDGET_THRESHOLD_REACHED}
 
 
 def test_the_ui_asks_this_server(site: Site) -> None:

@@ -152,4 +152,4 @@ def test_forged_where_nothing_is_signed(
     record = forged.body.get("payload", forged.body)
     url = record["file_url"] if provider == "blockadelabs" else record["upscaled_urls"][0]
     assert http.get(url).is_error
-    assert tally(sandbox, provider)["forged"] == 1
+    until(lambda: tally(sandbox, provider)["forged"] == 1)

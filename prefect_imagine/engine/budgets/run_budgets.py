@@ -143,6 +143,7 @@ class RunBudgets:
         taken = False
         try:
             for budget in concerned:
+                taken = False
                 drawer = self._drawer(budget, self._now())
                 holder = self._holders[self._shards.of(item.index).number]
                 taken = await drawer.take(holder, item.request.provider, price, price * planned)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 
 from prefect_imagine.batches.accounts.record import believed
@@ -126,6 +127,7 @@ async def prepare_batch(
     keep: bool = False,
     without: Collection[str] = (),
     connect: Connect = reached,
+    now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[PreparedBatch]:
     """Compare a batch with what is asked for, plan what is new of it, and open the clients that it needs.
 
@@ -140,12 +142,14 @@ async def prepare_batch(
         without: providers at which nothing is created: what is planned there is withdrawn, and what was
             created is followed.
         connect: opens accounts, in place of `reached`.
+        now: the clock by which the present period of a budget is known.
 
     Raises:
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
             read.
     """
-    outlook, origin, budgets, holders = await _read(store, batch_id, options, compare=asked is not None)
+    read = await _read(store, batch_id, options, now(), compare=asked is not None)
+    outlook, origin, budgets, holders = read
     held = [each.number for each in outlook.shards if shard_path(batch_id, each.number) in holders]
     interrupted = origin is not None and outlook.items < origin.items
     compared = asked is not None and (interrupted or not keep)
@@ -211,7 +215,7 @@ async def prepare_batch(
 
 
 async def _read(
-    store: Store, batch_id: str, options: BatchOptions, *, compare: bool
+    store: Store, batch_id: str, options: BatchOptions, now: datetime, *, compare: bool
 ) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str]]:
     blocking = Blocking(patience=STORE_SECONDS)
     try:
@@ -220,7 +224,7 @@ async def _read(
         outlook = await blocking(read_outlook, store, batch_id, again, compare=compare)
         origin = await blocking(read_origin, store, batch_id) if outlook.exists else None
         budgets = await blocking(read_budgets, store)
-        holders = await blocking(open_holders, store, budgets, utc_now())
+        holders = await blocking(open_holders, store, budgets, now)
     except StoreError as error:
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
