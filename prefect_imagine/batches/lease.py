@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.process_identity import ProcessIdentity
+from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.errors import BatchBusyError, ImagineError, StoreError
 from prefect_imagine.providers.models import Frozen
@@ -106,6 +107,13 @@ def who_runs(store: Store, path: str) -> Runner | None:
         return None
     owner = look.holder.owner
     return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
+
+
+def running_shard(store: Store, batch_id: str) -> str | None:
+    """The folder of a shard of a batch that some process runs at this moment; `None` for nobody. Raises
+    `StoreError`."""
+    paths = (shard_path(batch_id, number) for number in shard_numbers(store, batch_id))
+    return next((path for path in paths if who_runs(store, path) is not None), None)
 
 
 def is_held(store: Store, path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.index import read_index
-from prefect_imagine.batches.lease import is_held, who_runs
+from prefect_imagine.batches.lease import is_held, running_shard
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.plan import check_batch_id
 from prefect_imagine.batches.shards import shard_numbers, shard_path
@@ -54,7 +54,7 @@ async def cancel(store: Store, batch_id: str, command: Command | None = None) ->
         for _ in range(MOST_LOOKS):
             ended = await _fenced(store, outlook, options)
             # Whoever ran it may have gone on to another shard meanwhile.
-            if not await blocking(_is_run, store, batch_id):
+            if await blocking(running_shard, store, batch_id) is None:
                 break
             outlook = await blocking(read_outlook, store, batch_id, Again(options), compare=False)
         return ended
@@ -72,11 +72,6 @@ async def _fenced(store: Store, outlook: Outlook, options: BatchOptions) -> tupl
     async with open_session(prepared, store, options, force=True, create=False) as session:
         await session.feed.feed(session.runs)
         return await session.close_books()
-
-
-def _is_run(store: Store, batch_id: str) -> bool:
-    paths = (shard_path(batch_id, shard) for shard in shard_numbers(store, batch_id))
-    return any(who_runs(store, path) is not None for path in paths)
 
 
 async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage]:

@@ -12,9 +12,9 @@ from cyclopts import Parameter
 
 from prefect_imagine.batches.control.commands import Command, user_name, write_command
 from prefect_imagine.batches.control.wanted import read_wanted
-from prefect_imagine.batches.lease import who_runs
+from prefect_imagine.batches.lease import running_shard
 from prefect_imagine.batches.reading import read_journal, read_on
-from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.root import read_unsettled
 from prefect_imagine.cli import output, values
@@ -116,7 +116,7 @@ def go_on_in_place(store: Store, batch_id: str, *, json: bool) -> bool:
         return False
     number = write_command(store, batch_id, Command(kind="resume", by=user_name()))
     output.say(f"{batch_id}: what was paused {paused[-1].given} goes on")
-    path = _path_of_run(store, batch_id)
+    path = running_shard(store, batch_id)
     return path is not None and _is_obeyed(store, path, number)
 
 
@@ -133,7 +133,7 @@ def _command(batch: str, under: str, command: Command, *, json: bool, recreate_u
         if command.items:
             _check_again(store, batch_id, command.items, recreate_unknown=recreate_unknown)
         number = write_command(store, batch_id, command)
-        path = _path_of_run(store, batch_id)
+        path = running_shard(store, batch_id)
         obeyed = path is not None and _is_obeyed(store, path, number)
     output.say(f"{batch_id}: {_said(command, batch_id, runs=path is not None, obeyed=obeyed)}")
     if json:
@@ -183,12 +183,6 @@ def _standing(store: Store, batch_id: str, items: set[int]) -> Iterator[tuple[in
         if shard is not None:
             for index in items.intersection(shard.plan.indices):
                 yield index, shard.state[index]
-
-
-def _path_of_run(store: Store, batch_id: str) -> str | None:
-    """The folder of a shard that some process runs."""
-    paths = (shard_path(batch_id, number) for number in shard_numbers(store, batch_id))
-    return next((path for path in paths if who_runs(store, path) is not None), None)
 
 
 def _is_obeyed(store: Store, path: str, number: int) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect_imagine.batches.index import leave_out, read_index
-from prefect_imagine.batches.lease import who_runs
-from prefect_imagine.batches.shards import shard_numbers, shard_path
+from prefect_imagine.batches.lease import running_shard
 from prefect_imagine.billing.budgets.waiting import Waiting, may_go_on, read_waiting
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
@@ -19,13 +18,10 @@ def batches_to_go_on(store: Store, at: datetime) -> dict[str, Waiting]:
     for batch_id in read_index(store).unsettled:
         try:
             waiting = read_waiting(store, batch_id)
-            if waiting is not None and may_go_on(store, waiting, at) and not _is_run(store, batch_id):
+            if waiting is None or not may_go_on(store, waiting, at):
+                continue
+            if running_shard(store, batch_id) is None:
                 found[batch_id] = waiting
         except StoreError as error:
             leave_out(batch_id, error)
     return found
-
-
-def _is_run(store: Store, batch_id: str) -> bool:
-    paths = (shard_path(batch_id, number) for number in shard_numbers(store, batch_id))
-    return any(who_runs(store, path) is not None for path in paths)
