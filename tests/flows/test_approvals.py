@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -23,7 +24,7 @@ from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.books import assert_bill_is_exact, manifest
 from tests.chaos.command import Run
-from tests.flows.prefect_api import artifacts_of, flow_run_of, run_named
+from tests.flows.prefect_api import artifacts_of, flow_run_of, run_named, until
 
 pytestmark = pytest.mark.long
 
@@ -39,7 +40,7 @@ class Batch:
     """A batch under a root of its own, and runs of it that ask about everything."""
 
     def __init__(self, folder: Path, sandbox: RunningSandbox, api_url: str) -> None:
-        self.name = f"asked-{folder.name}"
+        self.name = f"asked-{uuid4().hex}"  # folders of several test workers have the same name
         self.root = folder / "root"
         self.sandbox = sandbox
         self._folder = folder
@@ -100,7 +101,7 @@ class Batch:
         process = Run([str(path)], environment, log, module="tests.flows.approving")
         try:
             if not failpoint:
-                await run_named(f"generate {self.name}", "Paused")
+                await _whole_question(await run_named(f"generate {self.name}", "Paused"))
                 process.kill()
             flow_run = await self.answer(answer)
             ended = await asyncio.to_thread(process.wait)
@@ -123,6 +124,19 @@ def batch(keys: RunningSandbox, tmp_path: Path, prefect_server: str) -> Batch:
 async def _generated(parameters: dict[str, Any]) -> State[Any]:
     state: State[Any] = await generate_batch(**parameters, return_state=True)
     return state
+
+
+async def _whole_question(paused: FlowRun) -> None:
+    """Wait until all of a question is on the server: Prefect writes it after the state, part by part."""
+    assert paused.state is not None
+    names = paused.state.state_details.run_input_keyset
+    assert names is not None
+
+    async def look() -> bool:
+        async with get_client() as client:
+            return bool(await client.filter_flow_run_input(paused.id, names["description"], 1, set()))
+
+    await until(look, "the question to be written")
 
 
 async def _stopped_by(state: State[Any]) -> tuple[str, ...]:

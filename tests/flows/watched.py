@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -65,7 +66,7 @@ class Watched:
 
 def batch_in(folder: Path) -> str:
     """A batch id that no other test of the server has."""
-    return f"controlled-{folder.name}"
+    return f"controlled-{folder.name}-{sha256(bytes(folder)).hexdigest()[:8]}"
 
 
 async def _generate(folder: Path) -> State[Any]:
