@@ -158,6 +158,8 @@ class Api(ABC):
     def accept(self, call: Call, order: Order) -> Job:
         """Moderate, check what the account may still do, charge and take the order: all or nothing."""
         self.moderate(order.prompt)
+        if "refused" in call.fired:
+            raise self.refuse("invalid", "This prompt cannot be generated")
         self._check_balance(call, order.price)
         self._check_cap(call)
         books, settings = self.world.books, self.world.settings

@@ -31,6 +31,7 @@ FAULTS: Mapping[str, frozenset[str]] = {
     "slow_accept": CREATE,
     "expired_token": SIGNED,
     "no_credits": CREATE,
+    "refused": CREATE,
     "job_fails": CREATE,
     "job_hangs": CREATE,
     "image_error": CREATE,
