@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -78,6 +78,7 @@ class ApprovedRun:
                 return await run_batch(self.store, await persist_plan(self.store, prepared), self.options)
             shown = approval_of(prepared, self.options, _run_id())
             yes = await ask(prepared, self.options, self.minutes, self._is_kept)
+            seen = prepared.commands_seen
             if not yes.changes:
                 return await self._begin(prepared, shown.model_copy(update={"answer": yes.key}))
         async with AsyncExitStack() as stack:
@@ -86,6 +87,7 @@ class ApprovedRun:
                 raise AmendedMeanwhileError(
                     f"batch {self.batch_id!r} has changed while it waited for an answer: run this again"
                 )
+            prepared = replace(prepared, commands_seen=seen)  # a cancellation may have come meanwhile
             given = approval_of(prepared, self.options, _run_id(), yes.changes)
             return await self._begin(prepared, given.model_copy(update={"answer": yes.key}))
 

@@ -97,7 +97,8 @@ async def generate_batch(
             check_providers(low_credits, "low_credits")
             with closing(await open_output(output, bucket)) as store:
                 at = planned_time(time_zone)
-                asked = await resolve(prompts, Defaults(provider, kind, model), rotation, at, find, options)
+                defaults = Defaults(provider, kind, model, options.on_refusal)
+                asked = await resolve(prompts, defaults, rotation, at, find, options)
                 source = prompts if isinstance(prompts, str) else None
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
                 # The rows whose turn it is are others once the list has another length.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prefect_imagine.prompts.requested import Prompt
     from prefect_imagine.prompts.rotation import Rotation
     from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest, Output
+    from prefect_imagine.providers.on_refusal import OnRefusal
     from prefect_imagine.providers.prices import PriceList
     from prefect_imagine.providers.webhooks import Webhook
     from prefect_imagine.reports.summary import Summary
@@ -54,6 +55,7 @@ _HOMES = {
     "ImagineAPICredentials": "blocks",
     "ImagineError": "errors",
     "ImagineLabCredentials": "blocks",
+    "OnRefusal": "providers.on_refusal",
     "Output": "providers.models",
     "PriceList": "providers.prices",
     "Prompt": "prompts.requested",
@@ -86,6 +88,7 @@ __all__ = [
     "ImagineAPICredentials",
     "ImagineError",
     "ImagineLabCredentials",
+    "OnRefusal",
     "Output",
     "PriceList",
     "Prompt",

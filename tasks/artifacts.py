@@ -150,7 +150,7 @@ def estimate_rows(lines: Sequence[EstimateLine]) -> list[dict[str, Any]]:
             "items": line.items,
             "credits": line.credits,
             **money,
-            "source": line.source,
+            "source": line.basis,
         }
         for line, money in zip(lines, amounts, strict=True)
     ]

@@ -226,7 +226,7 @@ def announce_start(prepared: PreparedBatch) -> None:
         )
         for line in prepared.expected
     )
-    remaining = sum(line.items for line in lines)
+    remaining = sum(line.counted for line in prepared.expected)
     total = prepared.position.bill.counts.total
     send(BatchStarted(items=total, remaining=remaining, estimate=lines), prepared.batch_id)
 

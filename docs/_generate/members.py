@@ -14,7 +14,7 @@ from docs._generate.markdown import Page, blocks
 from prefect_imagine import blocks as credentials
 from prefect_imagine import errors, flows, tasks
 
-_OWN_PAGES = ("BatchOptions", "Prompt", "PriceList", "Rotation", "Timing", "ImagineError")
+_OWN_PAGES = ("BatchOptions", "OnRefusal", "Prompt", "PriceList", "Rotation", "Timing", "ImagineError")
 
 
 def members_of(module: ModuleType) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from docs._generate.fields import model_section, model_table
 from docs._generate.markdown import Page, blocks
-from prefect_imagine import BatchOptions, PriceList, Prompt, Rotation, Timing
+from prefect_imagine import BatchOptions, OnRefusal, PriceList, Prompt, Rotation, Timing
 from prefect_imagine.prompts.formats import COLUMNS, FORMATS
 
 
 def option_page() -> Page:
     """The parameter `options` of a flow, and what is in it."""
     return Page(
-        "options", "Options", blocks(*map(model_section, (BatchOptions, Timing, PriceList, Rotation)))
+        "options",
+        "Options",
+        blocks(*map(model_section, (BatchOptions, Timing, OnRefusal, PriceList, Rotation))),
     )
 
 

@@ -11,6 +11,7 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Frozen, GenerationKind
+from prefect_imagine.providers.on_refusal import OnRefusal
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import check_providers
 
@@ -39,6 +40,8 @@ class BatchOptions(Frozen):
         detach: end once everything is created; `collect` stores what ends later.
         webhook_url: the public address of a receiver, to which providers that take one with a create are
             asked to deliver the ends of jobs; by default `PREFECT_IMAGINE_WEBHOOK_URL`.
+        on_refusal: what to do with what a provider refuses or fails, of prompts that do not say it: ask again
+            with another seed, or elsewhere.
         timing: the protocol's waits in seconds, as a `Timing`.
     """
 
@@ -107,6 +110,11 @@ class BatchOptions(Frozen):
             "The public address of a receiver (prefect-imagine webhooks serve), such as "
             "https://hooks.example.com: where providers deliver the ends of jobs."
         ),
+    )
+    on_refusal: OnRefusal = Field(
+        title="On Refusal",
+        default=OnRefusal(),
+        description="What to do with what a provider refuses or fails, of prompts that do not say it.",
     )
     timing: Timing = Field(
         default_factory=lambda: Timing(),

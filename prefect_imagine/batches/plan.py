@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from prefect_imagine.batches.shards import FIRST, shard_path
 from prefect_imagine.errors import ConfigurationError, StoreError
@@ -18,6 +18,23 @@ from prefect_imagine.stores import Store
 
 FORMAT = 1
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """One way in which an item may be created.
+
+    Attributes:
+        provider: by whom.
+        model: by which model.
+        settings: everything else that shapes the result.
+        estimate: what that is expected to cost.
+    """
+
+    provider: str
+    model: str | None = None
+    settings: dict[str, Any]
+    estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)  # a pydantic model takes ten times as much memory
@@ -31,6 +48,10 @@ class BatchItem:
         asked: fingerprint of what the person wrote; `request` has the provider's choices filled in.
         request: what is sent.
         estimate: what it is expected to cost.
+        alternatives: the ways in which it may be created, one after the other as providers refuse it: first
+            the one that stands in the plan as `request`. Empty where there is no other.
+        moderation: whether the next one is tried also where the reason was what is asked for.
+        chosen: which of them it is created by.
     """
 
     index: int
@@ -39,6 +60,23 @@ class BatchItem:
     asked: str
     request: GenerationRequest
     estimate: Estimate
+    alternatives: Annotated[tuple[Alternative, ...], Field(exclude_if=lambda value: not value)] = ()
+    moderation: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    chosen: Annotated[int, Field(exclude=True)] = 0
+
+    def by(self, alternative: int) -> BatchItem:
+        """The item as it is created by one of its alternatives, from 0."""
+        if alternative == self.chosen or not self.alternatives:
+            return self
+        way = self.alternatives[alternative]
+        asked = {"provider": way.provider, "model": way.model, "settings": way.settings}
+        request = self.request.model_copy(update=asked)
+        return replace(self, request=request, estimate=way.estimate, chosen=alternative)
+
+    @property
+    def others(self) -> tuple[Alternative, ...]:
+        """The alternatives that may still follow."""
+        return self.alternatives[self.chosen + 1 :]
 
     @property
     def title(self) -> str:
@@ -99,10 +137,6 @@ class Plan:
     def item(self, index: int) -> BatchItem:
         """The item with this index."""
         return self.items[index - self.items[0].index]
-
-    def of(self, provider: str) -> list[BatchItem]:
-        """The items of one provider, in order."""
-        return [item for item in self.items if item.request.provider == provider]
 
 
 def shortened(prompt: str, width: int = 40) -> str:

@@ -79,6 +79,7 @@ class Intent(ItemRecord):
         boot: which start of which machine the process lives in.
         boot_at: seconds since then: they show processes of the same machine, while it runs, how long ago this
             was.
+        alternative: in which of the plan's ways, from 0; `None` for the first.
     """
 
     kind: Literal["intent"] = "intent"
@@ -86,6 +87,7 @@ class Intent(ItemRecord):
     provider_at: datetime
     boot: str
     boot_at: float
+    alternative: int | None = None
 
 
 class Created(ItemRecord):
@@ -228,10 +230,12 @@ class Retry(ItemRecord):
 
     Attributes:
         asked_by: the run that they started.
+        command: the number of the command by which they said so.
     """
 
     kind: Literal["retry"] = "retry"
     asked_by: str = ""
+    command: int | None = None
 
 
 class Withdrawn(ItemRecord):
@@ -241,8 +245,8 @@ class Withdrawn(ItemRecord):
 
 
 class Unwanted(ItemRecord):
-    """What was asked for is not asked for any more, while it is not known whether its create was accepted. If
-    it was not, it is withdrawn."""
+    """What was asked for is not asked for any more, while it is not known whether its create was accepted, or
+    while its job may fail. If it was not accepted, it is withdrawn; if it fails, nothing follows."""
 
     kind: Literal["unwanted"] = "unwanted"
 
@@ -251,6 +255,17 @@ class Restored(ItemRecord):
     """What was withdrawn, or unwanted, is asked for again."""
 
     kind: Literal["restored"] = "restored"
+
+
+class Instead(ItemRecord):
+    """What a provider has refused, or failed, is created in another way from here on.
+
+    Attributes:
+        alternative: which one of the plan's, from 0.
+    """
+
+    kind: Literal["instead"] = "instead"
+    alternative: int
 
 
 class Header(Frozen):
@@ -285,6 +300,7 @@ AnyItemRecord = (
     | Withdrawn
     | Unwanted
     | Restored
+    | Instead
 )
 AnyRecord = Claim | Obeyed | AnyItemRecord
 Record = Annotated[AnyRecord, Field(discriminator="kind")]

@@ -18,6 +18,7 @@ from prefect_imagine.batches.records import (
     Created,
     Failed,
     Finished,
+    Instead,
     Intent,
     NotSent,
     Obeyed,
@@ -74,8 +75,11 @@ class ItemState:
         reason: a stable word for it.
         retried: why each earlier job failed, or was refused, that was created again, in order.
         retried_by: the run that last had to create it again.
+        commanded: the last command by which it was created again: one is obeyed once.
         withdrawn_from: where it stood when it was withdrawn, if it is.
         unwanted: whether it is withdrawn if the create that is open turns out not to have been accepted.
+        alternative: in which of the plan's ways it is created, from 0. All of the above is of this one.
+        earlier: where it stood in earlier ways when it was given up there, in order.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -98,8 +102,11 @@ class ItemState:
     stored_at: datetime | None = None
     retried: tuple[str, ...] = ()
     retried_by: str = ""
+    commanded: int = 0
     withdrawn_from: Phase | None = None
     unwanted: bool = False
+    alternative: int = 0
+    earlier: tuple[ItemState, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -117,7 +124,8 @@ WITHDRAWABLE = (Phase.PLANNED, Phase.FAILED)
 
 
 def may_have_unknown_job(item: ItemState) -> bool:
-    """Whether a job may have been accepted for an item, now or in an earlier attempt, that is none of its
+    """Whether a job may have been accepted for an item in its present way, now or in an earlier attempt, that
+    is none of its
     charges: what a history shows may be that one."""
     return item.phase in (Phase.OPEN, Phase.UNKNOWN) or item.possible_jobs > 0
 
@@ -158,8 +166,9 @@ def _apply(record: AnyItemRecord, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Intent, item: ItemState) -> ItemState:
+    way = record.alternative or 0
     return replace(
-        item,
+        item if way == item.alternative else _otherwise(item, way),  # what led there may be lost
         phase=Phase.OPEN,
         attempt=record.attempt,
         intent=record,
@@ -213,9 +222,11 @@ def _(record: Unknown, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Finished, item: ItemState) -> ItemState:
+    before = [each for each in item.earlier if any(charge.id == record.id for charge in each.charges)]
+    if before and record.id != item.id:  # told once more, of a way that was given up
+        told = tuple(each.charged(_charge(record, each)) if each in before else each for each in item.earlier)
+        return replace(item, earlier=told)
     done = record.status is GenerationStatus.SUCCEEDED
-    known = next((charge for charge in item.charges if charge.id == record.id), Charge(record.id))
-    reported = record.credits if record.credits is not None else known.credits
     return replace(
         item,
         phase=Phase.FINISHED if done else Phase.FAILED,
@@ -225,7 +236,14 @@ def _(record: Finished, item: ItemState) -> ItemState:
         error=record.message,
         created_at=record.created_at or item.created_at,
         finished_at=record.finished_at or record.at,
-    ).charged(Charge(record.id, reported, record.refund, known.at))
+    ).charged(_charge(record, item))
+
+
+def _charge(record: Finished, item: ItemState) -> Charge:
+    """What a job is known to have cost once it has ended."""
+    known = next((charge for charge in item.charges if charge.id == record.id), Charge(record.id))
+    reported = record.credits if record.credits is not None else known.credits
+    return Charge(record.id, reported, record.refund, known.at)
 
 
 @_apply.register
@@ -241,7 +259,29 @@ def _(record: Failed, item: ItemState) -> ItemState:
 
 
 @_apply.register
+def _(record: Instead, item: ItemState) -> ItemState:
+    return _otherwise(item, record.alternative)
+
+
+def _otherwise(item: ItemState, alternative: int) -> ItemState:
+    """It stands to be created in another way."""
+    return ItemState(
+        attempt=item.attempt,
+        retried_by=item.retried_by,
+        commanded=item.commanded,
+        alternative=alternative,
+        earlier=(*item.earlier, replace(item, earlier=())),
+    )
+
+
+@_apply.register
 def _(record: Retry, item: ItemState) -> ItemState:
+    if item.alternative:  # whoever wants it again begins with what was asked for
+        return _otherwise(_again(record, item), 0)
+    return _again(record, item)
+
+
+def _again(record: Retry, item: ItemState) -> ItemState:
     unknown, at = item.phase is Phase.UNKNOWN, item.intent_at
     failed = (item.reason or "",) if item.phase is Phase.FAILED else ()
     return replace(
@@ -256,6 +296,7 @@ def _(record: Retry, item: ItemState) -> ItemState:
         possible_at=(*item.possible_at, at) if unknown and at is not None else item.possible_at,
         retried=(*item.retried, *failed),
         retried_by=record.asked_by,
+        commanded=max(item.commanded, record.command or 0),
         unwanted=False,
     )
 

@@ -71,6 +71,7 @@ class Attempt:
         credits: what the provider said it cost; `None` where it is silent.
         refund: of a failed job, as in its record.
         finished_at: when the job ended, by the provider's clock where it says so.
+        alternative: in which of the item's ways it was created, from 0.
     """
 
     item: int
@@ -84,6 +85,7 @@ class Attempt:
     credits: int | float | None = None
     refund: str | None = None
     finished_at: datetime | None = None
+    alternative: int = 0
 
 
 @dataclass
@@ -148,10 +150,12 @@ class _Attempts:
         self._item = item
         self.all: list[Attempt] = []
         self._places: dict[int, int] = {}  # by the journal's number of an attempt
+        self._alternative = 0
 
     def take(self, record: AnyItemRecord) -> None:
         """Take one record in."""
         if isinstance(record, Intent):
+            self._alternative = record.alternative or 0
             self._places[record.attempt] = self._append(asked_at=record.at)
         elif isinstance(record, Finished):
             self._change(self._of_job(record.id), record)
@@ -163,18 +167,21 @@ class _Attempts:
 
     def complete(self, known: ItemState) -> None:
         """Add the jobs that only a snapshot knows, and the create of which only it knows that it is open."""
-        for charge in known.charges:
-            place = self._of_job(charge.id)
-            if self.all[place].job_id is None or self.all[place].outcome is Outcome.RUNNING:
-                last = known.id == charge.id
-                self.all[place] = _by_standing(self.all[place], charge, known if last else None)
+        for each in (*known.earlier, known):
+            self._alternative = each.alternative
+            for charge in each.charges:
+                place = self._of_job(charge.id)
+                if self.all[place].job_id is None or self.all[place].outcome is Outcome.RUNNING:
+                    last = each.id == charge.id
+                    self.all[place] = _by_standing(self.all[place], charge, each if last else None)
         missing = _OPEN.get(known.phase)
         if missing is not None and not (self.all and self.all[-1].outcome is missing):
             place = self._append(asked_at=known.intent_at)
             self.all[place] = replace(self.all[place], outcome=missing, message=known.error)
 
     def _append(self, asked_at: datetime | None = None) -> int:
-        self.all.append(Attempt(self._item, len(self.all) + 1, asked_at=asked_at))
+        number = len(self.all) + 1
+        self.all.append(Attempt(self._item, number, asked_at=asked_at, alternative=self._alternative))
         return len(self.all) - 1
 
     def _change(self, place: int, record: AnyItemRecord) -> None:

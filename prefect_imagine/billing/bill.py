@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, get_args
 
 from prefect_imagine.batches.plan import BatchItem, Plan
+from prefect_imagine.batches.shard import Way, ways
 from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.costs import Cost, Place, cost_of, model_name, place_of
 from prefect_imagine.billing.money import Priced, money_of, priced
@@ -41,23 +42,35 @@ class Sums:
     priced: dict[CreditPrice, Priced] = field(default_factory=dict)
     times: Spans = field(default_factory=Spans)
 
-    def add(self, item: BatchItem, state: ItemState) -> None:
-        """Count an item as it stands."""
-        self.count(cost_of(item, state), state)
+    def add(self, way: Way) -> None:
+        """Count what an item has cost in one of its ways, and itself where it is the present one."""
+        self.count([cost_of(way.item, way.state)], way.state if way.present else None)
 
-    def count(self, cost: Cost, state: ItemState, sign: int = 1) -> None:
-        """Count an item that stands so and has cost this; or, with -1, count it no longer."""
+    def count(self, costs: Sequence[Cost], state: ItemState | None, sign: int = 1) -> None:
+        """Count what an item has cost, in one way or several; or, with -1, count it no longer.
+
+        Args:
+            state: where it stands; `None` where it is counted elsewhere.
+        """
+        unpriced = refund_unknown = False
+        for cost in costs:
+            self.charged += sign * cost.charged
+            self.estimated += sign * cost.estimated
+            self.possible += sign * cost.possible
+            self.unpriced += sign * cost.unpriced
+            unpriced = unpriced or cost.unpriced > 0
+            refund_unknown = refund_unknown or cost.refund_unknown
+            if cost.price is not None:
+                known = self.priced.setdefault(cost.price, Priced())
+                known.add(cost.charged, cost.estimated, cost.possible, sign)
+        self.unpriced_items += sign * unpriced
+        self.refund_unknown_items += sign * refund_unknown
+        if state is not None:
+            self._count_place(state, sign)
+
+    def _count_place(self, state: ItemState, sign: int) -> None:
         place = place_of(state)
         self.places[place] = self.places.get(place, 0) + sign
-        self.charged += sign * cost.charged
-        self.estimated += sign * cost.estimated
-        self.possible += sign * cost.possible
-        self.unpriced += sign * cost.unpriced
-        self.unpriced_items += sign * bool(cost.unpriced)
-        self.refund_unknown_items += sign * cost.refund_unknown
-        if cost.price is not None:
-            known = self.priced.setdefault(cost.price, Priced())
-            known.add(cost.charged, cost.estimated, cost.possible, sign)
         if sign > 0 and state.phase is Phase.STORED and state.intent_at and state.stored_at:
             self.times.add(state.intent_at, state.stored_at)
 
@@ -185,13 +198,31 @@ class Bill:
         if before is state:
             return False
         self._counted[item.index] = state
-        cost = cost_of(item, state)
-        known = cost_of(item, before) if before is not None else cost
+        if state.earlier:
+            if before is not None:
+                self._count(item, before, -1)
+            self._count(item, state)
+            return True
+        item = item.by(state.alternative)
+        cost = (cost_of(item, state),)
+        known = (cost_of(item, before),) if before is not None else cost
         for sums in self._of(item):
             if before is not None:
                 sums.count(known, before, -1)
             sums.count(cost, state)
         return True
+
+    def _count(self, item: BatchItem, state: ItemState, sign: int = 1) -> None:
+        """Count an item with all of its ways. In a group of two of them it is one item."""
+        costs: dict[int, list[Cost]] = {}
+        groups: dict[int, Sums] = {}
+        for way in ways(item, state):
+            own = {id(sums): sums for sums in self._of(way.item)}
+            groups |= own
+            for each in own:
+                costs.setdefault(each, []).append(cost_of(way.item, way.state))
+        for each, sums in groups.items():
+            sums.count(costs[each], state if each in own else None, sign)
 
     def forget_items(self) -> None:
         """Keep the sums alone: no item will change any more."""

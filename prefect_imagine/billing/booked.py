@@ -7,6 +7,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.accounts.marks import BookSums
 from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.bill import Sums
 from prefect_imagine.billing.ledger import provider_of
@@ -28,10 +29,10 @@ class Booked:
 
     def add(self, plan: Plan, state: BatchState) -> None:
         """Take a shard in."""
-        for item in plan.items:
-            known = state[item.index]
-            if known.intent_at is not None and self.since <= known.intent_at <= self.until:
-                self._of(item.request.provider).add(item, known)
+        for way in Shard(plan, state).ways():
+            at = way.state.intent_at
+            if at is not None and self.since <= at <= self.until:
+                self._of(way.item.request.provider).add(way)
 
     def add_settled(self, settlement: Settlement) -> None:
         """Take a settled shard in."""

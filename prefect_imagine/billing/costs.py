@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import CreditPrice, Frozen
@@ -46,6 +49,7 @@ Place = Literal["stored", "failed", "unknown", "under_way", "open", "planned", "
 
 _NOTHING = Decimal(0)
 _FREE = Cost(_NOTHING, _NOTHING, _NOTHING, 0, refund_unknown=False)
+_NO_AMOUNTS: Mapping[str, Decimal] = MappingProxyType({})
 _UNFINISHED: dict[Phase, Place] = {
     Phase.OPEN: "open",
     Phase.CREATED: "under_way",
@@ -54,7 +58,7 @@ _UNFINISHED: dict[Phase, Place] = {
 
 
 def cost_of(item: BatchItem, state: ItemState) -> Cost:
-    """What one item has cost so far, exactly."""
+    """What one item has cost so far in its present way, exactly."""
     if not (state.charges or state.possible_jobs) and state.phase not in (Phase.UNKNOWN, Phase.OPEN):
         return _FREE
     price = item.estimate.credits
@@ -72,8 +76,16 @@ def cost_of(item: BatchItem, state: ItemState) -> Cost:
 
 
 def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
-    """What one item has cost so far."""
-    cost = cost_of(item, state)
+    """What one item has cost so far, in all of its ways."""
+    return _told(total_cost(item, state))
+
+
+def way_cost(item: BatchItem, state: ItemState) -> ItemCost:
+    """What one item has cost so far, in its present way."""
+    return _told(cost_of(item, state))
+
+
+def _told(cost: Cost) -> ItemCost:
     return ItemCost(
         charged=add_credits([cost.charged]),
         estimated=add_credits([cost.estimated]),
@@ -83,10 +95,27 @@ def item_cost(item: BatchItem, state: ItemState) -> ItemCost:
     )
 
 
-def committed(item: BatchItem, state: ItemState) -> Decimal:
-    """Credits that an item has or may have cost."""
-    cost = cost_of(item, state)
-    return cost.charged + cost.estimated + cost.possible
+def total_cost(item: BatchItem, state: ItemState) -> Cost:
+    """The same, exactly: credits of different providers are added up."""
+    costs = [cost_of(way.item, way.state) for way in ways(item, state)]
+    return Cost(
+        charged=sum((cost.charged for cost in costs), _NOTHING),
+        estimated=sum((cost.estimated for cost in costs), _NOTHING),
+        possible=sum((cost.possible for cost in costs), _NOTHING),
+        unpriced=sum(cost.unpriced for cost in costs),
+        refund_unknown=any(cost.refund_unknown for cost in costs),
+    )
+
+
+def committed(item: BatchItem, state: ItemState) -> Mapping[str, Decimal]:
+    """Credits that an item has or may have cost, by provider."""
+    if not state.earlier and cost_of(item, state) is _FREE:
+        return _NO_AMOUNTS  # most items of a batch: they share one
+    amounts: dict[str, Decimal] = {}
+    for way in ways(item, state):
+        cost, provider = cost_of(way.item, way.state), way.item.request.provider
+        amounts[provider] = amounts.get(provider, _NOTHING) + cost.charged + cost.estimated + cost.possible
+    return amounts
 
 
 def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned", "withdrawn"]:

@@ -20,7 +20,7 @@ class CreditLimit:
         self._total = _decimal(total)
         self._limits = {provider: _decimal(limit) for provider, limit in by_provider.items()}
         self._spent: dict[str, Decimal] = defaultdict(Decimal)
-        self._items: dict[int, tuple[str, Decimal]] = {}
+        self._items: dict[int, Mapping[str, Decimal]] = {}
         self._carried: dict[int, Mapping[str, Decimal]] = {}
 
     def change(self, total: Credits | None, by_provider: Mapping[str, Credits]) -> None:
@@ -44,39 +44,36 @@ class CreditLimit:
                     f"item {item} ({estimate} credits) would pass max_credits: {used} of {limit} are spent "
                     "or set aside"
                 )
-        self._set(provider, item, self._of(item) + amount)
+        known = self._items.get(item, {})
+        self.settle(item, {**known, provider: known.get(provider, Decimal(0)) + amount})
 
-    def settle(self, provider: str, item: int, cost: Credits | Decimal) -> None:
-        """Replace what is set aside for an item by what all its jobs are now known to cost."""
-        self._set(provider, item, Decimal(str(cost)))
+    def settle(self, item: int, amounts: Mapping[str, Decimal]) -> None:
+        """Replace what is set aside for an item by what all its jobs are now known to cost, by provider."""
+        self._add(-1, self._items.get(item, {}))
+        self._add(1, amounts)
+        self._items[item] = amounts
 
     def carry(self, shard: int, amounts: Mapping[str, Decimal]) -> None:
         """Replace what a shard is known to have cost, by provider, whose items are not settled one by one."""
-        for sign, known in ((-1, self._carried.get(shard, {})), (1, amounts)):
-            for provider, amount in known.items():
-                self._spent[provider] += sign * amount
+        self._add(-1, self._carried.get(shard, {}))
+        self._add(1, amounts)
         self._carried[shard] = dict(amounts)
 
-    def follow(self, shard: int, amounts: Mapping[int, tuple[str, Decimal]]) -> None:
+    def follow(self, shard: int, amounts: Mapping[int, Mapping[str, Decimal]]) -> None:
         """Settle the items of a shard one by one from now on, which have cost so much, by provider."""
         self.carry(shard, {})
         self._items.update(amounts)
-        for provider, amount in amounts.values():
-            self._spent[provider] += amount
+        for each in amounts.values():
+            self._add(1, each)
 
     def forget(self, items: Iterable[int]) -> None:
         """Count these items no longer: their shard is carried as a whole."""
         for item in items:
-            provider, amount = self._items.pop(item, ("", Decimal(0)))
-            if amount:
-                self._spent[provider] -= amount
+            self._add(-1, self._items.pop(item, {}))
 
-    def _set(self, provider: str, item: int, amount: Decimal) -> None:
-        self._spent[provider] += amount - self._of(item)
-        self._items[item] = (provider, amount)
-
-    def _of(self, item: int) -> Decimal:
-        return self._items.get(item, ("", Decimal(0)))[1]
+    def _add(self, sign: int, amounts: Mapping[str, Decimal]) -> None:
+        for provider, amount in amounts.items():
+            self._spent[provider] += sign * amount
 
 
 def _decimal(value: Credits | None) -> Decimal | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 
 from prefect_imagine.batches.plan import Plan
+from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import BatchState
 from prefect_imagine.billing.bill import Sums
 from prefect_imagine.billing.costs import model_name
@@ -42,19 +43,17 @@ class Ledger:
     _labels: dict[_Key, Sums] = field(default_factory=dict)
 
     def add(self, plan: Plan, state: BatchState) -> None:
-        """Take a shard in. An item counts on the day of its last create."""
-        asked = (state[item.index].intent_at for item in plan.items)
-        self._count(plan.batch_id, max((at for at in asked if at is not None), default=None))
-        for item in plan.items:
-            known = state[item.index]
-            if known.intent_at is None:
-                continue
-            day = known.intent_at.astimezone(self.zone).date()
+        """Take a shard in. An item counts on the day of its last create, and what it has cost in
+        other ways on those of the last creates there."""
+        created = [(at, way) for way in Shard(plan, state).ways() if (at := way.state.intent_at) is not None]
+        self._count(plan.batch_id, max((at for at, _ in created), default=None))
+        for at, way in created:
+            day = at.astimezone(self.zone).date()
             if day < self.first:
                 continue
-            self._models.setdefault((day, model_name(item)), Sums()).add(item, known)
-            for label, value in item.request.labels.items():
-                self._labels.setdefault((day, f"{label}={value}"), Sums()).add(item, known)
+            self._models.setdefault((day, model_name(way.item)), Sums()).add(way)
+            for label, value in way.item.request.labels.items():
+                self._labels.setdefault((day, f"{label}={value}"), Sums()).add(way)
 
     def add_settled(self, settlement: Settlement) -> None:
         """Take a settled shard in."""

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import model_name
 from prefect_imagine.providers.models import Frozen
@@ -88,7 +90,9 @@ class OutcomeSums:
         Args:
             known: where it stood when it was taken in before.
         """
-        self._of(model_name(item)).count(state, known or ItemState())
+        before = () if known is None else (*known.earlier, known)
+        for way, stood in zip_longest(ways(item, state), before):
+            self._of(model_name(way.item)).count(way.state, stood or ItemState())
 
     def include(self, outcomes: Iterable[Outcomes]) -> None:
         """Add what others have added up."""

@@ -6,7 +6,7 @@ shard, and it says nothing any more. So it can be written at any time, and is ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.reading import segment_key
+from prefect_imagine.batches.shard import Shard, Way
 from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.state import BatchState, ItemState, Phase, may_have_unknown_job
 from prefect_imagine.billing.bill import Bill, Group, Sums
@@ -86,7 +87,7 @@ class Settlement(Frozen):
 
 def is_final(state: ItemState) -> bool:
     """Whether nothing but a person's wish can change an item any more."""
-    return state.phase in _FINAL and not may_have_unknown_job(state)
+    return state.phase in _FINAL and not any(map(may_have_unknown_job, (state, *state.earlier)))
 
 
 def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime) -> Settlement | None:
@@ -94,12 +95,14 @@ def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime)
     states = [state[item.index] for item in plan.items]
     if not all(map(is_final, states)):
         return None
-    asked = [at for each in states for at in (each.asked_at, each.intent_at) if at is not None]
+    created = list(Shard(plan, state).ways())
+    asked = [at for way in created for at in (way.state.asked_at, way.state.intent_at) if at is not None]
     jobs: dict[str, dict[str, float | None]] = {}
-    for item, known in zip(plan.items, states, strict=True):
-        at = known.asked_at.timestamp() if known.asked_at is not None else None
-        for charge in known.charges:
-            jobs.setdefault(item.request.provider, {})[charge.id] = at
+    for way in created:
+        asked_at = way.state.asked_at
+        for charge in way.state.charges:
+            own = jobs.setdefault(way.item.request.provider, {})
+            own[charge.id] = asked_at.timestamp() if asked_at is not None else None
     return Settlement(
         batch_id=plan.batch_id,
         shard=plan.shard,
@@ -109,7 +112,7 @@ def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime)
         times=bill.times,
         failed=_those_in(Phase.FAILED, plan, state),
         withdrawn=_those_in(Phase.WITHDRAWN, plan, state),
-        spent=tuple(_spent(plan, state)),
+        spent=tuple(_spent(created)),
         outcomes=_outcomes(plan, state),
         jobs=jobs,
     )
@@ -126,18 +129,17 @@ def _outcomes(plan: Plan, state: BatchState) -> tuple[Outcomes, ...]:
     return sums.outcomes
 
 
-def _spent(plan: Plan, state: BatchState) -> Iterator[Spent]:
+def _spent(created: Iterable[Way]) -> Iterator[Spent]:
     models: dict[tuple[datetime, str], Sums] = {}
     labels: dict[tuple[datetime, str], Sums] = {}
-    for item in plan.items:
-        known = state[item.index]
-        if known.intent_at is None:
+    for way in created:
+        if way.state.intent_at is None:
             continue
-        second = int(known.intent_at.timestamp())
+        second = int(way.state.intent_at.timestamp())
         quarter = datetime.fromtimestamp(second - second % QUARTER, UTC)
-        models.setdefault((quarter, model_name(item)), Sums()).add(item, known)
-        for label, value in item.request.labels.items():
-            labels.setdefault((quarter, f"{label}={value}"), Sums()).add(item, known)
+        models.setdefault((quarter, model_name(way.item)), Sums()).add(way)
+        for label, value in way.item.request.labels.items():
+            labels.setdefault((quarter, f"{label}={value}"), Sums()).add(way)
     for (at, name), sums in models.items():
         yield Spent(at=at, by="model", **sums.tally(name).model_dump())
     for (at, name), sums in labels.items():

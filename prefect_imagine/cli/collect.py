@@ -75,7 +75,9 @@ def _standing(collected: Collected) -> str:
         return "could not be looked at"
     if collected.taken_in is None:
         return "nothing has ended"
-    return "books closed" if collected.taken_in.closed else "goes on"
+    planned = collected.taken_in.summary.items.planned
+    closed = f"books closed, {planned} to create: resume" if planned else "books closed"
+    return closed if collected.taken_in.closed else "goes on"
 
 
 def _counts(collected: Collected) -> Mapping[str, int]:

@@ -40,6 +40,7 @@ from prefect_imagine.prompts.source import asked_in, copy_of, largest_of
 from prefect_imagine.prompts.spool import Spool
 from prefect_imagine.prompts.templates import Variables, variables
 from prefect_imagine.providers.models import GenerationKind
+from prefect_imagine.providers.on_refusal import FAIL, OnRefusal
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
@@ -57,6 +58,7 @@ def generate(
     provider: Annotated[str | None, any_provider("of rows that name none")] = None,
     kind: Annotated[str | None, choice("kind", KINDS, "K", "of rows that name none")] = None,
     model: Annotated[str | None, Parameter(metavar="MODEL")] = None,
+    on_refusal: Annotated[OnRefusal, value(values.on_refusal, "RULE"), Parameter(show_default=False)] = FAIL,
     format: Annotated[
         str | None, choice("format", FORMATS, "FORMAT", "of the prompts, where the name does not tell")
     ] = None,
@@ -76,6 +78,7 @@ def generate(
     Args:
         prompts: .csv, .jsonl, .yaml or .txt file, s3:// address, or -
         model: of rows that name none.
+        on_refusal: of rows that name none: fail; reseed: 2; fallback: [provider, provider:model].
         batch_id: default: the file's name, with the date where its prompts use it.
         again: make a new batch of the same prompts.
         amend: also a batch that was made from another file.
@@ -86,7 +89,7 @@ def generate(
     problems = Problems()
     at = utc_now()
     used = Variables(variables(at))
-    asked = _read_asked(prompts, format, Defaults(provider, kind, model), used, problems)
+    asked = _read_asked(prompts, format, Defaults(provider, kind, model, on_refusal), used, problems)
     if problems.found:
         accounts = accounts_for(dict(credentials))
         asyncio.run(raise_problems(asked, accounts, _options_of(run), problems))
@@ -96,7 +99,9 @@ def generate(
             batch_id=None if batch_id is None else check_batch_id(batch_id),
             asked=asked,
             credentials=dict(credentials),
-            options=_options_of(run).model_copy(update={"frozen": frozen, "shard_size": shard_size}),
+            options=_options_of(run).model_copy(
+                update={"frozen": frozen, "shard_size": shard_size, "on_refusal": on_refusal}
+            ),
             json=json,
             verbose=run.verbose,
             again=again,

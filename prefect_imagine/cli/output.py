@@ -181,7 +181,7 @@ def show_estimate(lines: Sequence[EstimateLine], *, to_stderr: bool) -> None:
     for line in lines:
         amount = "" if line.credits is None else str(line.credits)
         amounts = (amount, *(estimate_money_text(line.money) for _ in money))
-        table.add_row(line.provider, line.kind, escape(line.model), str(line.items), *amounts, line.source)
+        table.add_row(line.provider, line.kind, escape(line.model), str(line.items), *amounts, line.basis)
     _print(console(to_stderr=to_stderr), "Estimate: nothing was created", table)
 
 

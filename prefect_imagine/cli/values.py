@@ -19,6 +19,7 @@ from prefect_imagine.providers.credits import credits_or_none
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Capabilities, GenerationKind
 from prefect_imagine.providers.names import nearest
+from prefect_imagine.providers.on_refusal import OnRefusal, what_is_wrong
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import provider_names, providers_with, spec_of
 from prefect_imagine.providers.transport.http import check_base_url
@@ -86,6 +87,14 @@ def prompts(text: str) -> str:
     if text.startswith("-") and text != "-":
         raise ConfigurationError(f"there is no option {text}")
     return text
+
+
+def on_refusal(text: str) -> OnRefusal:
+    """What to do with what a provider refuses."""
+    try:
+        return OnRefusal.model_validate(text)
+    except ValidationError as error:
+        raise ValueError(what_is_wrong(error)) from error
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -52,7 +52,7 @@ class ShardStanding:
     """
 
     bill: Bill
-    amounts: Mapping[int, tuple[str, Decimal]]
+    amounts: Mapping[int, Mapping[str, Decimal]]
     failed: frozenset[int]
 
     @classmethod
@@ -61,9 +61,7 @@ class ShardStanding:
         standings = shard.standings()
         return cls(
             bill=Bill.of(shard.plan, shard.state),
-            amounts={
-                item.index: (item.request.provider, committed(item, known)) for item, known in standings
-            },
+            amounts={item.index: committed(item, known) for item, known in standings},
             failed=frozenset(item.index for item, known in standings if known.phase is Phase.FAILED),
         )
 
@@ -125,7 +123,7 @@ class RunBooks:
         """Take in where an item of an open shard stands now."""
         if not self._bills[shard].update(item, state):
             return
-        self.credit_limit.settle(item.request.provider, item.index, committed(item, state))
+        self.credit_limit.settle(item.index, committed(item, state))
         self.budgets.update(shard, item, state)
         if state.phase is not Phase.FAILED:
             self._failed.discard(item.index)
@@ -136,8 +134,8 @@ class RunBooks:
 
     def update_all(self, shard: OpenShard) -> None:
         """Take in where all items of an open shard stand now."""
-        for item in shard.plan.items:
-            self.update(shard.number, item, shard.state[item.index])
+        for item, state in shard.view.standings():
+            self.update(shard.number, item, state)
 
     def knows(self, shard: int) -> bool:
         """Whether the bill holds a shard."""

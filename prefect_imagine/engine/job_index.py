@@ -32,7 +32,7 @@ class JobIndex:
         self.rank = 1
         self._shards = shards
         self._identity = identity
-        self._present: dict[int, tuple[str, datetime]] = {}
+        self._present: dict[int, tuple[str, BatchItem, datetime]] = {}
         self._witness: tuple[str, BatchItem, datetime] | None = None
         self._known_since: dict[str, float] = {}
 
@@ -49,7 +49,7 @@ class JobIndex:
         if known is not None:
             self.asked_at.pop(known[0], None)
         if state.id and state.asked_at:
-            self._present[item.index] = (state.id, state.asked_at)
+            self._present[item.index] = (state.id, item, state.asked_at)
             # What a damaged journal may have lost was not asked for at the time that stands there.
             if state.asked_at != self._shards.of(item.index).plan.planned_at:
                 self.asked_at[state.id] = state.asked_at
@@ -71,7 +71,7 @@ class JobIndex:
         present = self._present.pop(item.index, None)
         if present is not None and self._is_witness(present[0]):
             self._drop(self._witness[0] if self._witness is not None else None)
-            self._witness = (present[0], item, present[1])
+            self._witness = present
         for charge in state.charges:
             if self._witness is None or charge.id != self._witness[0]:
                 self._drop(charge.id)
@@ -102,6 +102,6 @@ class JobIndex:
         moment = boot_seconds() - seconds
         if self._witness is not None and self._known_since.get(self._witness[0], 0.0) < moment:
             yield self._witness
-        for index, (job, asked_at) in self._present.items():
-            if self._known_since.get(job, 0.0) < moment:
-                yield job, self._shards.item(index), asked_at
+        for present in self._present.values():
+            if self._known_since.get(present[0], 0.0) < moment:
+                yield present

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import Command, write_command
+from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held, running_shard
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -82,7 +83,7 @@ async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[
         StoreError: the store is gone.
     """
     options = BatchOptions(batch_id=batch_id)
-    async with prepare_batch(store, batch_id, None, accounts, options) as prepared:
+    async with prepare_batch(store, batch_id, None, accounts, options, creates=False) as prepared:
         if prepared.settled:
             return prepared.position.summary(store.address)
         session_of = open_session(prepared, store, options, force=True, create=False)
@@ -132,7 +133,7 @@ async def reconcile(
 
 async def go_on(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summary, Usage] | None:
     """Run a batch on that a budget has stopped, with the options that it was run with; `None` where it waits
-    for none, or the budget does not hold enough yet.
+    for none, the budget does not hold enough yet, or somebody has paused it.
 
     Raises:
         BatchBusyError: it is being run.
@@ -142,6 +143,8 @@ async def go_on(store: Store, batch_id: str, accounts: Accounts) -> tuple[Summar
     blocking = Blocking(patience=STOP_SECONDS)
     try:
         waiting = await blocking(read_waiting, store, batch_id)
+        if (await blocking(read_wanted, store, batch_id)).paused:
+            return None
         if waiting is None or not await blocking(may_go_on, store, waiting, utc_now()):
             return None
     finally:

@@ -69,8 +69,10 @@ async def open_session(
             wanted = await blocking(read_wanted, store, prepared.batch_id)
             again = Again(options, wanted.again())
             wishes = Wishes(again, prepared.difference, prepared.seen, asked_by) if create else None
+            # What was commanded while it was prepared, or waited to be approved, is for this run.
+            commands_seen = wanted.last if prepared.commands_seen is None else prepared.commands_seen
             opener = ShardOpener(
-                store, blocking, prepared.batch_id, options, wanted.last, wishes, force=force
+                store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force
             )
             session = Session(
                 prepared,
@@ -94,6 +96,7 @@ async def open_session(
                 await session.feed.open_next(session.runs)
                 await session.feed.record_changes()
                 session.desk.begin(opener.set_after or 0)
+                await session.desk.look()  # while it waited for another process, that one has obeyed some
                 if observer is not None:
                     observer.opened(session)
                 yield session

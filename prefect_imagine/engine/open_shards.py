@@ -20,6 +20,8 @@ class OpenShard:
         claim: the segment of its journal with which this process has claimed it.
         waves: waves of creates and stores under way that hold items of it.
         gone: items of it that are looked for, and are not to be created.
+        doubtful: items of which a damaged journal may have lost in which way they were created: one that
+            goes on to another way is looked for there before it is created.
     """
 
     def __init__(self, plan: Plan, journal: Journal, lease: Lease | None = None) -> None:
@@ -29,6 +31,7 @@ class OpenShard:
         self.claim = journal.seq
         self.waves = 0
         self.gone: frozenset[int] = frozenset()
+        self.doubtful: frozenset[int] = frozenset()
 
     @property
     def number(self) -> int:
@@ -39,6 +42,10 @@ class OpenShard:
     def state(self) -> BatchState:
         """Where its items durably stand."""
         return self.journal.state
+
+    def item(self, index: int) -> BatchItem:
+        """The item with this index, as it is created now."""
+        return self.view.item(index)
 
     @property
     def view(self) -> Shard:
@@ -95,8 +102,8 @@ class OpenShards:
         raise KeyError(f"item {index} is in none of the shards that are open")
 
     def item(self, index: int) -> BatchItem:
-        """The item with this index."""
-        return self.of(index).plan.item(index)
+        """The item with this index, as it is created now."""
+        return self.of(index).item(index)
 
     def state(self, index: int) -> ItemState:
         """Where an item durably stands."""

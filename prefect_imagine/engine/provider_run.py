@@ -12,9 +12,11 @@ from prefect_imagine.batches.accounts.learned import Latency, LearnedLimits
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
-from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Intent, Unknown
+from prefect_imagine.batches.records import Adopted, AnyItemRecord, Created, Instead, Intent, Unknown
+from prefect_imagine.batches.shard import ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.batches.stops import ASKED, Stop, StopReason, WaitsFor
+from prefect_imagine.billing.costs import model_name
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.admission import Admission
 from prefect_imagine.engine.arrivals import Arrivals
@@ -29,6 +31,7 @@ from prefect_imagine.engine.open_shards import OpenShard, OpenShards
 from prefect_imagine.engine.queues import Queues
 from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.engine.wake_up import WakeUp
+from prefect_imagine.engine.ways.handover import Handover
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.tracing import present
 
@@ -42,7 +45,8 @@ class ProviderRun:
     Attributes:
         shards: those that are open; items of others come as they are opened.
         expected: how many items it is going to have work with, in all shards together.
-        more_to_come: whether further shards may still bring items.
+        shards_to_come: whether further shards may still bring items.
+        handover: items that other providers refuse, or this one.
         pauses: how long it pauses where nobody tells when to go on.
         trace: begins the spans of what its stages do.
         queues: what is to be done with its items.
@@ -76,13 +80,15 @@ class ProviderRun:
         pauses: Pauses = PAUSES,
         trace: BatchTrace | None = None,
         changed: Callable[[], None] = lambda: None,
+        handover: Handover | None = None,
     ) -> None:
         self.provider = provider
         self.client = client
         self.batch_id = batch_id
         self.shards = shards
         self.expected = 0
-        self.more_to_come = False
+        self.shards_to_come = False
+        self.handover = handover or Handover()
         self.books = books
         self.options = options
         self.timing = options.timing
@@ -108,9 +114,10 @@ class ProviderRun:
         self._lingers = lingers
 
     def load(self, item: BatchItem) -> None:
-        """Take over an item of a shard that has been opened."""
+        """Take over an item of a shard that has been opened, or that was handed over."""
         state = self.state(item.index)
         self.jobs.load(item, state)
+        self.handover.follow(item, state)
         looked_for = (Phase.OPEN,) if self._creates else (Phase.OPEN, Phase.UNKNOWN)
         if state.phase is Phase.PLANNED and self._creates:
             self.queues.to_create.append(item.index)
@@ -150,11 +157,12 @@ class ProviderRun:
 
     def forget(self, shard: OpenShard) -> None:
         """A shard is not open any longer; nothing of it is under way but what is overdue."""
-        items = shard.plan.of(self.provider)
-        for item in items:
-            self.jobs.forget(item, shard.state[item.index])
+        own = [way for way in shard.view.ways() if way.item.request.provider == self.provider]
+        for way in own:
+            self.jobs.forget(way.item, way.state)
+            self.handover.forget(way.item.index)
         self.queues.forget(shard.plan.indices)
-        self.admission.forget(shard.plan.indices, map(self.identity, items))
+        self.admission.forget(shard.plan.indices, (self.identity(way.item) for way in own))
 
     def busy_with(self, shard: OpenShard) -> bool:
         """Whether it has, or may yet have, something to do with items of a shard."""
@@ -215,18 +223,29 @@ class ProviderRun:
         return found
 
     async def record(self, *entries: AnyItemRecord) -> None:
-        """Make records durable and take their cost in."""
-        await self.shards.append(*entries)
+        """Make records durable and take their cost in. What is refused is created in another way, where its
+        plan has one: that is written down with the refusal, so that no process comes between them."""
+        instead = list(self.handover.instead(self.shards, entries))
+        await self.shards.append(*entries, *instead)
         for entry in entries:
-            shard = self.shards.of(entry.item)
-            item, state = shard.plan.item(entry.item), shard.state[entry.item]
             if isinstance(entry, Created | Adopted):
                 self.jobs.became_known(entry.id)
             if isinstance(entry, Unknown):
                 self.queues.open.pop(entry.item, None)
-            self.jobs.update(item, state)
-            self.books.update(shard.number, item, state)
+            self._take_in(entry.item)
+        for item in [self.shards.item(each.item) for each in instead if isinstance(each, Instead)]:
+            logger.warning("item %s is created by %s instead", item.title, model_name(item))
+            self.handover.hand_over(item)
         self.wake_up.notify()
+
+    def _take_in(self, index: int) -> None:
+        shard = self.shards.of(index)
+        item, state = shard.item(index), shard.state[index]
+        for way in ways(item, state):
+            if way.item.request.provider == self.provider:
+                self.jobs.update(way.item, way.state)
+        self.handover.follow(item, state)
+        self.books.update(shard.number, item, state)
 
     def halt(self, reason: StopReason, message: str, waits_for: WaitsFor | None = None) -> None:
         """Create nothing more in this run. That somebody asked for it outweighs all other reasons, and that
@@ -260,18 +279,28 @@ class ProviderRun:
         return self._lingers or self._creates
 
     @property
+    def more_to_come(self) -> bool:
+        """Whether further shards, or other providers, may still bring items."""
+        return self.shards_to_come or (self.creates and self.handover.may_come(self.provider))
+
+    @property
     def creating(self) -> bool:
         """Whether creates are to come or under way."""
-        to_come = self.queues.to_create or self.queues.open or self.pending_waves or self.more_to_come
+        to_come = self.queues.to_create or self.queues.open or self.pending_waves or self.shards_to_come
         return bool(self.admission.sending) or (self.stop is None and bool(to_come))
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to follow."""
+        return self.idle and (self.gone or not self.more_to_come)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing comes of it any more, unless something comes to it."""
         if self.gone:
             return not self.admission.sending
         running = (self._lingers and self.queues.running) or self.arrivals.concern(self.queues.running)
-        return not (self.creating or self.queues.open or self.more_to_come or running)
+        return not (self.creating or self.queues.open or running)
 
     def follows(self, job: str) -> bool:
         """Whether a job is one that it waits for, or takes in all the same if it ends."""

@@ -31,6 +31,11 @@ class Queues:
     to_store: deque[int] = field(default_factory=deque)
     inline: dict[int, tuple[Output, ...]] = field(default_factory=dict)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.to_create or self.open or self.running or self.to_store)
+
     def occupied(self, indices: range, *, open: bool, running: bool, outputs: bool) -> bool:
         """Whether any of these items is in a queue whose turn may come: as an attempt that is open, with its
         job, or with its outputs."""

@@ -61,13 +61,20 @@ async def _run_all(session: Session, stages: Stages) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(session.feed.feed(session.runs))
             for run in session.runs.values():
-                group.create_task(run_provider(run, stages))
+                group.create_task(_run_to_its_end(run, stages))
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from group_of_errors
     finally:
         for each in beside:
             each.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _run_to_its_end(run: ProviderRun, stages: Stages) -> None:
+    try:
+        await run_provider(run, stages)
+    finally:
+        run.handover.end()
 
 
 def _first(error: BaseException) -> BaseException:
@@ -78,9 +85,11 @@ def _first(error: BaseException) -> BaseException:
 
 
 async def run_provider(run: ProviderRun, stages: Stages) -> None:
-    """Run one provider's part: one long poll beside waves of creates and stores."""
-    to_follow = bool(run.queues.to_create or run.queues.open or run.queues.running or run.more_to_come)
-    if not (to_follow or run.queues.to_store):
+    """Run one provider's part, once there is one: one long poll beside waves of creates and stores."""
+    queues = run.queues
+    await run.wake_up.wait_for(lambda: queues.any or not run.more_to_come)
+    to_follow = bool(queues.to_create or queues.open or queues.running or run.more_to_come)
+    if not (to_follow or queues.to_store):
         return
     size = max(1, run.expected // WAVES)
     async with asyncio.TaskGroup() as group:

@@ -38,6 +38,7 @@ from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage, overdue_record
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.engine.traces import BatchTrace
+from prefect_imagine.engine.ways.handover import Handover
 from prefect_imagine.errors import ProviderError
 from prefect_imagine.reports.books import write_books
 from prefect_imagine.reports.position import Position, position_of
@@ -86,11 +87,14 @@ class Session:
         self._creates = create
         self._lingers = lingers and not options.detach
         self._existed = not prepared.fresh
-        used = [line for line in self.books.usage().by_provider if line.name in self.clients]
-        self.runs = {line.name: self._run(line.name, line.items) for line in used}
+        self._handover = Handover(prepared.without)
+        items = {line.name: line.items for line in self.books.usage().by_provider}
+        order = [*(name for name in items if name in self.clients), *self.clients]
+        self.runs = {name: self._run(name, items.get(name, 0)) for name in dict.fromkeys(order)}
+        self._handover.connect(self.runs)
         self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
         self.desk = CommandDesk(store, blocking, self.batch_id, wanted, self.shards, self.runs, limit)
-        self.commands_seen = wanted.last
+        self.commands_seen = opener.commands_seen
         self.held = False
         self.stopped = asyncio.Event()
         self.fenced = opener.fenced
@@ -314,6 +318,7 @@ class Session:
             pauses=self.blocking.pauses,
             trace=self._trace,
             changed=self.feed.moved.set,
+            handover=self._handover,
         )
         run.expected = items
         return run

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import Way, ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import Cost, Place, cost_of, model_name, place_of
 from prefect_imagine.billing.outcomes import Outcomes, OutcomeSums
@@ -54,16 +55,17 @@ class ModelFigures:
             places=Counter({place: getattr(tally, place) for place in _FINAL}),
         )
 
-    def count(self, item: BatchItem, state: ItemState, sign: int = 1) -> None:
-        """Count an item as it stands; or, with -1, count it no longer."""
-        cost, running = cost_of(item, state), _running_cost(item, state)
+    def count(self, way: Way, sign: int = 1) -> None:
+        """Count what an item has cost in one of its ways, and itself where it is the present one; or, with
+        -1, count it no longer."""
+        cost, running = cost_of(way.item, way.state), _running_cost(way.item, way.state)
         self.charged += sign * (cost.charged - running.charged)
         self.estimated += sign * (cost.estimated - running.estimated)
         self.charged_under_way += sign * running.charged
         self.estimated_under_way += sign * running.estimated
         self.possible += sign * cost.possible
         self.unpriced += sign * cost.unpriced
-        self.places[place_of(state)] += sign
+        self.places[place_of(way.state)] += sign * way.present
 
     def include(self, other: ModelFigures) -> None:
         """Count what others count."""
@@ -103,10 +105,10 @@ class Figures:
         Args:
             known: where it stood when it was taken in before.
         """
-        of_model = self._of(model_name(item))
-        if known is not None:
-            of_model.count(item, known, -1)
-        of_model.count(item, state)
+        for way in ways(item, known) if known is not None else ():
+            self._of(model_name(way.item)).count(way, -1)
+        for way in ways(item, state):
+            self._of(model_name(way.item)).count(way)
         self._outcomes.update(item, state, known)
 
     def include(self, other: Figures) -> None:

@@ -69,4 +69,4 @@ class FollowedShard:
         """The items whose create (`OPEN`) or job (`CREATED`) has not been answered, and since when."""
         for index, state in self._under_way.items():
             if state.intent_at is not None:
-                yield self._plan.item(index), state.phase, state.intent_at
+                yield self._plan.item(index).by(state.alternative), state.phase, state.intent_at

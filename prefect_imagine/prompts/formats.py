@@ -17,7 +17,7 @@ from prefect_imagine.providers.models import COMMON_SETTINGS
 
 _BLOCK = 1024**2
 FORMATS = ("csv", "jsonl", "yaml", "txt")
-COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *COMMON_SETTINGS)
+COLUMNS = ("prompt", "provider", "kind", "model", "count", "name", *COMMON_SETTINGS, "on_refusal")
 Row = tuple[int, Mapping[str, Any]]
 """A row's number, from 1 without the header, and its cells by column."""
 

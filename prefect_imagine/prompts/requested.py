@@ -7,13 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from prefect_imagine.prompts.column_hints import column_hint
 from prefect_imagine.prompts.fields import choice, missing, name_of, settings_of, whole
 from prefect_imagine.prompts.formats import COLUMNS, MOST_KEPT, Problems, Row, read_rows
 from prefect_imagine.prompts.templates import fill, names_in
-from prefect_imagine.providers.models import Frozen, GenerationKind, GenerationRequest
+from prefect_imagine.providers.models import (
+    COMMON_SETTINGS,
+    Frozen,
+    GenerationKind,
+    GenerationRequest,
+)
+from prefect_imagine.providers.on_refusal import FAIL, OnRefusal, split_fallback, what_is_wrong
 from prefect_imagine.providers.registry import provider_names
 
 MOST_OF_ONE = 1000
@@ -43,6 +49,9 @@ class Prompt(Frozen):
     )
     aspect_ratio: str | None = Field(default=None, description="Such as 16:9, where the provider takes it.")
     duration: float | None = Field(default=None, description="Seconds of video or sound.")
+    on_refusal: OnRefusal | None = Field(
+        default=None, description="What to do where the provider refuses or fails it; the run's, where empty."
+    )
     labels: dict[str, str] = Field(
         default_factory=dict,
         description='Labels that the bill is broken down by, such as {"campaign": "spring"}.',
@@ -57,6 +66,7 @@ class Defaults:
     provider: str | None = None
     kind: str | None = None
     model: str | None = None
+    on_refusal: OnRefusal = FAIL
 
 
 @dataclass(frozen=True)
@@ -65,12 +75,15 @@ class RequestedItem:
 
     Attributes:
         known: its fingerprint, where that has been made before.
+        on_refusal: what to do where the provider refuses or fails it. What was asked for is the same whatever
+            that says.
     """
 
     row: int
     request: GenerationRequest
     name: str | None
     known: str | None = None
+    on_refusal: OnRefusal = FAIL
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +93,18 @@ class RequestedItem:
         name = [self.name] if self.name else []
         labels = sorted(self.request.labels.items())
         return "-".join([self.request.fingerprint, *name, *(f"{key}={value}" for key, value in labels)])
+
+    @property
+    def fallbacks(self) -> Iterator[GenerationRequest]:
+        """What is asked of each fallback. A seed means nothing elsewhere, nor do settings that are one
+        provider's own."""
+        request = self.request
+        for each in self.on_refusal.fallback:
+            provider, model = split_fallback(each)
+            shared = request.settings if provider == request.provider else COMMON_SETTINGS
+            settings = {name: value for name, value in request.settings.items() if name in shared}
+            settings.pop("seed", None)
+            yield request.model_copy(update={"provider": provider, "model": model, "settings": settings})
 
 
 def read_prompts(
@@ -226,6 +251,7 @@ def _ask_row(
         if name.startswith("labels.")
     }
     name = name_of(row, values.get("name"), problems)
+    on_refusal = _on_refusal(row, values.get("on_refusal"), defaults.on_refusal, problems)
     if provider is None or kind is None:
         return
     request = GenerationRequest(
@@ -236,7 +262,18 @@ def _ask_row(
         settings=settings,
         labels=labels,
     )
-    yield from (RequestedItem(row=row, request=request, name=name) for _ in range(count))
+    item = RequestedItem(row=row, request=request, name=name, on_refusal=on_refusal)
+    yield from (item for _ in range(count))
+
+
+def _on_refusal(row: int, value: Any, default: OnRefusal, problems: Problems) -> OnRefusal:
+    if value is None:
+        return default
+    try:
+        return OnRefusal.model_validate(value)
+    except ValidationError as error:
+        problems.add(what_is_wrong(error), row=row, column="on_refusal")
+        return default
 
 
 class _Known(Mapping[str, Any]):

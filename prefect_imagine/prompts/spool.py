@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 from prefect_imagine.line_file import LineFile
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.providers.models import GenerationRequest
+from prefect_imagine.providers.on_refusal import OnRefusal
 
-_LINE: TypeAdapter[tuple[int, str | None, str, GenerationRequest]] = TypeAdapter(
-    tuple[int, str | None, str, GenerationRequest]
-)
+_Line = tuple[int, str | None, str, GenerationRequest, OnRefusal]
+_LINE: TypeAdapter[_Line] = TypeAdapter(_Line)
 
 
 class Asked(Protocol):
@@ -28,7 +28,7 @@ class Spool:
     """Generations that are asked for, in order. Belongs to one thread at a time.
 
     Attributes:
-        providers: who is asked, in the order of first mention.
+        providers: who is asked, or may be where others refuse, in the order of first mention.
     """
 
     def __init__(self, items: Iterable[RequestedItem] = ()) -> None:
@@ -42,17 +42,21 @@ class Spool:
         return map(_item, self._lines)
 
     def _line(self, item: RequestedItem) -> bytes:
-        self.providers[item.request.provider] = None
-        return _LINE.dump_json((item.row, item.name, item.fingerprint, item.request))
+        self.providers |= dict.fromkeys(_providers(item))
+        return _LINE.dump_json((item.row, item.name, item.fingerprint, item.request, item.on_refusal))
 
 
 def _item(line: bytes) -> RequestedItem:
-    row, name, fingerprint, request = _LINE.validate_json(line)
-    return RequestedItem(row=row, request=request, name=name, known=fingerprint)
+    row, name, fingerprint, request, on_refusal = _LINE.validate_json(line)
+    return RequestedItem(row=row, request=request, name=name, known=fingerprint, on_refusal=on_refusal)
 
 
 def providers_of(asked: Asked) -> list[str]:
-    """Who is asked, in the order of first mention."""
+    """Who is asked, or may be where others refuse, in the order of first mention."""
     if isinstance(asked, Spool):
         return list(asked.providers)
-    return list(dict.fromkeys(each.request.provider for each in asked))
+    return list(dict.fromkeys(name for each in asked for name in _providers(each)))
+
+
+def _providers(item: RequestedItem) -> list[str]:
+    return [item.request.provider, *item.on_refusal.providers]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import ItemState
-from prefect_imagine.billing.costs import cost_of, outcome
+from prefect_imagine.billing.costs import outcome, total_cost
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Frozen
 
@@ -56,7 +56,7 @@ class Failures:
         key = (item.request.provider, known.reason or "unknown")
         group = self._groups.setdefault(key, _Group(known.error or ""))
         group.items += 1
-        group.charged += cost_of(item, known).charged
+        group.charged += total_cost(item, known).charged
         if len(group.examples) < EXAMPLES:
             group.examples.append(item.title)
 

@@ -7,12 +7,32 @@ from datetime import datetime
 from typing import Protocol
 
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.shard import Shard
+from prefect_imagine.batches.shard import Shard, Way, ways
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.billing.costs import ItemCost, item_cost
+from prefect_imagine.billing.costs import ItemCost, item_cost, way_cost
 from prefect_imagine.line_file import LineFile
 from prefect_imagine.providers.models import Frozen, GenerationRequest, Output
 from prefect_imagine.stores import Store
+
+
+class EarlierWay(Frozen):
+    """A way in which an item was to be created before, and was refused, or failed.
+
+    Attributes:
+        provider: by whom.
+        model: by which model.
+        id: the provider's id of its (last) job there.
+        reason: a stable word for what went wrong.
+        error: the sentence.
+        credits: what it cost there, or may have.
+    """
+
+    provider: str
+    model: str | None
+    id: str | None
+    reason: str | None
+    error: str | None
+    credits: ItemCost
 
 
 class ManifestItem(Frozen):
@@ -22,10 +42,11 @@ class ManifestItem(Frozen):
         index: its place in the batch, from 1.
         item_id: names this item and no other, in any batch.
         name: as the prompt names it.
-        request: what was asked for, the provider's choices filled in.
+        request: what was asked for, the provider's choices filled in; where that was refused, what was asked
+            for instead.
         id: the provider's id of its (last) job.
         status: planned, open, created, finished, stored, failed, unknown or withdrawn.
-        credits: what it cost, or may have.
+        credits: what it cost, or may have, in all ways together.
         outputs: with key (below the batch), bytes, sha256 and media type once stored.
         attempts: how often a create of it was to be sent.
         created_at: when its job was created.
@@ -33,6 +54,7 @@ class ManifestItem(Frozen):
         stored_at: when its outputs were stored.
         reason: a stable word for what went wrong.
         error: the sentence.
+        instead_of: the ways in which it was refused, or failed, before it was created as it is, in order.
     """
 
     index: int
@@ -49,6 +71,7 @@ class ManifestItem(Frozen):
     stored_at: datetime | None
     reason: str | None
     error: str | None
+    instead_of: tuple[EarlierWay, ...] = ()
 
 
 def manifest_key(batch_id: str) -> str:
@@ -78,6 +101,18 @@ def _manifest_item(item: BatchItem, known: ItemState) -> ManifestItem:
         stored_at=known.stored_at,
         reason=known.reason,
         error=known.error,
+        instead_of=tuple(_earlier_way(way) for way in ways(item, known) if not way.present),
+    )
+
+
+def _earlier_way(way: Way) -> EarlierWay:
+    return EarlierWay(
+        provider=way.item.request.provider,
+        model=way.item.request.model,
+        id=way.state.id,
+        reason=way.state.reason,
+        error=way.state.error,
+        credits=way_cost(way.item, way.state),
     )
 
 

@@ -52,7 +52,7 @@ class Activity:
         self.bill = Bill.of(plan, state)
         self._plan = plan
         self._state = state
-        states = [state[item.index] for item in plan.items]
+        states = [way.state for way in Shard(plan, state).ways()]
         self._created = deque(sorted(each.intent_at for each in states if each.id and each.intent_at))
         self._stored = deque(sorted(each.stored_at for each in states if each.stored_at))
 

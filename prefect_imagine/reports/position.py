@@ -9,7 +9,7 @@ from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.bill import Bill
-from prefect_imagine.billing.estimates import EstimateLine, Estimates, estimate_key
+from prefect_imagine.billing.estimates import EstimateLine, Estimates, expected_of
 from prefect_imagine.billing.root import read_unsettled, shard_books
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Usage
@@ -83,7 +83,7 @@ class Positions:
         for item, known in shard.standings():
             self._paid += _is_paid_and_unfinished(known)
             if known.phase is Phase.PLANNED:
-                self._planned.add(estimate_key(item.request, item.estimate), item.estimate.credits)
+                self._planned.add(expected_of(item))
 
     @property
     def result(self) -> Position:

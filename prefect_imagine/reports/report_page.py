@@ -24,7 +24,7 @@ from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import GenerationKind, Output
 from prefect_imagine.reports.charts import HEIGHT, WIDTH, Chart, CreditCharts
 from prefect_imagine.reports.durations import duration_text
-from prefect_imagine.reports.manifest import Items, ManifestItem
+from prefect_imagine.reports.manifest import EarlierWay, Items, ManifestItem
 
 EXCERPT = 4000
 EXAMPLES = 3
@@ -283,7 +283,15 @@ def _card(item: ManifestItem, media: _Media) -> dict[str, Any]:
         "seconds": _seconds(item),
         "id": item.id or "",
         "attempts": item.attempts,
+        "before": [_refusal(each) for each in item.instead_of],
     }
+
+
+def _refusal(way: EarlierWay) -> str:
+    """Such as `imaginelab flux: refused (this prompt cannot be generated), 5 charged`."""
+    message = f" ({way.error})" if way.error else ""
+    costs = "".join(f", {amount} {name}".rstrip() for name, amount in _costs(way.credits))
+    return f"{way.provider} {way.model or ''}".strip() + f": {way.reason or 'failed'}{message}{costs}"
 
 
 def _seconds(item: ManifestItem) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.attempts import Attempt
-from prefect_imagine.billing.costs import cost_of
+from prefect_imagine.billing.costs import total_cost
 from prefect_imagine.billing.usage import AMOUNTS, UsageLine
 from prefect_imagine.clock import utc_now
 from prefect_imagine.providers.models import Generation, Output
@@ -65,13 +65,13 @@ def generation_rows(shard: ChangedShard, *, prompts: bool) -> Iterator[Row]:
         prompts: with prompts, and all else that may quote them.
     """
     for index in shard.items:
-        item = shard.plan.item(index)
-        row = storable(_generation_row(shard, item, shard.chronicle.state[index]))
+        known = shard.chronicle.state[index]
+        row = storable(_generation_row(shard, shard.plan.item(index).by(known.alternative), known))
         yield row if prompts else _without_prompts(row)
 
 
 def _generation_row(shard: ChangedShard, item: BatchItem, known: ItemState) -> Row:
-    request, cost = item.request, cost_of(item, known)
+    request, cost = item.request, total_cost(item, known)
     return {
         "batch_id": shard.plan.batch_id,
         "made_at": shard.made_at,
@@ -128,8 +128,8 @@ def attempt_rows(shard: ChangedShard, *, prompts: bool) -> Iterator[Row]:
         prompts: with the messages of providers, which may quote prompts.
     """
     for index in shard.items:
-        item = shard.plan.item(index)
         for attempt in shard.chronicle.attempts.get(index, ()):
+            item = shard.plan.item(index).by(attempt.alternative)
             row = storable(_attempt_row(shard, item, attempt))
             yield row if prompts else row | {"message": None}
 

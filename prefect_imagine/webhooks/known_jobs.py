@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.blocking import Blocking
@@ -38,13 +39,18 @@ JobKey = tuple[str, str]
 
 @dataclass
 class _Shard:
-    """What is known of one shard: of each item its provider and, while one runs, its job."""
+    """What is known of one shard: of each item its provider and, while one runs, its job.
+
+    Attributes:
+        others: the providers of an item's alternatives, by index, where it has any.
+    """
 
     batch_id: str
     path: str
     first: int
     providers: list[str]
     seq: int
+    others: Mapping[int, tuple[str, ...]]
     jobs: dict[int, str] = field(default_factory=dict)
     open: set[int] = field(default_factory=set)
 
@@ -55,6 +61,8 @@ class _Shard:
         if not isinstance(entry, ItemRecord):
             return
         if isinstance(entry, Intent):
+            if entry.item in self.others:
+                self.providers[entry.item - self.first] = self.others[entry.item][entry.alternative or 0]
             self.open.add(entry.item)
             return
         self.open.discard(entry.item)
@@ -142,8 +150,14 @@ class KnownJobs:
         if plan is None:
             return
         reading = read_journal(self._store, path)
-        providers = [item.request.provider for item in plan.items]
-        shard = _Shard(batch_id, path, plan.indices.start, providers, reading.seq)
+        state = reading.state
+        providers = [item.by(state[item.index].alternative).request.provider for item in plan.items]
+        others = {
+            item.index: tuple(way.provider for way in item.alternatives)
+            for item in plan.items
+            if item.alternatives
+        }
+        shard = _Shard(batch_id, path, plan.indices.start, providers, reading.seq, others)
         for index, known in reading.state.items.items():
             if known.phase is Phase.OPEN:
                 shard.open.add(index)

@@ -125,11 +125,10 @@ def test_item_ids_differ_between_items_and_batches() -> None:
     assert len(ids) == 6
 
 
-def test_items_are_found_by_index_and_provider() -> None:
+def test_items_are_found_by_index() -> None:
     plan = make_plan("a", "b", "c")
     assert plan.providers == ("imaginelab", "blockadelabs")
     assert plan.item(2).request.prompt == "b"
-    assert [item.index for item in plan.of("imaginelab")] == [1, 3]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from prefect_imagine.batches.records import (
     Failed,
     Finished,
     Header,
+    Instead,
     NotSent,
     Refused,
     Retry,
@@ -126,7 +127,9 @@ def followers(state: BatchState, item: int, number: int) -> list[Entry]:
     done = GenerationStatus.SUCCEEDED
     outputs = (Output(url=f"http://x/{job}"),)
     following: dict[Phase, list[Entry]] = {
-        Phase.PLANNED: [intent(item, attempt + 1)],
+        Phase.PLANNED: [
+            intent(item, attempt + 1).model_copy(update={"alternative": now.alternative or None})
+        ],
         Phase.OPEN: [
             Created(**known, attempt=attempt, id=job, credits=5),
             Adopted(**known, attempt=attempt, id=job),
@@ -145,7 +148,7 @@ def followers(state: BatchState, item: int, number: int) -> list[Entry]:
             Stored(**known, outputs=(Output(key="k", bytes=1, sha256="s"),)),
             Failed(**known, reason="output_empty", message="empty"),
         ],
-        Phase.FAILED: [Retry(**known)],
+        Phase.FAILED: [Retry(**known), Instead(**known, alternative=min(2, now.alternative + 1))],
         Phase.UNKNOWN: [
             Retry(**known),
             Adopted(**known, attempt=attempt, id=job),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,18 +57,18 @@ def test_a_provider_s_own_limit_leaves_the_others_alone() -> None:
 def test_what_turned_out_dearer_counts_and_what_was_cheaper_is_free_again() -> None:
     limit = CreditLimit(10, {})
     limit.reserve("p", 1, 5)
-    limit.settle("p", 1, 8)
+    limit.settle(1, {"p": Decimal(8)})
     assert not reserves(limit, "p", 2, 3)
-    limit.settle("p", 1, 2)
+    limit.settle(1, {"p": Decimal(2)})
     assert reserves(limit, "p", 2, 8)
 
 
 def test_a_charge_above_the_limit_is_counted_as_it_is() -> None:
     limit = CreditLimit(10, {})
     limit.reserve("p", 1, 5)
-    limit.settle("p", 1, 30)
+    limit.settle(1, {"p": Decimal(30)})
     assert not reserves(limit, "p", 2, 0.1)
-    limit.settle("p", 1, 0)
+    limit.settle(1, {"p": Decimal(0)})
     assert reserves(limit, "p", 2, 10)
 
 
@@ -75,7 +77,7 @@ def test_a_second_job_of_an_item_is_set_aside_beside_the_first() -> None:
     limit.reserve("p", 1, 5)
     assert reserves(limit, "p", 1, 5)
     assert not reserves(limit, "p", 1, 5)
-    limit.settle("p", 1, 5)
+    limit.settle(1, {"p": Decimal(5)})
     assert reserves(limit, "p", 1, 5)
 
 
@@ -111,7 +113,7 @@ def test_reservations_never_pass_any_limit(
         item, amount = (number if provider == "p" else number + 10), round(credits * 100)
         key = (provider, item)
         if step == "settle":
-            limit.settle(provider, item, credits)
+            limit.settle(item, {provider: Decimal(str(credits))})
             aside[key] = amount
             continue
         spent = sum(aside.values())

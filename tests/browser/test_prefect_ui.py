@@ -34,6 +34,7 @@ NOISE = (
     r"/favicon[\w-]*\.\w+(: HTTP 404|\))",
     r"/api/task_runs/filter(: HTTP 422|\))",  # the task run "" of an artifact that belongs to none
     r"\b503\b",  # its database is busy: the page asks again, or a person does
+    r"console: dO \(",  # a request given up as its page was left; one that fails is told by itself
     r"flow-run-graph|vendor-pixi|GL Driver Message",  # the graph of a run, without a graphics card
 )
 """What Prefect's own pages complain of, with no doing of ours."""

@@ -106,7 +106,7 @@ class Fleet:
                 shard = read_unsettled(store, batch, number)
                 assert shard is not None
                 for item, state in shard.standings():
-                    for at, _, credits in amounts_of(item, state):
+                    for _, at, _, credits in amounts_of(item, state):
                         assert at is not None
                         found[at.date().isoformat()] += int(credits)
         return found

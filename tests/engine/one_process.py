@@ -98,7 +98,8 @@ class Process:
         run = ProviderRun(
             client.provider, known, plan.batch_id, shards, books, options, other_batches, pauses=AT_ONCE
         )
-        items = [item for shard in opened for item in shard.plan.of(client.provider)]
+        own = (item for shard in opened for item, _ in shard.view.standings())
+        items = [item for item in own if item.request.provider == client.provider]
         for item in items:
             run.load(item)
         storer = StoreStage(run, store, downloader, blocking)

@@ -320,3 +320,25 @@ async def test_reconcile_waits_for_what_runs(runs: Runs) -> None:
     assert summary.items.stored == 2
     assert read_submission(runs.store, "batch") is None
     runs.check()
+
+
+async def test_what_fails_meanwhile_is_left_for_its_next_provider_whose_key_is_not_needed(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("job_fails", provider="imaginelab", times=1))
+    rows = [{**row, "on_refusal": "fallback: [aivisualstudio]"} for row in numbered("imaginelab", 3)]
+    await runs.run(rows, detach=True)
+    runs.sandbox.advance(700)
+    asked: list[str] = []
+
+    async def find(providers: Sequence[str]) -> Mapping[str, Account]:
+        asked.extend(providers)
+        return await Runs.accounts(runs, providers)
+
+    runs.accounts = find  # type: ignore[method-assign]
+    await collected(runs)
+    assert set(asked) == {"imaginelab"}
+    state = read_journal(runs.store, "batch").state
+    assert sorted(each.phase for each in state.items.values()) == [Phase.PLANNED, Phase.STORED, Phase.STORED]
+    assert runs.creates()["aivisualstudio"] == 0
+    runs.sandbox.configure(latency={"image": (0.1, 0.2)})
+    ended = await runs.run()
+    assert (ended.summary.items.stored, ended.summary.requests.create) == (3, 1)

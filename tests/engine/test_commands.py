@@ -11,14 +11,21 @@ from typing import Any
 import pytest
 
 from prefect_imagine.batches.control.commands import Command, commands_since, write_command
-from prefect_imagine.batches.control.wanted import Wanted
+from prefect_imagine.batches.control.wanted import RetryOf, Wanted
+from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.reading import read_journal
+from prefect_imagine.billing.budgets.budget import Budget, set_budget
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine import maintenance
+from prefect_imagine.engine.collecting.going_on import batches_to_go_on
+from prefect_imagine.engine.open_session import open_session
+from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.run_loop import run_session
 from prefect_imagine.engine.session import Session
+from prefect_imagine.errors import FencedError
 from prefect_imagine.sandbox import FaultRule, RateLimit, RunningSandbox
 from prefect_imagine.stores import open_store
-from tests.engine.engine_runs import Runs, numbered
+from tests.engine.engine_runs import TIMING, Runs, numbered
 from tests.engine.waiting import until
 
 SLOW = RateLimit(10, 1.0)
@@ -205,7 +212,7 @@ def test_what_commands_add_up_to() -> None:
     assert wanted.max_credits(0) == (5, {"q": 7})
     assert wanted.max_credits(3) == (None, {"q": 7})
     assert (wanted.rates(0), wanted.rates(3)) == ({"p": "1/1s"}, {})
-    assert wanted.again() == {1: 5, 2: 6}
+    assert wanted.again() == {1: RetryOf(5), 2: RetryOf(6)}
 
 
 def test_commands_of_a_later_version_are_left_out(tmp_path: Path) -> None:
@@ -221,3 +228,93 @@ def test_commands_of_a_later_version_are_left_out(tmp_path: Path) -> None:
         (1, "pause"),
         (3, "cancel"),
     ]
+
+
+async def test_a_retry_is_obeyed_once_whoever_creates_the_item_again_after_it(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("job_fails"))
+    rows = numbered("imaginelab", 1)
+    await runs.run(rows)
+    give(runs, "retry", items=(1,))
+    await runs.run()
+    assert accepted(runs) == 2
+    await runs.run(retry_failed=True, asked_by="somebody")
+    assert accepted(runs) == 3
+    await runs.run()
+    assert accepted(runs) == 3
+
+
+async def test_a_retry_that_waits_creates_nothing_of_unknown_fate(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("job_fails", times=1))
+    await runs.run(numbered("imaginelab", 1))
+    give(runs, "retry", items=(1,))
+    runs.sandbox.configure(history_mode="missing")
+    runs.sandbox.faults.add(FaultRule("cut_after", on="create", times=1))
+    ended = await runs.run()
+    assert ended.summary.items.unknown == 1
+    before = accepted(runs)
+    await runs.run()
+    give(runs, "retry", items=(1,))
+    await runs.run()
+    assert accepted(runs) == before
+    give(runs, "retry", items=(1,), recreate_unknown=True)
+    await runs.run()
+    assert accepted(runs) == before + 1
+
+
+async def test_a_cancellation_while_a_run_begins_is_for_that_run(runs: Runs) -> None:
+    rows = numbered("imaginelab", 3)
+    await runs.run(rows, max_credits=0)
+    options = BatchOptions(batch_id="batch", timing=TIMING)
+    async with prepare_batch(runs.store, "batch", None, runs.accounts, options) as prepared:
+        give(runs, "cancel")
+        with pytest.raises(FencedError, match="has been cancelled"):
+            async with open_session(prepared, runs.store, options, pauses=runs.pauses):
+                raise AssertionError("it must not begin")
+    assert accepted(runs) == 0
+    assert (await runs.run()).summary.items.stored == 3
+
+
+async def test_whoever_waited_for_a_run_knows_what_was_commanded_meanwhile(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("job_fails", match="picture 0"))
+    rows = numbered("imaginelab", 6)
+    await runs.run(rows, max_credits=10)
+    assert accepted(runs) == 2
+
+    async def second() -> None:
+        async with runs.session(wait=True) as session:
+            task = asyncio.create_task(run_session(session))
+            await asyncio.wait([task], timeout=2.0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async with runs.session(create=True) as first:
+        waiting = asyncio.create_task(second())
+        give(runs, "retry", items=(1,))
+        await first.desk.look()
+        await first.create("imaginelab", [1])
+        await until(lambda: accepted(runs) == 3)
+        give(runs, "pause")
+        await first.desk.look()
+    await waiting
+    assert accepted(runs) == 3
+
+
+async def test_a_limit_that_was_set_holds_for_what_a_batch_gains(runs: Runs) -> None:
+    await runs.run(numbered("imaginelab", 2))
+    give(runs, "set", max_credits=10)
+    ended = await runs.run(numbered("imaginelab", 4))
+    assert (ended.summary.stopped_by, accepted(runs)) == (("budget",), 2)
+    more = await runs.run(numbered("imaginelab", 4), max_credits=15)
+    assert (more.summary.stopped_by, accepted(runs)) == (("budget",), 3)
+
+
+async def test_nothing_goes_on_by_itself_that_is_paused(runs: Runs) -> None:
+    budget = Budget(name="team", limits={"imaginelab": 10}, period="total", set_at=utc_now())
+    set_budget(runs.store, budget)
+    await runs.run(numbered("imaginelab", 4))
+    give(runs, "pause")
+    set_budget(runs.store, budget.model_copy(update={"limits": {"imaginelab": 100}}))
+    assert batches_to_go_on(runs.store, utc_now()) == {}
+    assert await asyncio.wait_for(maintenance.go_on(runs.store, "batch", runs.accounts), 30) is None
+    give(runs, "resume")
+    assert list(batches_to_go_on(runs.store, utc_now())) == ["batch"]

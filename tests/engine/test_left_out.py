@@ -121,3 +121,20 @@ async def test_no_key_of_theirs_is_needed(runs: Runs) -> None:
     runs.accounts = find  # type: ignore[method-assign]
     await _without(runs, ROWS, STUDIO)
     assert asked == [LAB]
+
+
+async def test_nothing_falls_back_to_one_that_is_left_out(runs: Runs) -> None:
+    runs.sandbox.faults.add(FaultRule("refused", provider=LAB))
+    asked: list[str] = []
+    accounts = runs.accounts
+
+    async def find(providers: Sequence[str]) -> Mapping[str, Account]:
+        asked.extend(providers)
+        return await accounts(providers)
+
+    rows = [{**row, "on_refusal": f"fallback: [{STUDIO}]"} for row in numbered(LAB, 2)]
+    await runs.run(rows[:1], max_credits=0)  # planned with its fallback
+    runs.accounts = find  # type: ignore[method-assign]
+    ended = await _without(runs, rows, STUDIO)
+    assert (ended.items.failed, runs.creates()[STUDIO]) == (2, 0)
+    assert asked == [LAB]

@@ -48,6 +48,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "stages",
         "mover",
         "provider_run",
+        "ways",
         "traces",
         "admission",
         "arrivals",
@@ -68,6 +69,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
     ),
     "providers": (
         "balances",
+        "on_refusal",
         "registry",
         "apis",
         "base",

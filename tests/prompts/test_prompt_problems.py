@@ -29,6 +29,11 @@ def problems(
 @pytest.mark.parametrize(
     ("column", "cell", "says"),
     [
+        ("on_refusal", "retry", "'retry' is none of: fail; reseed: 2; fallback: [provider, provider:model]"),
+        ("on_refusal", "reseed: 11", "reseed: Input should be less than or equal to 10"),
+        ("on_refusal", "reseed: a few", "reseed: Input should be a valid integer"),
+        ("on_refusal", "fallback: imagelab", "fallback: there is no provider 'imagelab'; did you mean"),
+        ("on_refusal", "moderation: true", "moderation says when to reseed or fall back: give reseed or"),
         ("colour", "red", "unknown column; a provider's own setting goes in a column settings.colour ("),
         (
             "guidance scale",

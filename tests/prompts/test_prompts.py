@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from prefect_imagine.prompts.requested import (
     prompts_to_rows,
 )
 from prefect_imagine.prompts.source import asked_in, copy_of, open_source
+from prefect_imagine.prompts.spool import Spool, providers_of
 from prefect_imagine.prompts.templates import variables
 from prefect_imagine.providers.models import GenerationKind
+from prefect_imagine.providers.on_refusal import OnRefusal
 from prefect_imagine.sandbox.server.s3 import S3Server
 from prefect_imagine.stores.s3 import S3Store
 from tests.prompts.reading import read_whole
@@ -38,6 +41,31 @@ def read(text: str | bytes, file_format: str, defaults: Defaults = DEFAULTS) -> 
 
 def prompts(text: str | bytes, file_format: str) -> list[str]:
     return [each.request.prompt for each in read(text, file_format)]
+
+
+def test_what_to_do_upon_a_refusal_is_read_from_the_row_or_from_the_run() -> None:
+    defaults = Defaults(provider="aivisualstudio", on_refusal=OnRefusal(reseed=1))
+    table = 'prompt,on_refusal\na,\nb,fail\nc,"fallback: [imaginelab, imagineapi:mj-6]; reseed: 2"\n'
+    both = OnRefusal(reseed=2, fallback=("imaginelab", "imagineapi:mj-6"))
+    asked = read(table, "csv", defaults)
+    assert [each.on_refusal for each in asked] == [defaults.on_refusal, OnRefusal(), both]
+    yaml = "- {prompt: a, on_refusal: {fallback: blockadelabs, moderation: true}}"
+    [item] = read(yaml, "yaml")
+    assert item.on_refusal == OnRefusal(fallback=("blockadelabs",), moderation=True)
+    [row] = ask(prompts_to_rows([Prompt(prompt="a", on_refusal=both)]), DEFAULTS, None)
+    assert row.on_refusal == both
+    assert list(Spool(asked)) == [replace(each, known=each.fingerprint) for each in asked]
+    assert providers_of(Spool(asked)) == ["aivisualstudio", "imaginelab", "imagineapi"]
+
+
+def test_a_fallback_gets_what_means_the_same_everywhere() -> None:
+    cells = {"seed": 7, "aspect_ratio": "16:9", "settings.quality": "high"}
+    row = {"prompt": "a", **cells, "on_refusal": "fallback: [imaginelab:flux, aivisualstudio:x]"}
+    [item] = ask([(1, row)], DEFAULTS, None)
+    lab, own = item.fallbacks
+    assert (lab.provider, lab.model, lab.settings) == ("imaginelab", "flux", {"aspect_ratio": "16:9"})
+    assert (own.model, own.settings) == ("x", {"aspect_ratio": "16:9", "quality": "high"})
+    assert item.fingerprint == ask([(1, {"prompt": "a", **cells})], DEFAULTS, None)[0].fingerprint
 
 
 EVERYTHING = {

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.index import ACTIVE
+from prefect_imagine.batches.index import ACTIVE, put_mark
+from prefect_imagine.batches.plan import Alternative, write_plan
+from prefect_imagine.batches.records import Instead, Refused
 from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.models import Estimate
 from prefect_imagine.stores import StoredObject
 from prefect_imagine.webhooks.known_jobs import KnownJobs
 from tests.batches.memory_store import MemoryStore
-from tests.billing.test_usage import created, intent
+from tests.billing.test_usage import AT, created, intent
+from tests.engine.fake_provider import plan_of
 from tests.engine.waiting import until
-from tests.webhooks.test_receiver import BATCH, JOB, write_batch
+from tests.webhooks.test_receiver import BATCH, JOB, write, write_batch
+
+STUDIO = "aivisualstudio"
 
 
 class GatedStore(MemoryStore):
@@ -72,3 +79,27 @@ async def test_whoever_waited_for_a_look_that_failed_does_not_take_it_for_one(
     store.gate.set()
     ended = await asyncio.gather(*both, return_exceptions=True)
     assert [type(each) for each in ended] == [StoreError, StoreError]
+
+
+async def test_a_job_of_an_item_that_another_provider_creates_is_told_by_that_one() -> None:
+    price = Estimate(credits=5, source="catalog")
+    ways = [Alternative(provider=name, settings={}, estimate=price) for name in ("imaginelab", STUDIO)]
+    plan = plan_of("a kite", batch_id=BATCH, provider="imaginelab")
+    items = (replace(plan.items[0], alternatives=tuple(ways)),)
+    refused = Refused(item=1, at=AT, attempt=1, final=True, reason="refused", message="no")
+    instead = Instead(item=1, at=AT, alternative=1)
+    before, after = MemoryStore(), MemoryStore()
+    for store, first in ((before, [intent()]), (after, [intent(), refused, instead])):
+        write_plan(store, replace(plan, items=items))
+        write(store, 1, *first)
+        put_mark(store, BATCH, 1, 1)
+    known = [KnownJobs(store, Blocking(patience=1.0), every=0.0) for store in (before, after)]
+    for each in known:
+        await each.refresh()
+    assert known[0].may_come("imaginelab")
+    there = intent().model_copy(update={"alternative": 1})
+    write(before, 2, refused, instead, there, created(job=JOB))
+    write(after, 2, there, created(job=JOB))
+    for each in known:
+        await each.refresh()
+        assert (each.batch_of(STUDIO, JOB), each.batch_of("imaginelab", JOB)) == (BATCH, None)

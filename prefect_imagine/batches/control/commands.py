@@ -39,6 +39,7 @@ class Command(Frozen):
         max_credits: of `set`, what the batch may cost.
         rates: of `set`, requests to keep below, by provider.
         items: of `retry`, the indices of the items.
+        recreate_unknown: of `retry`, whether items of unknown fate are meant, too.
     """
 
     kind: CommandKind
@@ -50,6 +51,7 @@ class Command(Frozen):
     max_credits: Credits | None = None
     rates: dict[str, str] = Field(default_factory=dict)
     items: tuple[int, ...] = ()
+    recreate_unknown: bool = False
 
     def concerns(self, provider: str) -> bool:
         """Whether it means a provider."""

@@ -6,8 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.control.commands import Command, commands_since
+from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.stores import Store
+
+
+@dataclass(frozen=True)
+class RetryOf:
+    """A command to create an item again.
+
+    Attributes:
+        unknown: whether it holds also where the item's fate is unknown.
+    """
+
+    number: int
+    unknown: bool = False
+
+    def wants(self, phase: Phase, state: ItemState) -> bool:
+        """Whether an item that stands so is to be created again: a command is obeyed once."""
+        stands = phase is Phase.FAILED or (phase is Phase.UNKNOWN and self.unknown)
+        return stands and state.commanded < self.number
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,12 @@ class Wanted:
             if command.kind in ("pause", "resume") and command.concerns(provider):
                 return command if command.kind == "pause" else None
         return None
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is to be created for now with some provider."""
+        named = {name for each in self.commands.values() for name in each.providers}
+        return any(self.pause_of(name) is not None for name in (*named, ""))
 
     @property
     def told(self) -> list[str]:
@@ -68,10 +92,10 @@ class Wanted:
                 rates |= each.rates
         return rates
 
-    def again(self) -> dict[int, int]:
-        """The items that are to be created again, each with the number of the last command that says so."""
+    def again(self) -> dict[int, RetryOf]:
+        """The items that are to be created again, each with the last command that says so."""
         return {
-            item: number
+            item: RetryOf(number, each.recreate_unknown)
             for number, each in self.commands.items()
             if each.kind == "retry"
             for item in each.items

@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.shard import ways
 from prefect_imagine.batches.state import ItemState, Phase
 
 Kind = Literal["charged", "estimated", "possible", "open", "reserved"]
@@ -19,8 +20,9 @@ KINDS: tuple[Kind, ...] = (*SPENT, "reserved")
 
 
 class Amount(NamedTuple):
-    """Credits of one create, and when it was asked for."""
+    """Credits of one create, whose they are, and when it was asked for."""
 
+    provider: str
     at: datetime | None
     kind: Kind
     credits: Decimal
@@ -28,17 +30,23 @@ class Amount(NamedTuple):
 
 def amounts_of(item: BatchItem, state: ItemState) -> Iterator[Amount]:
     """What all creates of an item have cost or may have cost, in all the same as `committed`."""
+    for way in ways(item, state):
+        yield from _amounts_of(way.item, way.state)
+
+
+def _amounts_of(item: BatchItem, state: ItemState) -> Iterator[Amount]:
+    provider = item.request.provider
     price = Decimal(str(item.estimate.credits or 0))
     for charge in state.charges:
         at = charge.at or state.intent_at
         if charge.credits is None:
-            yield Amount(at, "estimated", price)
+            yield Amount(provider, at, "estimated", price)
         else:
-            yield Amount(at, "charged", Decimal(str(charge.credits)))
+            yield Amount(provider, at, "charged", Decimal(str(charge.credits)))
     earlier = repeat(state.intent_at, state.possible_jobs - len(state.possible_at))
     for at in chain(state.possible_at, earlier):
-        yield Amount(at, "possible", price)
+        yield Amount(provider, at, "possible", price)
     if state.phase is Phase.UNKNOWN:
-        yield Amount(state.intent_at, "possible", price)
+        yield Amount(provider, state.intent_at, "possible", price)
     elif state.phase is Phase.OPEN:
-        yield Amount(state.intent_at, "open", price)
+        yield Amount(provider, state.intent_at, "open", price)

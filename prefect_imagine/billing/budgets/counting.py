@@ -127,10 +127,10 @@ def _by_settlement(books: Settlement, budget: Budget) -> Holding:
 def _by_items(shard: Shard, budget: Budget, period: Period) -> Holding:
     sums: dict[Kind, dict[str, Decimal]] = {kind: defaultdict(Decimal) for kind in SPENT}
     for item, state in shard.standings():
-        concerned = budget.concerns(item.request.provider, item.request.labels)
-        for at, kind, credits in amounts_of(item, state) if concerned else ():
-            if at is not None and period.holds(at):
-                sums[kind][item.request.provider] += credits
+        for provider, at, kind, credits in amounts_of(item, state):
+            concerned = budget.concerns(provider, item.request.labels)
+            if concerned and at is not None and period.holds(at):
+                sums[kind][provider] += credits
     return _holding_of(sums)
 
 

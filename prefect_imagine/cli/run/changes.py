@@ -28,7 +28,7 @@ def dry_run(prepared: PreparedBatch, address: str, *, to_stderr: bool) -> Summar
         output.line(_changes_text(prepared), to_stderr=to_stderr)
     summary, _ = prepared.position.summary(address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
-    unpriced = sum(line.items for line in lines if line.credits is None)
+    unpriced = sum(line.counted for line in lines if line.credits is None)
     credits = summary.credits.model_copy(update={"estimated": known})
     update = {
         "credits": credits,
@@ -86,8 +86,8 @@ def announce(prepared: PreparedBatch) -> None:
         output.say(_changes_text(prepared))
     if not prepared.again:
         return
-    items = sum(line.items for line in prepared.again)
+    items = sum(line.counted for line in prepared.again)
     priced = add_credits(line.credits for line in prepared.again if line.credits is not None)
-    unpriced = sum(line.items for line in prepared.again if line.credits is None)
+    unpriced = sum(line.counted for line in prepared.again if line.credits is None)
     note = f" and {unpriced} without a price" if unpriced else ""
     output.say(f"creating {items} items again: {priced} credits estimated{note}")

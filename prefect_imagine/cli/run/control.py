@@ -104,8 +104,8 @@ def retry(
     Args:
         recreate_unknown: also items of unknown fate, which may be paid for twice.
     """
-    command = Command(kind="retry", items=items, by=user_name(), why=why)
-    return _command(batch, under, command, json=json, recreate_unknown=recreate_unknown)
+    command = Command(kind="retry", items=items, recreate_unknown=recreate_unknown, by=user_name(), why=why)
+    return _command(batch, under, command, json=json)
 
 
 def go_on_in_place(store: Store, batch_id: str, *, json: bool) -> bool:
@@ -126,12 +126,12 @@ def _is_paused(commands: Iterable[Command]) -> bool:
     return last[-1].kind == "pause" or bool(last[-1].providers)
 
 
-def _command(batch: str, under: str, command: Command, *, json: bool, recreate_unknown: bool = False) -> int:
+def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
     root, batch_id = split_batch(batch, under)
     with closing(open_store(root)) as store:
         check_exists(store, batch_id)
         if command.items:
-            _check_again(store, batch_id, command.items, recreate_unknown=recreate_unknown)
+            _check_again(store, batch_id, command.items, recreate_unknown=command.recreate_unknown)
         number = write_command(store, batch_id, command)
         path = running_shard(store, batch_id)
         obeyed = path is not None and _is_obeyed(store, path, number)

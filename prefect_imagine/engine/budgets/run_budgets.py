@@ -38,6 +38,7 @@ class _Share(NamedTuple):
     """What one item has used of one budget in one period."""
 
     drawer: Drawer
+    provider: str
     kind: Kind
     amount: Decimal
 
@@ -104,7 +105,7 @@ class RunBudgets:
         with suppress(ImagineError):
             await self.look()  # one may have been set since the last look
         for index in [index for index in self._pending if index in shard.plan.indices]:
-            self.update(shard.number, shard.plan.item(index), shard.state[index])
+            self.update(shard.number, shard.item(index), shard.state[index])
         holder = self._holders.pop(shard.number)
         for index in shard.plan.indices:
             self._shares.pop(index, None)
@@ -149,7 +150,7 @@ class RunBudgets:
                 taken = await drawer.take(holder, item.request.provider, price, price * planned)
                 if not taken:
                     return False
-                share = _Share(drawer, "reserved", price)
+                share = _Share(drawer, item.request.provider, "reserved", price)
                 self._shares[item.index] = (*self._shares.get(item.index, ()), share)
                 self._pending[item.index] = (*self._pending.get(item.index, ()), drawer)
             return True
@@ -201,8 +202,10 @@ class RunBudgets:
         keys = {each.key for each in self._budgets}
         return [each for each in self._drawers.values() if each.account.budget.key in keys]
 
-    def _concerning(self, item: BatchItem) -> list[Budget]:
-        return [each for each in self._budgets if each.concerns(item.request.provider, item.request.labels)]
+    def _concerning(self, item: BatchItem, provider: str | None = None) -> list[Budget]:
+        """The budgets that count what an item costs with a provider, its present one where none is given."""
+        name = provider or item.request.provider
+        return [each for each in self._budgets if each.concerns(name, item.request.labels)]
 
     def _price(self, item: BatchItem, budgets: list[Budget]) -> Decimal:
         if item.estimate.credits is None:
@@ -236,20 +239,18 @@ class RunBudgets:
         return drawer
 
     def _count(self, holder: Holder, item: BatchItem, amounts: Iterable[Amount]) -> None:
-        provider = item.request.provider
-        known = tuple(amounts)
-        shares = tuple(self._shares_of(item, known))
-        for drawer, kind, amount in self._shares.pop(item.index, ()):
+        shares = tuple(self._shares_of(item, amounts))
+        for drawer, provider, kind, amount in self._shares.pop(item.index, ()):
             drawer.account.add(holder, provider, kind, -amount)
-        for drawer, kind, amount in shares:
+        for drawer, provider, kind, amount in shares:
             drawer.account.add(holder, provider, kind, amount)
         if shares:
             self._shares[item.index] = shares
 
-    def _shares_of(self, item: BatchItem, amounts: tuple[Amount, ...]) -> Iterator[_Share]:
-        for budget in self._concerning(item) if amounts else ():
-            for at, kind, credits in amounts:
-                yield _Share(self._drawer(budget, at or self._now()), kind, credits)
+    def _shares_of(self, item: BatchItem, amounts: Iterable[Amount]) -> Iterator[_Share]:
+        for provider, at, kind, credits in amounts:
+            for budget in self._concerning(item, provider):
+                yield _Share(self._drawer(budget, at or self._now()), provider, kind, credits)
 
     def _count_anew(self) -> None:
         """Count everything again: other budgets are kept from now on. What is set aside for creates that are
@@ -264,13 +265,13 @@ class RunBudgets:
 
     def _count_shard(self, shard: OpenShard) -> None:
         holder = self._holders[shard.number]
-        for item in shard.plan.items:
-            self._count(holder, item, amounts_of(item, shard.state[item.index]))
+        for item, state in shard.view.standings():
+            self._count(holder, item, amounts_of(item, state))
             self._count_pending(holder, item)
 
     def _count_pending(self, holder: Holder, item: BatchItem) -> None:
         price = Decimal(str(item.estimate.credits or 0))
         for drawer in self._pending.get(item.index, ()):
             drawer.account.add(holder, item.request.provider, "reserved", price)
-            share = _Share(drawer, "reserved", price)
+            share = _Share(drawer, item.request.provider, "reserved", price)
             self._shares[item.index] = (*self._shares.get(item.index, ()), share)

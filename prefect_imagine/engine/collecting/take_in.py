@@ -79,7 +79,10 @@ async def take_in(
     """
     # Unknown items are opened like those to be created again, but nothing is created here.
     options = BatchOptions(batch_id=visit.batch_id, recreate_unknown=visit.unknown, timing=visit.timing)
-    async with prepare_batch(store, visit.batch_id, None, accounts, options, connect=connect) as prepared:
+    prepared_of = prepare_batch(
+        store, visit.batch_id, None, accounts, options, creates=False, connect=connect
+    )
+    async with prepared_of as prepared:
         if prepared.settled:
             return await _closed(store, prepared, to_announce=visit.to_announce)
         session_of = open_session(

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import Command, commands_since
-from prefect_imagine.batches.control.wanted import Wanted
+from prefect_imagine.batches.control.wanted import RetryOf, Wanted
 from prefect_imagine.batches.records import Obeyed, Retry
-from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShards
-from prefect_imagine.engine.planning.again import asked_by
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.errors import ImagineError
 from prefect_imagine.providers.limits.rates import Rate
@@ -74,14 +72,16 @@ class CommandDesk:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._look()
+                await self.look()
             except ImagineError as error:
                 logger.warning("commands could not be looked for: %s", error)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Obey what has been commanded since the last look. Raises `FencedError` or `StoreError`."""
         found = await self._blocking(self._read)
         for number, command in found:
             self.wanted = self.wanted.and_then(number, command)
+        for number, command in found:
             await self._obey(number, command)
 
     def _read(self) -> list[tuple[int, Command]]:
@@ -116,7 +116,9 @@ class CommandDesk:
         for shard in self._shards:
             for index in [index for index in command.items if index in shard.plan.indices]:
                 run = self._runs.get(shard.plan.item(index).request.provider)
-                again = shard.state[index].phase in (Phase.FAILED, Phase.UNKNOWN)
-                if run is not None and run.creates and again:
-                    await run.record(Retry(item=index, at=utc_now(), asked_by=asked_by(number)))
+                state, last = shard.state[index], self.wanted.again()[index].number
+                wanted = RetryOf(number, command.recreate_unknown).wants(state.phase, state)
+                if run is not None and run.creates and wanted:
+                    # Of several that name it, all are obeyed by creating it once.
+                    await run.record(Retry(item=index, at=utc_now(), command=last))
                     run.requeue(index)

@@ -145,10 +145,10 @@ class OtherBatches:
         return _Known(found.seq, jobs, settled)
 
     def _jobs_of(self, shard: Unsettled, provider: str) -> OtherJobs:
-        items = [(item, shard.state[item.index]) for item in shard.plan.of(provider)]
+        own = [way for way in shard.ways() if way.item.request.provider == provider]
         return OtherJobs(
-            ids={charge.id: each.asked_at for _, each in items for charge in each.charges},
-            open_classes={self._identity(item) for item, each in items if may_have_unknown_job(each)},
+            ids={charge.id: way.state.asked_at for way in own for charge in way.state.charges},
+            open_classes={self._identity(way.item) for way in own if may_have_unknown_job(way.state)},
         )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from prefect_imagine.batches.control.wanted import RetryOf
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.state import Phase
+from prefect_imagine.batches.state import ItemState, Phase
 
 
-def asked_by(command: int) -> str:
-    """Names the command that wants an item created again, where a run would be named otherwise."""
-    return f"command {command}"
+@dataclass(frozen=True)
+class By:
+    """Who wants an item created again: a command, by its number, or the run itself."""
+
+    command: int | None = None
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,19 @@ class Again:
     """What is to be created once more: by the run's options all that stands so, by commands single items.
 
     Attributes:
-        items: those that commands name, each with the number of the last one.
+        items: those that commands name, each with the last one.
     """
 
     options: BatchOptions
-    items: Mapping[int, int] = field(default_factory=dict)
+    items: Mapping[int, RetryOf] = field(default_factory=dict)
 
-    def by(self, index: int, phase: Phase, retried_by: str) -> str | None:
-        """Who wants an item created again that stands so: empty for the run itself; `None` for nobody.
+    def by(self, index: int, phase: Phase, state: ItemState) -> By | None:
+        """Who wants an item created again; `None` for nobody.
 
         Args:
-            retried_by: who had it created again last: a command is obeyed once.
+            phase: where it stands; of a withdrawn one, where it stood before.
         """
         command = self.items.get(index)
-        named = command is not None and phase in (Phase.FAILED, Phase.UNKNOWN)
-        if command is not None and named and retried_by != asked_by(command):
-            return asked_by(command)
-        return "" if self.options.creates_again(phase) else None
+        if command is not None and command.wants(phase, state):
+            return By(command.number)
+        return By() if self.options.creates_again(phase) else None

@@ -82,7 +82,7 @@ def _lines(creatable: Iterable[Candidate], new: Iterable[EstimateLine]) -> Itera
     """By provider, kind and model; a model of which something has no price has none."""
     estimates = Estimates()
     for each in creatable:
-        estimates.add(each.key, each.credits)
+        estimates.add(each.expected)
     items: dict[tuple[str, str, str], int] = defaultdict(int)
     credits: dict[tuple[str, str, str], list[Credits | None]] = defaultdict(list)
     for line in (*estimates.lines, *new):

@@ -32,7 +32,8 @@ class Difference:
         kept: how many items of the batch are asked for, those that are restored left out.
         withdrawn: the items that are not asked for any more, and of which nothing has become.
         gone: all items that are not asked for any more and may yet be created, those withdrawn among them:
-            one whose create is open is withdrawn once it turns out not to have been accepted.
+            one whose create is open is withdrawn once it turns out not to have been accepted, and one whose
+            job fails is not created in another way.
         restored: items that had been withdrawn and are asked for again.
         surplus: how many items are not asked for, whatever has become of them, but for those that had been
             withdrawn before.
@@ -121,7 +122,7 @@ class Holdings:
             new=_New(asked, held, new if left else len(asked)),
             kept=kept,
             withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
-            gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN))),
+            gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN, Phase.CREATED))),
             restored=frozenset(restored),
             compared=True,
             surplus=sum(1 for _ in _those(left.values(), tuple(set(Phase) - {Phase.WITHDRAWN}))),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.engine.planning.difference import Difference
-from prefect_imagine.engine.planning.outlook import Outlook
+from prefect_imagine.engine.planning.outlook import Candidate, Outlook
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.prompts.spool import Asked
 
@@ -20,6 +20,7 @@ def leave_out(providers: frozenset[str], outlook: Outlook, difference: Differenc
     """
     theirs = [each for each in outlook.candidates if each.provider in providers]
     outlook.forget({each.index for each in theirs if each.phase is Phase.FAILED})
+    outlook.candidates = [_without(each, providers) for each in outlook.candidates]
     planned = {each.index for each in theirs if each.phase is Phase.PLANNED and not each.withdrawn}
     undecided = {each.index for each in theirs if each.phase in (Phase.OPEN, Phase.UNKNOWN)}
     new = _Without(difference.new, providers) if len(difference.new) else difference.new
@@ -30,6 +31,14 @@ def leave_out(providers: frozenset[str], outlook: Outlook, difference: Differenc
         withdrawn=difference.withdrawn | planned,
         gone=difference.gone | planned | undecided,
         restored=difference.restored - {each.index for each in theirs},
+    )
+
+
+def _without(candidate: Candidate, providers: frozenset[str]) -> Candidate:
+    """It is not created there either where another provider refuses it."""
+    own, *others = candidate.expected
+    return replace(
+        candidate, expected=(own, *(each for each in others if each.key.provider not in providers))
     )
 
 
@@ -45,4 +54,5 @@ class _Without:
         return self._count
 
     def __iter__(self) -> Iterator[RequestedItem]:
-        return (each for each in self._asked if each.request.provider not in self._providers)
+        kept = (each for each in self._asked if each.request.provider not in self._providers)
+        return (replace(each, on_refusal=each.on_refusal.without(self._providers)) for each in kept)

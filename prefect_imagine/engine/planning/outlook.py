@@ -12,7 +12,7 @@ from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.bill import Bill
-from prefect_imagine.billing.estimates import EstimateKey, estimate_key
+from prefect_imagine.billing.estimates import Expected, expected_of
 from prefect_imagine.billing.root import Settled, read_unsettled, shard_books
 from prefect_imagine.billing.settlement import Settlement
 from prefect_imagine.billing.usage import Usage
@@ -20,7 +20,6 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import Difference, Holdings
 from prefect_imagine.errors import StoreError
-from prefect_imagine.providers.credits import Credits
 from prefect_imagine.reports.position import Positions
 from prefect_imagine.stores import Store
 
@@ -59,18 +58,18 @@ class Candidate:
 
     Attributes:
         phase: where it stands; of a withdrawn one, where it stood before.
+        expected: what it costs, and what may follow where it is refused.
         labels: which budgets count it may depend on them.
-        again_by: who wants it created once more; empty for the run itself, `None` for nobody.
-        jobs: how many have been, or may have been, accepted for it.
+        again: whether somebody wants it created once more.
+        jobs: how many have been, or may have been, accepted for it before it was last asked for.
     """
 
     index: int
     phase: Phase
-    key: EstimateKey
-    credits: Credits | None
+    expected: tuple[Expected, ...]
     title: str
     labels: Mapping[str, str]
-    again_by: str | None
+    again: bool
     withdrawn: bool = False
     jobs: int = 0
 
@@ -81,19 +80,39 @@ class Candidate:
         return cls(
             index=item.index,
             phase=phase,
-            key=estimate_key(item.request, item.estimate),
-            credits=item.estimate.credits,
+            expected=expected_of(_again(item, phase)),
             title=item.title,
             labels=item.request.labels,
-            again_by=again.by(item.index, phase, state.retried_by),
+            again=again.by(item.index, phase, state) is not None,
             withdrawn=state.phase is Phase.WITHDRAWN,
-            jobs=len(state.charges) + state.possible_jobs + (phase is Phase.UNKNOWN),
+            jobs=_jobs(state, phase),
         )
 
     @property
     def provider(self) -> str:
         """Who would create it."""
-        return self.key[0]
+        return self.expected[0].key.provider
+
+    @property
+    def providers(self) -> Iterator[str]:
+        """Who would create it, and who may where others refuse."""
+        return (each.key.provider for each in self.expected)
+
+
+def _jobs(state: ItemState, phase: Phase) -> int:
+    """How many jobs an item had before it was last asked for. Where it is being created in another way since
+    others were refused, those belong to the same."""
+    before, way = list(state.earlier), state.alternative
+    if phase in (Phase.PLANNED, Phase.OPEN):
+        while before and before[-1].alternative < way:
+            way = before.pop().alternative
+    jobs = sum(len(each.charges) + each.possible_jobs for each in (*before, state))
+    return jobs + (phase is Phase.UNKNOWN)
+
+
+def _again(item: BatchItem, phase: Phase) -> BatchItem:
+    """An item as it would be created: whoever wants it once more begins with what was asked for."""
+    return item.by(0) if phase in (Phase.FAILED, Phase.UNKNOWN) else item
 
 
 @dataclass
@@ -105,6 +124,8 @@ class Outlook:
         candidates: the items that a run may create.
         seen: where those stand that it may create again.
         followed: the providers of jobs under way, or of outputs to be stored, by shard.
+        may_follow: those that create items of which a job fails, or a create that is open turns out refused.
+        unpriced: of those the ones that tell no price for it, each with the item's labels.
     """
 
     batch_id: str
@@ -113,6 +134,8 @@ class Outlook:
     candidates: list[Candidate] = field(default_factory=list)
     seen: dict[int, ItemState] = field(default_factory=dict)
     followed: dict[int, set[str]] = field(default_factory=dict)
+    may_follow: set[str] = field(default_factory=set)
+    unpriced: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     positions: Positions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,7 +164,7 @@ class Outlook:
     def creatable(self, difference: Difference) -> Iterator[Candidate]:
         """The items that a run may create: of an open one that it was not accepted may yet turn out."""
         for each in self.candidates:
-            wanted = each.phase in (Phase.PLANNED, Phase.OPEN) or each.again_by is not None
+            wanted = each.phase in (Phase.PLANNED, Phase.OPEN) or each.again
             away = each.index in difference.gone or (each.withdrawn and each.index not in difference.restored)
             if wanted and not away:
                 yield each
@@ -225,8 +248,11 @@ def _take(outlook: Outlook, number: int, shard: Shard, again: Again, *, compare:
             outlook.holdings.add(item.index, item.asked, known.phase)
         if known.phase in _FOLLOWED:
             outlook.followed.setdefault(number, set()).add(item.request.provider)
+            outlook.may_follow.update(way.provider for way in item.others)
+            silent = (way.provider for way in item.others if way.estimate.credits is None)
+            outlook.unpriced += [(name, item.request.labels) for name in silent]
         if known.phase in _CANDIDATES:
             candidate = Candidate.of(item, known, again)
             outlook.candidates.append(candidate)
-            if candidate.again_by is not None:
+            if candidate.again:
                 outlook.seen[item.index] = known

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.plan import BatchItem, Plan, make_item_id
+from prefect_imagine.batches.plan import Alternative, BatchItem, Plan, make_item_id
 from prefect_imagine.billing.budgets.budget import Budget
+from prefect_imagine.billing.estimates import Expected
 from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.planning.alternatives import further_requests
 from prefect_imagine.engine.planning.outlook import Candidate, Outlook
 from prefect_imagine.engine.planning.preflight import Inspection, price
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.prompts.requested import RequestedItem
 from prefect_imagine.prompts.spool import Asked
+from prefect_imagine.providers.models import GenerationRequest
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
 
@@ -50,34 +53,53 @@ class NewPlans:
             yield Plan(self._batch_id, self._planned_at, tuple(islice(items, self._size)), shard)
 
     def _planned(self, index: int, asked: RequestedItem) -> BatchItem:
-        catalog = self._inspection.catalogs[asked.request.provider]
-        request = self._clients[asked.request.provider].completed(asked.request, catalog.models)
+        models = self._inspection.catalogs[asked.request.provider].models
+        request = self._clients[asked.request.provider].completed(asked.request, models)
+        first, *others = (
+            self._priced(each)
+            for each in (request, *further_requests(asked, request, self._clients, self._inspection))
+        )
         return BatchItem(
             index=index,
             item_id=make_item_id(self._batch_id, index, asked.fingerprint),
             name=asked.name,
             asked=asked.fingerprint,
             request=request,
-            estimate=price(request, catalog, self._prices),
+            estimate=first.estimate,
+            alternatives=(first, *others) if others else (),
+            moderation=asked.on_refusal.moderation,
+        )
+
+    def _priced(self, request: GenerationRequest) -> Alternative:
+        return Alternative(
+            provider=request.provider,
+            model=request.model,
+            settings=request.settings,
+            estimate=price(request, self._inspection.catalogs[request.provider], self._prices),
         )
 
 
 def check_priced(
-    outlook: Outlook, creatable: Iterable[Candidate], unpriced: Iterable[str], options: BatchOptions
+    outlook: Outlook, creatable: Iterable[Candidate], new: Iterable[str], options: BatchOptions
 ) -> None:
     """A budget needs a price for everything that is paid for, or will be. Raises `ConfigurationError`.
 
     Args:
-        unpriced: the providers of new items without a price.
+        new: the providers without a price, of new items, and of what may follow upon those under way.
     """
     paid = (line.name for line in outlook.usage.by_provider if line.unpriced)
-    planned = (each.key[0] for each in creatable if each.credits is None)
-    lacking = sorted({name for name in chain(paid, planned, unpriced) if options.limits(name)})
+    planned = (name for each in creatable for name in unpriced(each.expected))
+    lacking = sorted({name for name in chain(paid, planned, new) if options.limits(name)})
     if lacking:
         raise ConfigurationError(
             f"max_credits cannot be kept: {', '.join(lacking)} tells no prices; "
             f"set a price when the batch is made, such as --price {lacking[0]}=1"
         )
+
+
+def unpriced(expected: Iterable[Expected]) -> Iterator[str]:
+    """The providers of those that have no price."""
+    return (each.key.provider for each in expected if each.credits is None)
 
 
 def check_budgeted(budgets: Sequence[Budget], provider: str, labels: Mapping[str, str]) -> None:

@@ -147,7 +147,7 @@ def check_requests(
     inspection: Inspection,
     problems: Problems,
 ) -> None:
-    """Note everything that the providers would refuse."""
+    """Note everything that the providers would refuse, and the fallbacks of those that are known."""
     last = None
     for each in asked:
         mark = (each.row, each.fingerprint)
@@ -158,6 +158,11 @@ def check_requests(
         models = inspection.catalogs[provider].models
         for column, message in clients[provider].problems(each.request, models):
             problems.add(message, row=each.row, column=column)
+        for request in (one for one in each.fallbacks if one.provider in clients):
+            models = inspection.catalogs[request.provider].models
+            for column, message in clients[request.provider].problems(request, models):
+                said = f"fallback {request.provider}: {column}: {message}"
+                problems.add(said, row=each.row, column="on_refusal")
 
 
 def check_unasked(provider: str, asked: Iterable[RequestedItem], problems: Problems) -> None:

@@ -21,7 +21,7 @@ from prefect_imagine.batches.state import BatchState, ItemState, Phase
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.budgets.budget import Budget, read_budgets
 from prefect_imagine.billing.budgets.left_behind import open_holders
-from prefect_imagine.billing.estimates import EstimateLine, Estimates, estimate_key
+from prefect_imagine.billing.estimates import EstimateLine, Estimates, expected_of
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.accounts import (
     Accounts,
@@ -35,7 +35,7 @@ from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.planning.left_out import leave_out
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
-from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced
+from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced, unpriced
 from prefect_imagine.engine.planning.preflight import (
     check_requests,
 )
@@ -79,6 +79,8 @@ class PreparedBatch:
         interrupted: whether its first planning was interrupted, and goes on with this.
         wait: whether another process that runs the batch is waited for.
         holds: whether somebody who has died holds credits of a budget for it.
+        without: providers at which nothing is created.
+        commands_seen: the last command that was given before this.
     """
 
     batch_id: str
@@ -100,6 +102,8 @@ class PreparedBatch:
     interrupted: bool = False
     wait: bool = False
     holds: bool = False
+    without: frozenset[str] = frozenset()
+    commands_seen: int | None = None
 
     @property
     def fresh(self) -> bool:
@@ -126,6 +130,7 @@ async def prepare_batch(
     amend: bool = True,
     keep: bool = False,
     without: Collection[str] = (),
+    creates: bool = True,
     connect: Connect = reached,
     now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[PreparedBatch]:
@@ -141,6 +146,8 @@ async def prepare_batch(
         keep: whether a batch that exists stays as it was planned, whatever is asked for by now.
         without: providers at which nothing is created: what is planned there is withdrawn, and what was
             created is followed.
+        creates: whether a run is going to create anything, and needs the providers that others' refusals
+            fall back to.
         connect: opens accounts, in place of `reached`.
         now: the clock by which the present period of a budget is known.
 
@@ -149,7 +156,7 @@ async def prepare_batch(
             read.
     """
     read = await _read(store, batch_id, options, now(), compare=asked is not None)
-    outlook, origin, budgets, holders = read
+    outlook, origin, budgets, holders, seen = read
     held = [each.number for each in outlook.shards if shard_path(batch_id, each.number) in holders]
     interrupted = origin is not None and outlook.items < origin.items
     compared = asked is not None and (interrupted or not keep)
@@ -170,9 +177,18 @@ async def prepare_batch(
     if outlook.exists and compared:
         frozen = options.frozen and not interrupted
         difference = _allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
+    if options.on_refusal and difference.kept:
+        logger.info(
+            "batch %s: on_refusal holds for what is planned from now on: %d items keep theirs",
+            batch_id,
+            difference.kept,
+        )
     creatable = list(outlook.creatable(difference))
     followed = chain.from_iterable(outlook.followed.values())
-    providers = dict.fromkeys([*(each.key[0] for each in creatable), *followed])
+    providers = dict.fromkeys([*(each.provider for each in creatable), *followed])
+    if creates:
+        later = {name for each in creatable for name in each.providers} | outlook.may_follow
+        providers |= dict.fromkeys(sorted(later.difference(without)))
     providers |= dict.fromkeys(providers_of(difference.new))
     found_by = or_problems(difference.new, accounts, options) if len(difference.new) else accounts
     clients_of = connect(list(providers), found_by, options, shared, models=bool(len(difference.new)))
@@ -186,10 +202,11 @@ async def prepare_batch(
         prices = prices_of(those.accounts, options)
         plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, options.shard_size)
         added = await asyncio.to_thread(_add, outlook, plans, budgets)
-        check_priced(outlook, creatable, added.unpriced, options)
-        for each in creatable:
-            if each.credits is None:
-                check_budgeted(budgets, each.key[0], each.labels)
+        later = {name for name, _ in outlook.unpriced if creates}
+        check_priced(outlook, creatable, chain(added.unpriced, later), options)
+        silent = [(name, each.labels) for each in creatable for name in unpriced(each.expected)]
+        for provider, labels in (*silent, *(outlook.unpriced if creates else ())):
+            check_budgeted(budgets, provider, labels)
         identities = {name: account.identity for name, account in those.accounts.items()}
         yield PreparedBatch(
             batch_id=batch_id,
@@ -201,7 +218,7 @@ async def prepare_batch(
             expected=tuple(added.estimates.beside(_estimated(creatable)).lines),
             creatable=tuple(creatable),
             examples=tuple([*(each.title for each in creatable), *added.titles][:EXAMPLES]),
-            again=tuple(_estimated(each for each in creatable if each.again_by is not None).lines),
+            again=tuple(_estimated(each for each in creatable if each.again).lines),
             seen=outlook.seen,
             clients=those.clients,
             identities=identities,
@@ -211,12 +228,14 @@ async def prepare_batch(
             interrupted=interrupted and asked is not None,
             wait=options.wait,
             holds=bool(held),
+            without=frozenset(without),
+            commands_seen=seen,
         )
 
 
 async def _read(
     store: Store, batch_id: str, options: BatchOptions, now: datetime, *, compare: bool
-) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str]]:
+) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str], int]:
     blocking = Blocking(patience=STORE_SECONDS)
     try:
         wanted = await blocking(read_wanted, store, batch_id)
@@ -229,7 +248,7 @@ async def _read(
         raise ConfigurationError(f"nothing was created: {error}") from error
     finally:
         await blocking.aclose()
-    return outlook, origin, budgets, holders
+    return outlook, origin, budgets, holders, wanted.last
 
 
 async def _believed(
@@ -282,7 +301,7 @@ def _visited(
         held: those that hold credits of a budget for somebody who has died.
     """
     wanted = {each.index for each in creatable}
-    again = {each.index for each in creatable if each.again_by is not None}
+    again = {each.index for each in creatable if each.again}
     open_still = {each.index for each in outlook.candidates if each.phase is Phase.OPEN}
     away = difference.withdrawn | (difference.gone & open_still)
     changed = away | difference.restored | again
@@ -314,15 +333,16 @@ def _add(outlook: Outlook, plans: NewPlans, budgets: Sequence[Budget]) -> _Added
         added.shards.append(known)
         added.titles += [item.title for item in plan.items[: EXAMPLES - len(added.titles)]]
         for item in plan.items:
-            added.estimates.add(estimate_key(item.request, item.estimate), item.estimate.credits)
-            if item.estimate.credits is None:
-                added.unpriced.add(item.request.provider)
-                check_budgeted(budgets, item.request.provider, item.request.labels)
+            expected = expected_of(item)
+            added.estimates.add(expected)
+            for provider in unpriced(expected):
+                added.unpriced.add(provider)
+                check_budgeted(budgets, provider, item.request.labels)
     return added
 
 
 def _estimated(candidates: Iterable[Candidate]) -> Estimates:
     estimates = Estimates()
     for each in candidates:
-        estimates.add(each.key, each.credits)
+        estimates.add(each.expected)
     return estimates

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.index import settle_batch
+from prefect_imagine.batches.shard import ways
 from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.root import NEVER, Settled, shard_books, take_stock
@@ -83,7 +84,7 @@ class ShardFeed:
         """Nothing more comes."""
         self._upcoming.clear()
         for run in runs.values():
-            run.more_to_come = False
+            run.shards_to_come = False
             run.wake_up.wake()
 
     async def open_next(self, runs: Mapping[str, ProviderRun]) -> None:
@@ -102,7 +103,7 @@ class ShardFeed:
             self._books.carry(shard.number, found.bill)
             self._note(found)
         for run in runs.values():
-            run.more_to_come = bool(self._upcoming)
+            run.shards_to_come = bool(self._upcoming)
 
     async def record_changes(self) -> None:
         """Write down what is withdrawn, restored, or to be created again in all shards that are to come:
@@ -129,15 +130,19 @@ class ShardFeed:
         items = shard.plan.items
         for start in range(0, len(items), LOADED_AT_ONCE):
             for item in items[start : start + LOADED_AT_ONCE]:
-                if item.request.provider in runs:
-                    runs[item.request.provider].load(item)
+                for way in ways(item, shard.state[item.index]):
+                    run = runs.get(way.item.request.provider)
+                    if run is not None and way.present:
+                        run.load(way.item)
+                    elif run is not None:
+                        run.jobs.load(way.item, way.state)
             await asyncio.sleep(0)
         for run in runs.values():
             run.wake_up.wake()
 
     def _is_wanted(self, runs: Collection[ProviderRun]) -> bool:
         """Whether a provider that takes creates will soon be without any."""
-        creating = [run for run in runs if run.creates]
+        creating = [run for run in runs if run.creates and run.expected]
         return not creating or any(len(run.queues.to_create) < LOW for run in creating)
 
     @property

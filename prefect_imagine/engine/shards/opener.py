@@ -70,6 +70,7 @@ class ShardOpener:
         lease = Lease(self._store, self._blocking, path, self._owner, lost=self.fenced)
         await lease.take(wait=self._options.wait, force=self._force)
         try:
+            await self._check_cancelled()  # it may have waited for long
             settlement = await self._blocking(read_settlement, self._store, path)
             if settlement is None or settled_too:
                 return await self._taken_over(number, path, lease)
@@ -87,12 +88,12 @@ class ShardOpener:
         if self._wishes is None and before is not None:  # it creates nothing, and gives no limits
             total, by_provider = before.max_credits, before.max_credits_by_provider
         if self.set_after is None:
-            self.set_after = self.commands_seen
-            if before is not None and (total, by_provider) in (
-                (None, {}),
-                (before.max_credits, before.max_credits_by_provider),
-            ):
-                self.set_after = before.set_after or 0
+            same = before is not None and (total, by_provider) == (
+                before.max_credits,
+                before.max_credits_by_provider,
+            )
+            kept = before.set_after or 0 if before is not None else 0
+            self.set_after = kept if same or (total, by_provider) == (None, {}) else self.commands_seen
         return Claim(
             owner=self._owner.token,
             host=self._owner.host,

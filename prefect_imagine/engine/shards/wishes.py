@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.plan import BatchItem, Plan
-from prefect_imagine.batches.process_identity import boot_id
 from prefect_imagine.batches.records import (
     AnyItemRecord,
     Intent,
@@ -16,10 +15,11 @@ from prefect_imagine.batches.records import (
     Withdrawn,
 )
 from prefect_imagine.batches.state import WITHDRAWABLE, ItemState, Phase
-from prefect_imagine.clock import boot_seconds, utc_now
+from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
 from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import Difference
+from prefect_imagine.engine.ways.possible import possible_intent
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,24 @@ class Wishes:
         index, phase = item.index, state.phase
         entries: list[AnyItemRecord] = []
         if index in self.difference.gone:
-            return self._away(index, state)
+            return self._away(item, state)
         if state.unwanted and self.difference.compared:
             return [Restored(item=index, at=utc_now())]
         if index in self.difference.restored and phase is Phase.WITHDRAWN:
             entries.append(Restored(item=index, at=utc_now()))
             phase = state.withdrawn_from or phase
-        by = self.again.by(index, phase, state.retried_by)
+        by = self.again.by(index, phase, state)
         if by is not None and state == self.seen.get(index) and not self._known(state):
-            entries.append(Retry(item=index, at=utc_now(), asked_by=by or self.asked_by))
+            entries.append(Retry(item=index, at=utc_now(), asked_by=self.asked_by, command=by.command))
         return entries
 
-    def _away(self, index: int, state: ItemState) -> list[AnyItemRecord]:
+    def _away(self, item: BatchItem, state: ItemState) -> list[AnyItemRecord]:
         """What is to be written down of an item that is not asked for any more."""
         if state.phase in WITHDRAWABLE:
-            return [Withdrawn(item=index, at=utc_now())]
-        if state.phase is Phase.OPEN and not state.unwanted:
-            return [Unwanted(item=index, at=utc_now())]
+            return [Withdrawn(item=item.index, at=utc_now())]
+        may_follow = state.phase is Phase.CREATED and bool(item.alternatives)
+        if (state.phase is Phase.OPEN or may_follow) and not state.unwanted:
+            return [Unwanted(item=item.index, at=utc_now())]
         return []
 
     def _known(self, state: ItemState) -> bool:
@@ -78,17 +79,18 @@ async def record_wishes(shard: OpenShard, wishes: Wishes) -> frozenset[int]:
         wanted = wishes.records(item, state)
         if journal.damaged and not wanted and state.withdrawn_from is Phase.PLANNED:
             gone.add(item.index)
-            wanted.append(_possible_intent(shard.plan, item, state.attempt + 1))
+            wanted.append(_possible(shard.plan, state, item.index))
             entries += wanted
             continue
         if journal.damaged and _is_planned_after(wanted, state):
             # One that is gone is withdrawn once it turns out not to have been created.
             wanted = [entry for entry in wanted if not isinstance(entry, Withdrawn)]
-            wanted.append(_possible_intent(shard.plan, item, state.attempt + 1))
+            wanted.append(_possible(shard.plan, state, item.index))
         entries += wanted
     if entries:
         await journal.append(*entries)
     if journal.damaged:
+        shard.doubtful = frozenset(item.index for item in shard.plan.items if item.alternatives)
         await journal.snapshot(force=True)
     return frozenset(gone)
 
@@ -101,13 +103,5 @@ def _is_planned_after(wanted: list[AnyItemRecord], state: ItemState) -> bool:
     return (state.withdrawn_from if restored else state.phase) is Phase.PLANNED
 
 
-def _possible_intent(plan: Plan, item: BatchItem, attempt: int) -> Intent:
-    """The intent that a damaged segment may have held: its item is looked for before it is created."""
-    return Intent(
-        item=item.index,
-        at=utc_now(),
-        attempt=attempt,
-        provider_at=plan.planned_at,
-        boot=boot_id(),
-        boot_at=boot_seconds(),
-    )
+def _possible(plan: Plan, state: ItemState, index: int) -> Intent:
+    return possible_intent(plan, index, state.attempt + 1, state.alternative)

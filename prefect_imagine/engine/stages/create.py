@@ -63,7 +63,7 @@ class CreateStage:
 
     async def _create(self, item: BatchItem) -> None:
         run = self._run
-        while run.stop is None and run.state(item.index).phase is Phase.PLANNED:
+        while run.stop is None and self._is_planned(item):
             places: list[BatchItem] = []
             try:
                 await self._line.wait(partial(self._enter, item, places))
@@ -73,6 +73,11 @@ class CreateStage:
                 for each in places:
                     self._placed -= Counter([each.index])
                     run.admission.release(each)
+
+    def _is_planned(self, item: BatchItem) -> bool:
+        """Whether an item is to be created, and in this very way."""
+        state = self._run.state(item.index)
+        return state.phase is Phase.PLANNED and state.alternative == item.chosen
 
     def _closed(self) -> bool:
         """Whether there is a place among the creates for no item: the provider takes no job more than those
@@ -133,7 +138,7 @@ class CreateStage:
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
         at = run.books.budgets.moment(item)
-        done = item.index in run.admission.sending or run.state(item.index).phase is not Phase.PLANNED
+        done = item.index in run.admission.sending or not self._is_planned(item)
         if run.admission.held or done or at is None:
             run.client.pacer.release(permit)  # whoever was told of it first has created it
             self._purse.give_back(item)
@@ -178,6 +183,7 @@ class CreateStage:
             provider_at=run.client.clock.now(),
             boot=boot_id(),
             boot_at=boot_seconds(),
+            alternative=item.chosen or None,
         )
         rank = run.jobs.rank
         try:

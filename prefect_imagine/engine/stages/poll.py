@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.records import AnyItemRecord, Failed
+from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
@@ -220,9 +220,11 @@ class PollStage:
     def _let_go(self, entry: AnyItemRecord) -> None:
         run = self._run
         state = run.state(entry.item)
-        job = run.queues.running.pop(state.id or "", None)
+        ended = entry.id if isinstance(entry, Finished) else state.id
+        job = run.queues.running.pop(ended or "", None)
+        if isinstance(entry, Finished):
+            run.queues.overdue.pop(entry.id, None)
         if state.phase is Phase.FINISHED:
-            run.queues.overdue.pop(state.id or "", None)
             run.queues.to_store.append(entry.item)
         elif state.phase is Phase.CREATED and state.id and job is not None:
             run.queues.overdue[state.id] = job

@@ -43,8 +43,10 @@ class Purse:
         if item.index in run.admission.sending:
             return
         state = run.state(item.index)
+        if state.alternative != item.chosen:
+            return  # what was set aside by now is for another way to create it
         run.books.budgets.give_back(item, state)
-        run.books.credit_limit.settle(run.provider, item.index, committed(item, state))
+        run.books.credit_limit.settle(item.index, committed(item, state))
 
     async def wait(self, item: BatchItem) -> None:
         """Wait until it is worth while to try again, where credits may come free."""

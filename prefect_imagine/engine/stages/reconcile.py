@@ -181,7 +181,10 @@ class Reconciler:
         if not run.creates:
             return False
         probed = run.admission.probe
-        return probed is None or probed == item or run.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
+        if probed is None or probed == item:
+            return True
+        elsewhere = run.shards.item(probed).request.provider != run.provider
+        return elsewhere or run.state(probed).phase in (Phase.FAILED, Phase.UNKNOWN)
 
     async def _absent(self, attempt: OpenAttempt) -> None:
         run = self._run

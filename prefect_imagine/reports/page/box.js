@@ -26,7 +26,8 @@ const pageTitle = document.title;
 
 const facts = (item) => [
   ["Provider", item.provider], ["Kind", item.kind], ["Model", modelOf(item)], ["Labels", labelsOf(item).join("\n")],
-  ["Job", item.id], ["Attempts", item.attempts > 1 ? String(item.attempts) : ""], ...item.times,
+  ["Job", item.id], ["Attempts", item.attempts > 1 ? String(item.attempts) : ""],
+  ["Refused before by", (item.before || []).join("\n")], ...item.times,
 ];
 
 const strip = (item, place) =>
