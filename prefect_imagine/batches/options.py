@@ -11,7 +11,7 @@ from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.providers.models import Frozen, GenerationKind
-from prefect_imagine.providers.on_refusal import OnRefusal
+from prefect_imagine.providers.on_refusal import FAIL, OnRefusal
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import check_providers
 
@@ -113,7 +113,7 @@ class BatchOptions(Frozen):
     )
     on_refusal: OnRefusal = Field(
         title="On Refusal",
-        default=OnRefusal(),
+        default=FAIL,
         description="What to do with what a provider refuses or fails, of prompts that do not say it.",
     )
     timing: Timing = Field(

@@ -125,8 +125,7 @@ WITHDRAWABLE = (Phase.PLANNED, Phase.FAILED)
 
 def may_have_unknown_job(item: ItemState) -> bool:
     """Whether a job may have been accepted for an item in its present way, now or in an earlier attempt, that
-    is none of its
-    charges: what a history shows may be that one."""
+    is none of its charges: what a history shows may be that one."""
     return item.phase in (Phase.OPEN, Phase.UNKNOWN) or item.possible_jobs > 0
 
 

@@ -109,13 +109,13 @@ def total_cost(item: BatchItem, state: ItemState) -> Cost:
 
 def committed(item: BatchItem, state: ItemState) -> Mapping[str, Decimal]:
     """Credits that an item has or may have cost, by provider."""
-    if not state.earlier and cost_of(item, state) is _FREE:
-        return _NO_AMOUNTS  # most items of a batch: they share one
     amounts: dict[str, Decimal] = {}
     for way in ways(item, state):
         cost, provider = cost_of(way.item, way.state), way.item.request.provider
-        amounts[provider] = amounts.get(provider, _NOTHING) + cost.charged + cost.estimated + cost.possible
-    return amounts
+        if cost is not _FREE:
+            spent = cost.charged + cost.estimated + cost.possible
+            amounts[provider] = amounts.get(provider, _NOTHING) + spent
+    return amounts or _NO_AMOUNTS  # most items of a batch have cost nothing yet: they share one
 
 
 def outcome(state: ItemState) -> Literal["stored", "failed", "unknown", "planned", "withdrawn"]:

@@ -113,12 +113,13 @@ class CommandDesk:
 
     async def _create_again(self, number: int, command: Command) -> None:
         """Create items again of shards that are open; those of others are for the next run."""
+        again = self.wanted.again()
         for shard in self._shards:
             for index in [index for index in command.items if index in shard.plan.indices]:
                 run = self._runs.get(shard.plan.item(index).request.provider)
-                state, last = shard.state[index], self.wanted.again()[index].number
+                state = shard.state[index]
                 wanted = RetryOf(number, command.recreate_unknown).wants(state.phase, state)
                 if run is not None and run.creates and wanted:
                     # Of several that name it, all are obeyed by creating it once.
-                    await run.record(Retry(item=index, at=utc_now(), command=last))
+                    await run.record(Retry(item=index, at=utc_now(), command=again[index].number))
                     run.requeue(index)

@@ -202,10 +202,10 @@ async def prepare_batch(
         prices = prices_of(those.accounts, options)
         plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, options.shard_size)
         added = await asyncio.to_thread(_add, outlook, plans, budgets)
-        later = {name for name, _ in outlook.unpriced if creates}
-        check_priced(outlook, creatable, chain(added.unpriced, later), options)
+        following = outlook.unpriced if creates else []
+        check_priced(outlook, creatable, chain(added.unpriced, (name for name, _ in following)), options)
         silent = [(name, each.labels) for each in creatable for name in unpriced(each.expected)]
-        for provider, labels in (*silent, *(outlook.unpriced if creates else ())):
+        for provider, labels in (*silent, *following):
             check_budgeted(budgets, provider, labels)
         identities = {name: account.identity for name, account in those.accounts.items()}
         yield PreparedBatch(
