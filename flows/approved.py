@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 Prepare = Callable[[BatchOptions, Collection[str]], AbstractAsyncContextManager[PreparedBatch]]
 """Prepares the batch with some options, without some providers."""
+Run = Callable[[Store, PreparedBatch, BatchOptions], Awaitable[State[Any]]]
+"""Runs a batch whose plans are written, or has it run."""
 _AT_AN_END = {StopReason.BUDGET, StopReason.CANCELLED}
 """Whoever runs the batch after these wants something else than was approved."""
 
@@ -51,6 +53,7 @@ class ApprovedRun:
         options: as the run was told.
         threshold: credits above which it asks.
         minutes: how long it waits for an answer.
+        execute: runs what is approved.
     """
 
     store: Store
@@ -58,6 +61,7 @@ class ApprovedRun:
     options: BatchOptions
     threshold: Credits
     minutes: float
+    execute: Run = run_batch
 
     async def run(self, prepare: Prepare) -> State[Any]:
         """Ask if need be, and run the batch as far as it goes.
@@ -75,7 +79,7 @@ class ApprovedRun:
                     return await self._go_on(prepared, kept)
         async with prepare(self.options, ()) as prepared:
             if not needs_approval(prepared.expected, self.threshold):
-                return await run_batch(self.store, await persist_plan(self.store, prepared), self.options)
+                return await self.execute(self.store, await persist_plan(self.store, prepared), self.options)
             shown = approval_of(prepared, self.options, _run_id())
             yes = await ask(prepared, self.options, self.minutes, self._is_kept)
             seen = prepared.commands_seen
@@ -137,7 +141,7 @@ class ApprovedRun:
         if prepared.plans is not None:
             approval = approval.model_copy(update={"step": "planned"})
             await self._keep(approval)
-        state = await run_batch(self.store, ready, options)
+        state = await self.execute(self.store, ready, options)
         if _has_ended(state):
             await self._end(approval)
         return state

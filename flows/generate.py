@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, closing
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
+from pydantic import Field
 
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.billing.estimates import estimate_text
@@ -21,7 +22,8 @@ from prefect_imagine.errors import (
     InvalidPromptsError,
     NotApprovedError,
 )
-from prefect_imagine.flows.approved import ApprovedRun
+from prefect_imagine.flows.approved import ApprovedRun, Run
+from prefect_imagine.flows.fleet import Fleet, FleetRun
 from prefect_imagine.flows.parameters import Bucket, Credentials, KindName, Minutes, Prompts, ProviderName
 from prefect_imagine.flows.run_batch import run_batch
 from prefect_imagine.flows.traces import in_trace_of_run
@@ -57,6 +59,7 @@ async def generate_batch(
     approval_minutes: Minutes = 60.0,
     low_credits: dict[str, Credits] = {},  # noqa: B006
     again: bool = False,
+    fleet: Annotated[Fleet, Field(title="fleet")] | None = None,
     options: BatchOptions = BatchOptions(),  # noqa: B008 frozen
 ) -> Any:
     """Generate a batch of prompts, store the outputs, and report what they cost.
@@ -89,6 +92,8 @@ async def generate_batch(
         low_credits: Credits by provider below which the event imagine.credits.low is sent, such as
             {"imaginelab": 200}.
         again: Make a new batch, and pay for it, although the same was asked for before.
+        fleet: Run the batch's shards on a work pool, such as {"pool": "imagine"}: this run ends as Submitted
+            once it has started theirs.
         options: How the batch is to be run: its id, budget, prices, rates and what to do about failures.
     """
     with logs_in_run() as log, in_trace_of_run():
@@ -103,6 +108,12 @@ async def generate_batch(
                 log.batch_id = batch_id = batch_id_of(options, time_zone, source, asked, again=again)
                 # The rows whose turn it is are others once the list has another length.
                 keep = rotation is not None
+                run: Run = run_batch
+                workers = 1
+                if fleet is not None and not validate_only:
+                    fleet_run = await FleetRun.to(fleet, output, bucket, credentials)
+                    await fleet_run.check_free(store, batch_id)
+                    run, workers = fleet_run.run, fleet_run.workers
                 announced: set[str] = set()
 
                 @asynccontextmanager
@@ -119,6 +130,7 @@ async def generate_batch(
                         source=source,
                         keep=keep,
                         without=without,
+                        workers=workers,
                     )
                     async with prepared_of as prepared:
                         unannounced = prepared.balances.keys() - announced
@@ -130,12 +142,12 @@ async def generate_batch(
 
                 async def made() -> State[Any]:
                     if approve_above is not None and not validate_only:
-                        run = ApprovedRun(store, batch_id, options, approve_above, approval_minutes)
-                        return await run.run(prepare)
+                        approved = ApprovedRun(store, batch_id, options, approve_above, approval_minutes, run)
+                        return await approved.run(prepare)
                     async with prepare(options) as prepared:
                         if validate_only:
                             return await _estimated(prepared)
-                        return await run_batch(store, await persist_plan(store, prepared), options)
+                        return await run(store, await persist_plan(store, prepared), options)
 
                 return await again_if_amended(made)
         except NotApprovedError as error:

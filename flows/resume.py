@@ -23,7 +23,7 @@ async def resume_crashed(
     Leaves alone what has not crashed, what belongs to no deployment, and what has crashed too often.
 
     Args:
-        flow_run_id: A crashed run of generate-batch.
+        flow_run_id: A crashed run of generate-batch, or of generate-shard.
         at_most: Leave a run alone that has crashed so many times.
     """
     async with get_client() as client:

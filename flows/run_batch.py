@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.batches.stops import Stop, StopReason
 from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.engine.observer import Observer
@@ -44,6 +46,24 @@ logger = logging.getLogger(__name__)
 LINK_SECONDS = 7 * 24 * 3600
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a run has ended.
+
+    Attributes:
+        summary, usage: of what it was about, a batch or one shard of it.
+        position: where the batch stands.
+        control: what was done to the flow run meanwhile.
+        stops: why it creates nothing more.
+    """
+
+    summary: Summary
+    usage: Usage
+    position: Position
+    control: Control = field(default_factory=Control)
+    stops: Sequence[Stop] = ()
+
+
 async def run_batch(
     store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None = None
 ) -> State[Any]:
@@ -58,13 +78,12 @@ async def run_batch(
         ImagineError: the batch is run by another process, or its store or providers are gone.
         Pause: a person has suspended the flow run.
     """
-    control = Control()
-    position = prepared.position
     if prepared.settled:
-        summary, usage = position.summary(store.address)
-        await asyncio.to_thread(settle_books, store, usage)
+        ended = Ended(*prepared.position.summary(store.address), prepared.position)
+        await asyncio.to_thread(settle_books, store, ended.usage)
     else:
-        summary, usage, position, control = await _run(store, prepared, options, observer)
+        ended = await run_to_its_end(store, prepared, options, observer)
+    summary, control = ended.summary, ended.control
     credits = summary.credits
     logger.info(
         "batch %s ends: %s credits charged, %s estimated, %s possible; report: %s",
@@ -81,16 +100,17 @@ async def run_batch(
         await publish_asset(store, summary, state, prepared.source)
     if not control.gone:
         announce_end(summary)
-        await publish(summary, usage, position.failures, report_link(store, usage))
+        await publish(summary, ended.usage, ended.position.failures, report_link(store, ended.usage))
     if control.suspended is not None:
         logger.warning("%s", summary.error)
         raise Pause(state=control.suspended)  # the run keeps the state that a person gave it
     return state
 
 
-async def _run(
-    store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None
-) -> tuple[Summary, Usage, Position, Control]:
+async def run_to_its_end(
+    store: Store, prepared: PreparedBatch, options: BatchOptions, observer: Observer | None = None
+) -> Ended:
+    """Run a batch, or one shard of it, as far as it goes. Raises `ImagineError`."""
     asked_by = str(flow_run.id or "")
     session_of = open_session(prepared, store, options, asked_by=asked_by, observer=observer)
     try:
@@ -98,13 +118,15 @@ async def _run(
             logger.info(
                 "batch %s begins; to create are %s", prepared.batch_id, estimate_text(prepared.expected)
             )
-            announce_start(prepared)
+            if prepared.part is None:
+                announce_start(prepared)
             session.budgets.announce_by(partial(announce_threshold, store.address))
             termination_of = ending_in_order(session, listen=observer is None)
             with PrefectStages(session) as stages, termination_of as termination:
                 async with watched(session), controlled(session) as control:
                     summary, usage = await _books(session, stages)
-            ended = summary, usage, await session.position(), control
+            position = await session.position() if prepared.part is None else prepared.position
+            ended = Ended(summary, usage, position, control, session.stops)
         if termination.asked:
             logger.warning("%s", summary.error)
             await terminate(control)

@@ -23,8 +23,9 @@ from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.engine.session import Session
 from prefect_imagine.errors import BatchBusyError, BatchIncompleteError, ImagineError
 from prefect_imagine.flows.assets import publish_asset
+from prefect_imagine.flows.mending import mend_fleet, run_as_before
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
-from prefect_imagine.flows.run_batch import report_link, run_batch
+from prefect_imagine.flows.run_batch import report_link
 from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
@@ -48,7 +49,8 @@ async def collect_batches(
     """Take in what has become of jobs that nobody waits for: store what has ended, and close books.
 
     Looks once per account, at the jobs of all active batches together, and creates nothing. Batches that are
-    being run are left alone. Of a batch whose jobs were let go (options.detach), this run publishes the end.
+    being run are left alone; of one that a fleet runs, shards are started again whose run was lost. Of a
+    batch whose jobs were let go (options.detach), this run publishes the end.
     Fails when such a batch has ended with more failures than it was allowed, or could not be looked at.
 
     Args:
@@ -96,6 +98,8 @@ async def _looked_at(
                 find = accounts(credentials)
                 publish_end = partial(_publish_end, store)
                 found = await collect(store, find, scope, shared_limit, _stages, publish_end)
+                for fleet in [each.fleet for each in found if each.fleet is not None]:
+                    await mend_fleet(store, fleet)
                 gone_on = [each async for each in _gone_on(store, find)] if go_on else []
         except ImagineError as error:
             return Failed(message=str(error), data=error)
@@ -107,8 +111,9 @@ async def _gone_on(store: Store, find: Accounts) -> AsyncIterator[Reconciled]:
     """Go on with each batch whose budget holds enough again, one after the other."""
     for batch_id, waiting in (await asyncio.to_thread(batches_to_go_on, store, utc_now())).items():
         try:
+            run = await run_as_before(store, batch_id)
             async with prepare_batch(store, batch_id, None, find, waiting.options, shared_limit) as prepared:
-                ended = await run_batch(store, prepared, waiting.options)
+                ended = await run(store, prepared, waiting.options)
         except BatchBusyError:
             yield Reconciled(batch_id, "is being run")
         except ImagineError as error:

@@ -42,11 +42,14 @@ LOST_WORKER = "imagine: lost worker"
 NAMES = (MANY_FAILURES, LOW_CREDITS, BUDGET_REACHED, BUDGET_THRESHOLD_REACHED, RESUME_CRASHED, LOST_WORKER)
 
 FLOW = "generate-batch"
+SHARD_FLOW = "generate-shard"
 RESUME = "resume-crashed/resume-crashed"
 MISSED_HEARTBEATS = 3
 HEARTBEAT_SECONDS = 180
 _HEARTBEAT = "prefect.flow-run.heartbeat"
-_OF_FLOW = ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": FLOW})
+_OF_FLOW = ResourceSpecification(
+    {"prefect.resource.role": "flow", "prefect.resource.name": [FLOW, SHARD_FLOW]}
+)
 _DEPLOYED = ResourceSpecification({"prefect.resource.id": "prefect.deployment.*"})
 _BATCH = "{{ event.resource.name }}"
 _PAYLOAD = "{% for name, value in event.payload.items() %}{{ name }}: {{ value }}\n{% endfor %}"
@@ -191,7 +194,7 @@ def _resume_crashed(targets: Targets) -> AutomationCore:
     run = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
     return AutomationCore(
         name=RESUME_CRASHED,
-        description=f"a deployed run of {FLOW} has crashed: {RESUME} goes on with it",
+        description=f"a deployed run of {FLOW} or {SHARD_FLOW} has crashed: {RESUME} goes on with it",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
             match_related=[_OF_FLOW, _DEPLOYED],
@@ -208,7 +211,7 @@ def _lost_worker(targets: Targets) -> AutomationCore:
     silent = f"{targets.lost_after.total_seconds() / 60:g} minutes"
     return AutomationCore(
         name=LOST_WORKER,
-        description=f"a run of {FLOW} has been silent for {silent}: it counts as crashed",
+        description=f"a run of {FLOW} or {SHARD_FLOW} has been silent for {silent}: it counts as crashed",
         trigger=EventTrigger(
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ends)},

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -83,18 +83,26 @@ def ending_in_order(session: Session, *, listen: bool = True) -> Iterator[Termin
     Does nothing outside the main thread, or unless it is to listen: somebody else may look after signals.
     """
     termination = Termination()
-    loop = asyncio.get_running_loop()
 
     def ask() -> None:
         termination.asked = True
         session.stop(StopReason.TERMINATED, f"the run was told to terminate; {how_to_go_on(session)}")
 
-    before = signal.getsignal(signal.SIGTERM)
-    if not listen or not _listened(loop, ask):
+    with on_sigterm(ask) if listen else nullcontext():
         yield termination
+
+
+@contextmanager
+def on_sigterm(ask: Callable[[], None]) -> Iterator[None]:
+    """Have a SIGTERM ask for the end, where Prefect would end the run at once, for as long as the context
+    lasts. Does nothing outside the main thread."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGTERM)
+    if not _listened(loop, ask):
+        yield
         return
     try:
-        yield termination
+        yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, before)

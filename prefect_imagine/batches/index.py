@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prefect_imagine.batches.fleet.dispatch import dispatch_key
 from prefect_imagine.batches.reading import folder, may_be_batch, possible_batches
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.errors import StoreError
@@ -232,7 +233,11 @@ def _written(store: Store, batch_id: str, unreadable: Unreadable) -> float | Non
     try:
         paths = (shard_path(batch_id, shard) for shard in shard_numbers(store, batch_id))
         segments = (found for path in paths for found in store.list(folder(path)))
-        return max((found.modified for found in segments), default=None)
+        last = max((found.modified for found in segments), default=None)
+        if last is not None:
+            return last
+        handed_over = store.head(dispatch_key(batch_id))  # none of its shards has begun yet
+        return None if handed_over is None else handed_over.modified
     except StoreError as error:
         unreadable(batch_id, error)
         return None

@@ -18,6 +18,8 @@ from prefect_imagine.providers.registry import check_providers
 SHARD_SIZE = 5000
 MOST_OF_A_SHARD = 20_000
 """Items of a shard: they are held in memory while it is open."""
+MOST_WORKERS = 10_000
+"""Workers that share a batch."""
 
 
 class BatchOptions(Frozen):

@@ -1,4 +1,5 @@
-"""What a run that let its jobs go leaves for whoever collects them: `<batch>/submission.json`.
+"""What a run leaves for whoever says how its batch has ended, where it let the jobs go, or handed the batch
+to a fleet: `<batch>/submission.json`.
 
 It is there from the end of such a run until the batch's books are closed.
 """
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Submission(Frozen):
-    """A batch whose jobs were created and let go.
+    """A batch whose jobs were created and let go, or that was handed to a fleet.
 
     Attributes:
         at: when.
@@ -26,6 +27,7 @@ class Submission(Frozen):
         timing: how long jobs may take before they count as overdue.
         expected_at: when the last job is expected to end, where that is known.
         traceparent: the trace of the run that let them go, where it was traced.
+        generation: the fleet that it was handed to, which creates the rest of it, if so.
     """
 
     at: datetime
@@ -33,6 +35,7 @@ class Submission(Frozen):
     timing: Timing
     expected_at: datetime | None = None
     traceparent: str | None = None
+    generation: int | None = None
 
 
 def put_submission(store: Store, batch_id: str, submission: Submission) -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from prefect_imagine.errors import BudgetExceededError
 from prefect_imagine.providers.credits import Credits, add_credits
+
+Limits = tuple[Credits | None, Mapping[str, Credits]]
+"""What a batch may cost, in all and by provider."""
+Share = Callable[[Limits], Limits]
+"""What a run may spend of it, with what the shards have cost that it looks at."""
+
+
+def whole(limits: Limits) -> Limits:
+    """All of it."""
+    return limits
 
 
 class CreditLimit:
@@ -16,15 +26,20 @@ class CreditLimit:
     Jobs under way count with what they are known or estimated to cost. A denial is final for the run.
     """
 
-    def __init__(self, total: Credits | None, by_provider: Mapping[str, Credits]) -> None:
-        self._total = _decimal(total)
-        self._limits = {provider: _decimal(limit) for provider, limit in by_provider.items()}
+    def __init__(
+        self, total: Credits | None, by_provider: Mapping[str, Credits], share: Share = whole
+    ) -> None:
+        self._share = share
+        self._total: Decimal | None = None
+        self._limits: dict[str, Decimal | None] = {}
         self._spent: dict[str, Decimal] = defaultdict(Decimal)
         self._items: dict[int, Mapping[str, Decimal]] = {}
         self._carried: dict[int, Mapping[str, Decimal]] = {}
+        self.change(total, by_provider)
 
     def change(self, total: Credits | None, by_provider: Mapping[str, Credits]) -> None:
-        """Keep other limits from now on, where some are given."""
+        """Keep other limits of the batch from now on, where some are given."""
+        total, by_provider = self._share((total, by_provider))
         if total is not None:
             self._total = _decimal(total)
         self._limits |= {provider: _decimal(limit) for provider, limit in by_provider.items()}

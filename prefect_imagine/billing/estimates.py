@@ -84,6 +84,15 @@ class Expected(NamedTuple):
     credits: Credits | None
 
 
+def expected_credits(expected: Iterable[Expected]) -> dict[str, Credits]:
+    """What creates are expected to cost, by provider; one without a price counts for nothing."""
+    sums: dict[str, Decimal] = {}
+    for each in expected:
+        provider = each.key.provider
+        sums[provider] = sums.get(provider, Decimal(0)) + Decimal(str(each.credits or 0))
+    return {provider: add_credits([credits]) for provider, credits in sums.items()}
+
+
 def expected_of(item: BatchItem) -> tuple[Expected, ...]:
     """What an item is expected to cost, at its dearest: its create, and all that may follow where providers
     refuse it, or fail it and do not give the credits back."""

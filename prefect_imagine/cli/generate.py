@@ -110,6 +110,8 @@ def generate(
             source=None if prompts == "-" else absolute(prompts),
             used=used,
             at=at,
+            fleet=run.fleet,
+            workers=run.workers,
         )
     )
 
@@ -128,7 +130,19 @@ def resume(
     with closing(open_store(root)) as store:
         if go_on_in_place(store, batch_id, json=json):
             return position_of(store, batch_id).summary(store.address)[0].model_copy(update={"exit_code": 0})
-    return to_its_end(Job(root, batch_id, None, dict(credentials), _options_of(run), json, run.verbose))
+    return to_its_end(
+        Job(
+            root=root,
+            batch_id=batch_id,
+            asked=None,
+            credentials=dict(credentials),
+            options=_options_of(run),
+            json=json,
+            verbose=run.verbose,
+            fleet=run.fleet,
+            workers=run.workers,
+        )
+    )
 
 
 def _read_asked(

@@ -93,6 +93,8 @@ class RunOptions:
         wait: wait while another process runs the batch, a day at most.
         allowed_failures: more let the flow run, or collect, count as failed; the exit code tells any.
         detach: end once everything is created; collect stores what ends later.
+        fleet: have the workers of this Prefect work pool run the batch's shards, and end.
+        workers: how many share it; default: those of the pool that are online.
         webhook_url: where a receiver can be reached (webhooks serve).
         timing: seconds of the protocol: deadline, create, settle, margin, patience.
         verbose: log every decision.
@@ -107,6 +109,8 @@ class RunOptions:
     wait: bool = False
     allowed_failures: Annotated[int, value(values.count, "N")] = 0
     detach: bool = False
+    fleet: Annotated[str | None, value(values.words, "POOL")] = None
+    workers: Annotated[int | None, value(values.workers, "N")] = None
     webhook_url: Annotated[str | None, value(values.web_address, "URL")] = None
     timing: Annotated[Timing, value(values.timing, "K=S,…"), Parameter(show_default=False)] = field(
         default_factory=Timing

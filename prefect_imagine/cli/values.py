@@ -12,7 +12,7 @@ from cyclopts import CoercionError, Token
 from pydantic import ValidationError
 
 from prefect_imagine.batches.control.commands import MOST_WORDS
-from prefect_imagine.batches.options import MOST_OF_A_SHARD, Timing
+from prefect_imagine.batches.options import MOST_OF_A_SHARD, MOST_WORKERS, Timing
 from prefect_imagine.clock import zone_of
 from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.credits import credits_or_none
@@ -184,6 +184,14 @@ def shard_size(text: str) -> int:
     number = positive(text)
     if number > MOST_OF_A_SHARD:
         raise ConfigurationError(f"{text!r} is too large: give at most {MOST_OF_A_SHARD}")
+    return number
+
+
+def workers(text: str) -> int:
+    """How many workers a pool may have."""
+    number = positive(text)
+    if number > MOST_WORKERS:
+        raise ConfigurationError(f"{text!r} is too large: give at most {MOST_WORKERS}")
     return number
 
 

@@ -16,10 +16,10 @@ from prefect_imagine.batches.control.wanted import Wanted
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
-from prefect_imagine.batches.stops import StopReason
+from prefect_imagine.batches.stops import Stop, StopReason
 from prefect_imagine.batches.submission import Submission, put_submission, remove_submission
 from prefect_imagine.billing.budgets.waiting import Waiting, put_waiting, remove_waiting
-from prefect_imagine.billing.credit_limit import CreditLimit
+from prefect_imagine.billing.credit_limit import CreditLimit, whole
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
@@ -78,8 +78,11 @@ class Session:
         self.options = options
         self.downloader = Downloader(concurrency=16)
         self.shards = OpenShards(prepared.difference.gone)
-        limit = CreditLimit(options.max_credits, options.max_credits_by_provider)
-        balances = prepared.balances if create else {}
+        self._part = prepared.part
+        share = whole if self._part is None else self._part.share
+        limit = CreditLimit(options.max_credits, options.max_credits_by_provider, share)
+        # What others spend meanwhile would be this run's to explain.
+        balances = prepared.balances if create and self._part is None else {}
         bills = {shard.number: shard.bill for shard in prepared.shards}
         self.budgets = RunBudgets(store, blocking, self.shards, now=now)
         self.books = RunBooks(self.batch_id, bills, limit, self.budgets, self.clients, balances)
@@ -149,9 +152,14 @@ class Session:
             run.halt(reason, message)
         self.stopped.set()
 
+    @property
+    def stops(self) -> list[Stop]:
+        """Why nothing more is created, of each provider with which that is so."""
+        return [run.stop for run in self.runs.values() if run.stop is not None]
+
     def was_stopped(self, reason: StopReason) -> bool:
         """Whether it was told to end for this reason."""
-        return any(run.stop is not None and run.stop.reason is reason for run in self.runs.values())
+        return any(stop.reason is reason for stop in self.stops)
 
     def hold(self, held: bool) -> None:
         """Create nothing for now, while what was created is followed and stored; or go on."""
@@ -175,6 +183,8 @@ class Session:
         if command is None:
             return None
         self.stop(StopReason.CANCELLED, f"cancelled {command.given}")
+        if self._part is not None:
+            return self._ended(self.books.usage())
         position = await self.blocking(position_of, self.store, self.batch_id)
         usage = position.bill.usage(utc_now())
         await self.blocking(write_books, self.store, usage)
@@ -188,12 +198,15 @@ class Session:
 
     async def close_books(self, *, to_announce: bool = False) -> tuple[Summary, Usage]:
         """Write manifest, bill and report, and sum the run up; where jobs were let go, leave word instead.
+        Where others run the rest of the batch, that is left to the last of them.
 
         Args:
             to_announce: whether somebody is going to announce the end of the batch, and only then is done
                 with it.
         """
         await self._note_waiting()
+        if self._part is not None:
+            return await self.leave_books()
         if self._is_let_go:
             return await self._submit()
         # A run that was told to end waits for no provider.
@@ -216,12 +229,11 @@ class Session:
         """Say that the batch goes on once its budget holds enough again, or that it waits for none."""
         if not self._creates:
             return
-        stops = (run.stop for run in self.runs.values() if run.stop is not None)
-        waits_for = next((stop.waits_for for stop in stops if stop.waits_for is not None), None)
+        waits_for = next((stop.waits_for for stop in self.stops if stop.waits_for is not None), None)
         if waits_for is not None and not self.stopped.is_set():
             waiting = Waiting(at=utc_now(), waits_for=waits_for, options=self.options)
             await self.blocking(put_waiting, self.store, self.batch_id, waiting)
-        elif self._existed:
+        elif self._existed and self._part is None:
             await self.blocking(remove_waiting, self.store, self.batch_id)
 
     async def _submit(self) -> tuple[Summary, Usage]:
@@ -240,7 +252,8 @@ class Session:
     async def leave_books(self, submission: Submission | None = None) -> tuple[Summary, Usage]:
         """Sum the run up without writing the books: jobs run on, and somebody will take them in."""
         self._update_books()
-        await self.feed.meet_others()
+        if self._part is None:
+            await self.feed.meet_others()
         for shard in self.shards:
             await self.feed.settle(shard)
         await self.deliveries.tidy(settled=False)
@@ -265,8 +278,7 @@ class Session:
             self.books.update_all(shard)
 
     def _ended(self, usage: Usage, submission: Submission | None = None) -> tuple[Summary, Usage]:
-        stops = [run.stop for run in self.runs.values() if run.stop is not None]
-        summary = self.books.summary(usage, self.store.address, stops, submission)
+        summary = self.books.summary(usage, self.store.address, self.stops, submission)
         self._trace.ended(summary)
         if self._observer is not None:
             self._observer.closed(summary, usage)

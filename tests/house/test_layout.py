@@ -37,6 +37,7 @@ ORDER = (
 """Each may import itself and those below it."""
 INSIDE: Mapping[str, tuple[str, ...]] = {
     "engine": (
+        "fleet",
         "maintenance",
         "collecting",
         "open_session",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -19,6 +20,7 @@ from prefect_imagine.cli.ending import show_end
 from prefect_imagine.cli.private_server import some_prefect_server
 from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
 from prefect_imagine.cli.run.changes import announce, dry_run, plan_counts
+from prefect_imagine.cli.run.fleet import fleet_run, handed_over
 from prefect_imagine.cli.run.which_batch import default_batch
 from prefect_imagine.cli.server import LateSharedLimit, prepare_prefect
 from prefect_imagine.clock import utc_now
@@ -37,6 +39,9 @@ from prefect_imagine.reports.summary import (
 )
 from prefect_imagine.stores import Store, open_store
 
+if TYPE_CHECKING:
+    from prefect_imagine.flows.fleet import FleetRun
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,6 +51,8 @@ class Job:
         batch_id: `None` for the one that the prompts file describes.
         source: path or address of the prompts; `None` for standard input.
         used: what of the date the prompts speak of.
+        fleet: the work pool whose workers run it; `None` to run it here.
+        workers: how many of them share it.
     """
 
     root: str
@@ -61,6 +68,8 @@ class Job:
     source: str | None = None
     used: Variables = field(default_factory=lambda: Variables({}))
     at: datetime = field(default_factory=utc_now)
+    fleet: str | None = None
+    workers: int | None = None
 
 
 def to_its_end(job: Job) -> Summary:
@@ -90,6 +99,10 @@ async def _run(job: Job, watcher: TerminalObserver) -> Summary:
 async def _prepared(job: Job, store: Store, watcher: TerminalObserver) -> Summary:
     """Compare a batch with what is asked for, and make it that. Raises `AmendedMeanwhileError` where somebody
     else does the same."""
+    pool = None if job.dry_run else job.fleet
+    fleet = await fleet_run(pool, job.workers, job.root, job.credentials, verbose=job.verbose)
+    if fleet is not None:
+        await fleet.check_free(store, job.batch_id or "")
     prepared_of = prepare_batch(
         store,
         job.batch_id or "",
@@ -99,12 +112,13 @@ async def _prepared(job: Job, store: Store, watcher: TerminalObserver) -> Summar
         LateSharedLimit,
         source=job.source,
         amend=job.amend,
+        workers=1 if fleet is None else fleet.workers,
     )
     async with prepared_of as prepared:
         if job.dry_run:
             summary = dry_run(prepared, store.address, to_stderr=job.json)
         else:
-            summary = await _made(job, store, prepared, watcher)
+            summary = await _made(job, store, prepared, watcher, fleet)
     return summary if job.asked is None else summary.model_copy(update={"plan": plan_counts(prepared)})
 
 
@@ -117,8 +131,10 @@ def _named(job: Job, store: Store) -> Job:
     return replace(job, batch_id=batch_id, options=job.options.model_copy(update={"batch_id": batch_id}))
 
 
-async def _made(job: Job, store: Store, prepared: PreparedBatch, watcher: TerminalObserver) -> Summary:
-    """Run a batch as far as it goes, and show its end."""
+async def _made(
+    job: Job, store: Store, prepared: PreparedBatch, watcher: TerminalObserver, fleet: FleetRun | None
+) -> Summary:
+    """Run a batch as far as it goes, and show its end; or have a fleet run it."""
     position = prepared.position
     usage: Usage | None
     if prepared.settled:
@@ -128,6 +144,8 @@ async def _made(job: Job, store: Store, prepared: PreparedBatch, watcher: Termin
     else:
         announce(prepared)
         prepared = await persist_plan(store, prepared)
+        if fleet is not None:
+            return await handed_over(fleet, store, prepared, job.options, to_stderr=job.json)
         summary, usage = await _run_flow(job, store, prepared, watcher)
     if usage is not None:
         if watcher.session is not None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.fleet.dispatch import Dispatch
 from prefect_imagine.batches.inbox import delivered_batches, remove_deliveries
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.clock import utc_now
@@ -41,7 +42,8 @@ class Collected:
     Attributes:
         running: jobs that have not ended.
         unseen: how many of them the provider does not show: they may be another account's.
-        busy: whether a process runs it, so that it was left alone.
+        busy: whether a process runs it, or a fleet goes on with it, so that it was left alone.
+        fleet: how it was handed to that fleet.
         taken_in: where it stands, if something of it was taken in.
         submission: what the run has left that let its jobs go, if one has.
         problems: why not all of it could be looked at.
@@ -51,6 +53,7 @@ class Collected:
     running: int = 0
     unseen: int = 0
     busy: bool = False
+    fleet: Dispatch | None = None
     taken_in: TakenIn | None = None
     submission: Submission | None = None
     problems: tuple[str, ...] = ()
@@ -112,7 +115,11 @@ async def _collect(
     try:
         for _ in range(MOST_ROUNDS):
             batches = await blocking(survey, store, scope, utc_now(), only)
-            found |= {each.batch_id: Collected(each.batch_id, busy=True) for each in batches if each.held}
+            found |= {
+                each.batch_id: Collected(each.batch_id, busy=True, fleet=each.fleet)
+                for each in batches
+                if each.held
+            }
             free = [each for each in batches if not each.held]
             async with connected(free, accounts, shared) as those:
                 rows = await look_at_all(free, those)

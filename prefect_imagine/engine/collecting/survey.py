@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
+from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet
 from prefect_imagine.batches.inbox import Delivery, delivered_batches, read_inbox
 from prefect_imagine.batches.index import (
     DAY,
@@ -17,11 +18,11 @@ from prefect_imagine.batches.index import (
     unsettled_batches,
     written_since,
 )
-from prefect_imagine.batches.lease import who_runs
+from prefect_imagine.batches.lease import running_shard
 from prefect_imagine.batches.options import Timing
 from prefect_imagine.batches.plan import read_planned_at
 from prefect_imagine.batches.shard import Shard
-from prefect_imagine.batches.shards import batch_of, shard_numbers, shard_path
+from prefect_imagine.batches.shards import batch_of, shard_numbers
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.submission import Submission, read_submission
 from prefect_imagine.billing.budgets.budget import read_budgets
@@ -59,7 +60,8 @@ class UnderWay:
         others: providers of attempts that are open, outputs to be stored, and items that are looked for.
         deliveries: what waits in its inbox, by key.
         submission: what the run has left that let its jobs go.
-        held: whether a living process runs it.
+        held: whether a living process runs it, or a fleet goes on with it.
+        fleet: how it was handed to that fleet.
         left_behind: whether somebody who has died holds credits of a budget for it.
     """
 
@@ -71,6 +73,7 @@ class UnderWay:
     newly_overdue: bool = False
     submission: Submission | None = None
     held: bool = False
+    fleet: Dispatch | None = None
     left_behind: bool = False
 
     @property
@@ -124,12 +127,13 @@ def _batches(store: Store, scope: Scope) -> Iterator[str]:
 
 
 def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> UnderWay:
-    batch = UnderWay(batch_id)
+    batch = UnderWay(batch_id, submission=read_submission(store, batch_id))
+    if batch.submission is not None and batch.submission.generation is not None:
+        batch.fleet = in_fleet(store, batch_id)
     numbers = shard_numbers(store, batch_id)
-    if any(who_runs(store, shard_path(batch_id, number)) is not None for number in numbers):
+    if batch.fleet is not None or running_shard(store, batch_id) is not None:
         batch.held = True
         return batch
-    batch.submission = read_submission(store, batch_id)
     take = partial(_take, batch, scope, timing_of(batch, scope), now)
     settle_stock(store, batch_id, numbers, take, listed=batch.submission is None)
     return batch

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.reading import segment_key
-from prefect_imagine.batches.shards import shard_numbers, shard_path
-from prefect_imagine.batches.state import may_have_unknown_job
+from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.billing.root import Books, Settled, Unsettled, list_settled, shard_books, take_stock
 from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.engine.history.followed_shard import FollowedShard
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
@@ -46,11 +46,13 @@ class _Known:
         seq: the last segment of its journal.
         jobs: `None` where it had settled, and created nothing in the window of that look.
         settled: how it has settled, if it has.
+        followed: by which it is read on, where it has not.
     """
 
     seq: int
     jobs: OtherJobs | None
     settled: Settled | None = None
+    followed: FollowedShard | None = None
 
     def is_of_use(self, since: datetime) -> bool:
         """Whether it says all that a look from then on has to know."""
@@ -126,30 +128,31 @@ class OtherBatches:
     def _shard(self, batch_id: str, shard: int, provider: str, since: datetime, read: _Read) -> _Known:
         path = shard_path(batch_id, shard)
         known = self._known.get(path)
-        if (
-            known is None
-            or not known.is_of_use(since)
-            or self._store.head(segment_key(path, known.seq + 1)) is not None
-        ):
-            known = self._kept(read(self._store, batch_id, shard), provider, since)
-            self._known[path] = known
+        if known is not None and known.followed is not None and known.followed.read_on(self._store):
+            return self._keep(path, _of_followed(known.followed))
+        if known is not None and known.followed is None and known.is_of_use(since):
+            if self._store.head(segment_key(path, known.seq + 1)) is None:
+                return known
+        elif known is None and shard != FIRST and self._store.head(segment_key(path, 1)) is None:
+            return self._keep(path, _Known(0, OtherJobs()))  # nobody has begun it
+        return self._keep(path, self._read(read(self._store, batch_id, shard), provider, since))
+
+    def _keep(self, path: str, known: _Known) -> _Known:
+        self._known[path] = known
         return known
 
-    def _kept(self, found: Books | None, provider: str, since: datetime) -> _Known:
+    def _read(self, found: Books | None, provider: str, since: datetime) -> _Known:
         if found is None:
             return _NO_SHARD
         if isinstance(found, Unsettled):
-            return _Known(found.seq, self._jobs_of(found, provider))
+            return _of_followed(FollowedShard(found, provider, self._identity))
         settled = Settled(found.seq, found.last_create)
         jobs = _settled_jobs(found, provider) if _created_since(settled, since) else None
         return _Known(found.seq, jobs, settled)
 
-    def _jobs_of(self, shard: Unsettled, provider: str) -> OtherJobs:
-        own = [way for way in shard.ways() if way.item.request.provider == provider]
-        return OtherJobs(
-            ids={charge.id: way.state.asked_at for way in own for charge in way.state.charges},
-            open_classes={self._identity(way.item) for way in own if may_have_unknown_job(way.state)},
-        )
+
+def _of_followed(shard: FollowedShard) -> _Known:
+    return _Known(shard.seq, OtherJobs(shard.ids, shard.open_classes), followed=shard)
 
 
 def _created_since(settled: Settled | None, since: datetime) -> bool:

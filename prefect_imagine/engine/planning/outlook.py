@@ -20,6 +20,7 @@ from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import Difference, Holdings
 from prefect_imagine.errors import StoreError
+from prefect_imagine.providers.credits import Credits
 from prefect_imagine.reports.position import Positions
 from prefect_imagine.stores import Store
 
@@ -39,6 +40,7 @@ class KnownShard:
         changes: whether items of it are to be withdrawn, restored, or created again.
         planned_at: when it was planned; `None` where nothing of it may be created.
         asked: a hash of what was asked for, of one that is yet to be written.
+        expected: what a run is expected to spend on it, in credits by provider, where nothing is refused.
     """
 
     number: int
@@ -50,6 +52,7 @@ class KnownShard:
     changes: bool = False
     planned_at: datetime | None = None
     asked: str | None = None
+    expected: Mapping[str, Credits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +173,18 @@ class Outlook:
                 yield each
 
 
-def read_outlook(store: Store, batch_id: str, again: Again, *, compare: bool) -> Outlook:
+def read_outlook(
+    store: Store, batch_id: str, again: Again, *, compare: bool, only: int | None = None
+) -> Outlook:
     """A batch as it stands; empty where there is none. Raises `StoreError`.
 
     Args:
         again: what of it is to be created once more.
         compare: whether it is going to be compared with what is asked for.
+        only: one shard alone, where others run the rest.
     """
     outlook = Outlook(batch_id)
-    numbers = shard_numbers(store, batch_id)
+    numbers = shard_numbers(store, batch_id) if only is None else range(only, only + 1)
     for number in numbers:
         books = shard_books(store, batch_id, number)
         if books is None:

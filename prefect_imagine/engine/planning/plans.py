@@ -20,6 +20,14 @@ from prefect_imagine.providers.models import GenerationRequest
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.protocol import ProviderClient
 
+SMALLEST = 50
+"""Items of a shard that are not divided further: a worker takes some seconds to begin with one."""
+
+
+def shard_size_for(items: int, workers: int, largest: int) -> int:
+    """How many of so many new items make a shard, so that each worker has one."""
+    return max(1, min(largest, max(SMALLEST, -(-items // workers)) if workers > 1 else largest))
+
 
 class NewPlans:
     """The plans of the shards that a batch gains for what is new, made each time they are looked through: no

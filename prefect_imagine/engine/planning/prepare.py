@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
@@ -17,11 +17,12 @@ from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.origin import Origin, read_origin
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.shards import shard_path
-from prefect_imagine.batches.state import BatchState, ItemState, Phase
+from prefect_imagine.batches.state import BatchState, ItemState
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.budgets.budget import Budget, read_budgets
 from prefect_imagine.billing.budgets.left_behind import open_holders
-from prefect_imagine.billing.estimates import EstimateLine, Estimates, expected_of
+from prefect_imagine.billing.credit_limit import Share
+from prefect_imagine.billing.estimates import EstimateLine, Estimates, expected_credits, expected_of
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.accounts import (
     Accounts,
@@ -32,10 +33,17 @@ from prefect_imagine.engine.planning.accounts import (
     webhook_urls_of,
 )
 from prefect_imagine.engine.planning.again import Again
+from prefect_imagine.engine.planning.amending import allowed, visited
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.planning.left_out import leave_out
 from prefect_imagine.engine.planning.outlook import Candidate, KnownShard, Outlook, read_outlook
-from prefect_imagine.engine.planning.plans import NewPlans, check_budgeted, check_priced, unpriced
+from prefect_imagine.engine.planning.plans import (
+    NewPlans,
+    check_budgeted,
+    check_priced,
+    shard_size_for,
+    unpriced,
+)
 from prefect_imagine.engine.planning.preflight import (
     check_requests,
 )
@@ -55,6 +63,21 @@ STORE_SECONDS = 10.0
 """How long the store may fail before anything is spent."""
 EXAMPLES = 5
 """Prompts by which a person recognises what is going to be created."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard of a batch of which others run the rest.
+
+    Attributes:
+        shard: its number.
+        share: what it may cost, where the batch may cost so much.
+        commands_seen: the last command that was given before the batch was handed to all of them.
+    """
+
+    shard: int
+    share: Share
+    commands_seen: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,7 @@ class PreparedBatch:
         holds: whether somebody who has died holds credits of a budget for it.
         without: providers at which nothing is created.
         commands_seen: the last command that was given before this.
+        part: the one shard that this is about, where others run the rest.
     """
 
     batch_id: str
@@ -104,6 +128,7 @@ class PreparedBatch:
     holds: bool = False
     without: frozenset[str] = frozenset()
     commands_seen: int | None = None
+    part: Part | None = None
 
     @property
     def fresh(self) -> bool:
@@ -131,6 +156,8 @@ async def prepare_batch(
     keep: bool = False,
     without: Collection[str] = (),
     creates: bool = True,
+    part: Part | None = None,
+    workers: int = 1,
     connect: Connect = reached,
     now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[PreparedBatch]:
@@ -148,6 +175,8 @@ async def prepare_batch(
             created is followed.
         creates: whether a run is going to create anything, and needs the providers that others' refusals
             fall back to.
+        part: one shard alone, as it was planned.
+        workers: how many share what is new: it is divided among them.
         connect: opens accounts, in place of `reached`.
         now: the clock by which the present period of a budget is known.
 
@@ -155,10 +184,11 @@ async def prepare_batch(
         ConfigurationError: what is wrong with prompts, keys, prices or addresses, or the store cannot be
             read.
     """
-    read = await _read(store, batch_id, options, now(), compare=asked is not None)
+    shard = None if part is None else part.shard
+    read = await _read(store, batch_id, options, now(), compare=asked is not None, only=shard)
     outlook, origin, budgets, holders, seen = read
     held = [each.number for each in outlook.shards if shard_path(batch_id, each.number) in holders]
-    interrupted = origin is not None and outlook.items < origin.items
+    interrupted = part is None and origin is not None and outlook.items < origin.items
     compared = asked is not None and (interrupted or not keep)
     if interrupted and asked is None:
         logger.warning(
@@ -176,7 +206,7 @@ async def prepare_batch(
         difference = await asyncio.to_thread(leave_out, frozenset(without), outlook, difference)
     if outlook.exists and compared:
         frozen = options.frozen and not interrupted
-        difference = _allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
+        difference = allowed(difference, outlook, origin, source, amend=amend, frozen=frozen)
     if options.on_refusal and difference.kept:
         logger.info(
             "batch %s: on_refusal holds for what is planned from now on: %d items keep theirs",
@@ -200,7 +230,8 @@ async def prepare_batch(
         await asyncio.to_thread(check_requests, difference.new, those.clients, those.inspection, problems)
         problems.check()
         prices = prices_of(those.accounts, options)
-        plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, options.shard_size)
+        size = shard_size_for(len(difference.new), workers, options.shard_size)
+        plans = NewPlans(outlook, difference.new, those.clients, those.inspection, prices, size)
         added = await asyncio.to_thread(_add, outlook, plans, budgets)
         following = outlook.unpriced if creates else []
         check_priced(outlook, creatable, chain(added.unpriced, (name for name, _ in following)), options)
@@ -210,7 +241,7 @@ async def prepare_batch(
         identities = {name: account.identity for name, account in those.accounts.items()}
         yield PreparedBatch(
             batch_id=batch_id,
-            shards=(*_visited(outlook, creatable, difference, held), *added.shards),
+            shards=(*visited(outlook, creatable, difference, held), *added.shards),
             position=outlook.positions.result,
             difference=difference,
             plans=plans if len(plans) else None,
@@ -229,18 +260,19 @@ async def prepare_batch(
             wait=options.wait,
             holds=bool(held),
             without=frozenset(without),
-            commands_seen=seen,
+            commands_seen=seen if part is None else part.commands_seen,
+            part=part,
         )
 
 
 async def _read(
-    store: Store, batch_id: str, options: BatchOptions, now: datetime, *, compare: bool
+    store: Store, batch_id: str, options: BatchOptions, now: datetime, *, compare: bool, only: int | None
 ) -> tuple[Outlook, Origin | None, tuple[Budget, ...], frozenset[str], int]:
     blocking = Blocking(patience=STORE_SECONDS)
     try:
         wanted = await blocking(read_wanted, store, batch_id)
         again = Again(options, wanted.again())
-        outlook = await blocking(read_outlook, store, batch_id, again, compare=compare)
+        outlook = await blocking(read_outlook, store, batch_id, again, compare=compare, only=only)
         origin = await blocking(read_origin, store, batch_id) if outlook.exists else None
         budgets = await blocking(read_budgets, store)
         holders = await blocking(open_holders, store, budgets, now)
@@ -262,56 +294,6 @@ async def _believed(
     }
 
 
-def _allowed(
-    difference: Difference,
-    outlook: Outlook,
-    origin: Origin | None,
-    source: str | None,
-    *,
-    amend: bool,
-    frozen: bool,
-) -> Difference:
-    """What is to be made of a difference. Raises `ConfigurationError` where the batch must not be amended."""
-    if frozen and not difference.same:
-        raise ConfigurationError(
-            f"batch {outlook.batch_id!r} exists with other prompts ({outlook.items} items): choose another "
-            "batch id, start a new batch, or let it be amended"
-        )
-    foreign = origin is not None and origin.source is not None and source not in (None, origin.source)
-    if amend or not foreign or origin is None:
-        return difference
-    if len(difference.new) or difference.restored:
-        lacking = len(difference.new) + len(difference.restored)
-        raise ConfigurationError(
-            f"batch {outlook.batch_id!r} was made from {origin.source} and lacks {lacking} of "
-            "these prompts: choose another one with --batch-id, or make it hold these instead with --amend"
-        )
-    return Difference(kept=difference.kept)
-
-
-def _visited(
-    outlook: Outlook,
-    creatable: Sequence[Candidate],
-    difference: Difference,
-    held: Collection[int],
-) -> Iterator[KnownShard]:
-    """The shards with what a run has to do with each.
-
-    Args:
-        held: those that hold credits of a budget for somebody who has died.
-    """
-    wanted = {each.index for each in creatable}
-    again = {each.index for each in creatable if each.again}
-    open_still = {each.index for each in outlook.candidates if each.phase is Phase.OPEN}
-    away = difference.withdrawn | (difference.gone & open_still)
-    changed = away | difference.restored | again
-    for shard in outlook.shards:
-        changes = not changed.isdisjoint(shard.indices)
-        followed = shard.number in outlook.followed or shard.number in held
-        visit = changes or followed or not wanted.isdisjoint(shard.indices)
-        yield replace(shard, visit=visit, changes=changes)
-
-
 @dataclass
 class _Added:
     """What new shards add to a batch."""
@@ -329,15 +311,26 @@ def _add(outlook: Outlook, plans: NewPlans, budgets: Sequence[Budget]) -> _Added
     for plan in plans:
         bill = Bill.of(plan, BatchState())
         outlook.positions.take(Shard(plan, BatchState()), bill)
-        known = KnownShard(plan.shard, plan.indices, bill, planned_at=plan.planned_at, asked=plan.asked)
-        added.shards.append(known)
         added.titles += [item.title for item in plan.items[: EXAMPLES - len(added.titles)]]
+        creates = []
         for item in plan.items:
             expected = expected_of(item)
+            creates.append(expected[0])
             added.estimates.add(expected)
             for provider in unpriced(expected):
                 added.unpriced.add(provider)
                 check_budgeted(budgets, provider, item.request.labels)
+        costs = expected_credits(creates)
+        added.shards.append(
+            KnownShard(
+                plan.shard,
+                plan.indices,
+                bill,
+                planned_at=plan.planned_at,
+                asked=plan.asked,
+                expected=costs,
+            )
+        )
     return added
 
 

@@ -1,0 +1,193 @@
+"""A batch in the hands of a fleet: its shards are runs of `generate-shard` on a work pool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import uuid4
+
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from pydantic import Field
+
+from prefect_imagine.backoff import PAUSES
+from prefect_imagine.batches.control.commands import Command, write_command
+from prefect_imagine.batches.fleet.dispatch import Dispatch, shards_to_come
+from prefect_imagine.batches.options import MOST_WORKERS, BatchOptions
+from prefect_imagine.billing.estimates import estimate_text
+from prefect_imagine.clock import Deadline
+from prefect_imagine.engine.fleet.handing_over import Placement, hand_over, is_in_fleet
+from prefect_imagine.engine.planning.prepare import PreparedBatch
+from prefect_imagine.errors import BatchBusyError, ConfigurationError
+from prefect_imagine.flows.parameters import Bucket, Credentials
+from prefect_imagine.flows.run_batch import run_batch
+from prefect_imagine.flows.shard_runs import shard_runs
+from prefect_imagine.providers.models import Frozen
+from prefect_imagine.reports.summary import Summary
+from prefect_imagine.stores import Store
+from prefect_imagine.tasks.control import Control
+from prefect_imagine.tasks.events import announce_start
+from prefect_imagine.tasks.termination import on_sigterm, terminate
+from prefect_imagine.tracing import traceparent
+
+logger = logging.getLogger(__name__)
+
+SERVER_SECONDS = 300.0
+"""How long Prefect's server may fail to start the run of a shard."""
+
+
+class Fleet(Frozen):
+    """Workers that share a batch.
+
+    Attributes:
+        pool: the work pool that they work for; it needs a deployment of `generate-shard`.
+        workers: how many are to share the batch: it is divided into at least as many shards, of at least 50
+            items. By default those of the pool that are online.
+    """
+
+    pool: Annotated[str, Field(min_length=1, description="The work pool whose workers run the shards.")]
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | None = Field(
+        default=None,
+        description="How many workers share the batch; by default those of the pool that are online.",
+    )
+
+
+@dataclass(frozen=True)
+class FleetRun:
+    """Hands batches over to a fleet, from within a flow run or without one.
+
+    Attributes:
+        placement: where the fleet finds the batch.
+        workers: how many share it.
+    """
+
+    placement: Placement
+    workers: int
+
+    @classmethod
+    async def to(cls, fleet: Fleet, output: str, bucket: Bucket, credentials: Credentials) -> FleetRun:
+        """To a fleet, whose workers are told of output, bucket and credentials by these names.
+
+        Raises:
+            ConfigurationError: there is no such pool or deployment, or a block has no name.
+        """
+        async with shard_runs(fleet.pool) as runs:
+            online = await runs.online_workers()
+        if not online:
+            logger.warning("no worker of pool %r is online: its runs wait for one", fleet.pool)
+        placement = Placement(
+            pool=fleet.pool,
+            output=output,
+            asked_by=str(flow_run.id or uuid4()),
+            bucket=None if bucket is None else _name_of("bucket", bucket),
+            credentials={
+                name: _name_of(f"credentials of {name}", each) for name, each in credentials.items()
+            },
+            traceparent=traceparent(),
+        )
+        return cls(placement, fleet.workers or max(1, online))
+
+    async def check_free(self, store: Store, batch_id: str) -> None:
+        """Raise `BatchBusyError` where another run has handed the batch to a fleet that goes on with it."""
+        known = await is_in_fleet(store, batch_id, self.placement.asked_by)
+        if known is None:
+            return
+        async with shard_runs(known.pool) as runs:
+            found = await runs.of(known, store.address)
+        alive = [run for run in found.values() if run.state is None or not run.state.is_final()]
+        if alive:
+            raise BatchBusyError(
+                f"batch {batch_id!r} is being run by {len(alive)} runs on pool {known.pool!r}: wait for them "
+                "to end, or cancel the batch"
+            )
+
+    async def run(self, store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
+        """Hand a batch over whose plans are written, and start the runs of its shards. Belongs in a flow run.
+
+        Raises:
+            ImagineError: somebody else runs it, or the store or Prefect's server are gone.
+        """
+        if prepared.settled:
+            return await run_batch(store, prepared, options)
+        summary, dispatch = await self.submit(store, prepared, options)
+        shards = len(dispatch.shards)
+        message = f"{_counted(shards, 'shard')} on pool {dispatch.pool!r}: {summary.items.planned} to create"
+        return Completed(name="Submitted", message=message, data=summary)
+
+    async def submit(
+        self, store: Store, prepared: PreparedBatch, options: BatchOptions
+    ) -> tuple[Summary, Dispatch]:
+        """The same anywhere."""
+        dispatch = await hand_over(store, prepared, options, self.placement)
+        announce_start(prepared)
+        logger.info(
+            "batch %s goes to pool %s in %s; to create are %s",
+            prepared.batch_id,
+            dispatch.pool,
+            _counted(len(dispatch.shards), "shard"),
+            estimate_text(prepared.expected),
+        )
+        await self._start(store, dispatch)
+        summary, _ = prepared.position.summary(store.address)
+        return summary.model_copy(update={"submitted": True, "exit_code": 0}), dispatch
+
+    async def _start(self, store: Store, dispatch: Dispatch) -> None:
+        """Start the runs of shards, one after the other. Whoever cancels this run meanwhile wants none of
+        them."""
+        told = asyncio.Event()
+        shards = deque(await asyncio.to_thread(shards_to_come, store, dispatch))
+        try:
+            with on_sigterm(told.set):
+                await _start_all(dispatch, store.address, shards, told)
+            if told.is_set():
+                await self._terminate(store, dispatch)
+        except asyncio.CancelledError:
+            await asyncio.shield(_cancel(store, dispatch))
+            raise
+
+    async def _terminate(self, store: Store, dispatch: Dispatch) -> None:
+        control = Control()
+        await terminate(control)
+        if control.cancelled:
+            await _cancel(store, dispatch)
+
+
+async def _start_all(dispatch: Dispatch, address: str, shards: deque[int], told: asyncio.Event) -> None:
+    """Start the runs of these shards until all are, or somebody has told it to end; Prefect's server may be
+    busy, or be restarted. Raises `ConfigurationError` where it starts none for long."""
+    deadline, failures = Deadline(SERVER_SECONDS), 0
+    while shards and not told.is_set():
+        try:
+            async with shard_runs(dispatch.pool) as runs:
+                while shards and not told.is_set():
+                    await runs.start(dispatch, address, shards[0])
+                    shards.popleft()
+                    deadline, failures = Deadline(SERVER_SECONDS), 0
+        except ConfigurationError as error:
+            if deadline.passed:
+                raise
+            failures += 1
+            logger.info("the run of shard %d could not be started: %s", shards[0], error)
+            await asyncio.sleep(PAUSES.after_failure(min(failures, 5)))
+
+
+async def _cancel(store: Store, dispatch: Dispatch) -> None:
+    command = Command(kind="cancel", by="Prefect", why="the run that handed it over was cancelled")
+    await asyncio.to_thread(write_command, store, dispatch.batch_id, command)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _name_of(what: str, block: str | Block) -> str:
+    """The name by which other machines find a block. Raises `ConfigurationError`."""
+    name = block if isinstance(block, str) else block._block_document_name
+    if not name:
+        raise ConfigurationError(f"{what}: save the block, since the workers of a fleet find it by its name")
+    return name

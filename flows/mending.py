@@ -1,0 +1,101 @@
+"""What is done for a batch whose fleet may have lost a run: none of its shards is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.runtime import flow_run
+
+from prefect_imagine.batches.fleet.dispatch import (
+    Dispatch,
+    ShardEnd,
+    put_end,
+    read_dispatch,
+    shards_to_come,
+)
+from prefect_imagine.batches.lease import who_runs
+from prefect_imagine.batches.shards import shard_path
+from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.fleet.handing_over import Placement
+from prefect_imagine.errors import BatchBusyError, ConfigurationError
+from prefect_imagine.flows.approved import Run
+from prefect_imagine.flows.fleet import FleetRun
+from prefect_imagine.flows.run_batch import run_batch
+from prefect_imagine.flows.shard_runs import ShardRuns, shard_runs
+from prefect_imagine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+AT_MOST = 20
+"""How often a shard is begun again whose run crashes: a spot machine may go any hour."""
+
+
+async def mend_fleet(store: Store, dispatch: Dispatch) -> None:
+    """Start the runs of shards that nobody has started, begin those again that have crashed, and take note of
+    those that have ended without a word. A server that cannot be asked is asked the next time.
+
+    Raises:
+        StoreError: the store is gone.
+    """
+    try:
+        async with shard_runs(dispatch.pool) as runs:
+            found = await runs.of(dispatch, store.address)
+            # What has ended by now, has said so before its run ended.
+            for shard in await asyncio.to_thread(shards_to_come, store, dispatch):
+                await _mend(store, dispatch, runs, shard, found.get(shard))
+    except ConfigurationError as error:
+        logger.warning("batch %s: its fleet cannot be looked at: %s", dispatch.batch_id, error)
+
+
+async def _mend(store: Store, dispatch: Dispatch, runs: ShardRuns, shard: int, run: FlowRun | None) -> None:
+    path = shard_path(dispatch.batch_id, shard)
+    state = None if run is None else run.state
+    if run is None:
+        logger.warning("%s: its run is started, which nobody has started yet", path)
+        await runs.start(dispatch, store.address, shard)
+    elif state is None or not state.is_final():
+        return
+    elif await asyncio.to_thread(who_runs, store, path) is not None:
+        return  # somebody else does
+    elif state.is_crashed():
+        if await runs.begin_again(run, AT_MOST):
+            logger.warning("%s: its run has crashed, and is scheduled again", path)
+        else:
+            await _give_up(store, dispatch, shard, f"its run has crashed {AT_MOST} times")
+    else:
+        cancelled = state.type is StateType.CANCELLED
+        reason = StopReason.CANCELLED if cancelled else StopReason.FAILING
+        await _give_up(store, dispatch, shard, f"its run ended as {state.name}: {state.message}", reason)
+
+
+async def _give_up(
+    store: Store, dispatch: Dispatch, shard: int, why: str, reason: StopReason = StopReason.FAILING
+) -> None:
+    logger.warning("%s is given up: %s", shard_path(dispatch.batch_id, shard), why)
+    end = ShardEnd(at=utc_now(), stops=(Stop(reason, f"shard {shard}: {why}"),))
+    await asyncio.to_thread(put_end, store, dispatch, shard, end)
+
+
+async def run_as_before(store: Store, batch_id: str) -> Run:
+    """How a batch is gone on with: by a fleet, where it was handed to one last.
+
+    Raises:
+        BatchBusyError: that fleet still has it.
+        StoreError: the store is gone.
+    """
+    known = await asyncio.to_thread(read_dispatch, store, batch_id)
+    if known is None:
+        return run_batch
+    if await asyncio.to_thread(shards_to_come, store, known):
+        raise BatchBusyError(f"batch {batch_id!r} is being run on pool {known.pool!r}")
+    placement = Placement(
+        pool=known.pool,
+        output=known.output,
+        asked_by=str(flow_run.id),
+        bucket=known.bucket,
+        credentials=known.credentials,
+    )
+    return FleetRun(placement, workers=1).run

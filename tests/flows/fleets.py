@@ -1,0 +1,86 @@
+"""A work pool with a deployment of `generate-shard`, whose runs a test executes itself, in any order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun, State
+
+from prefect_imagine import BatchOptions, Fleet, Prompt, generate_batch
+from prefect_imagine.batches.fleet.dispatch import Dispatch, read_dispatch
+from prefect_imagine.flows import generate_shard
+from prefect_imagine.flows.shard_runs import shard_runs
+from prefect_imagine.stores import Store, open_store
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A work pool without workers.
+
+    Attributes:
+        root: where its batches are.
+    """
+
+    name: str
+    root: Path
+
+    @property
+    def store(self) -> Store:
+        """The root."""
+        return open_store(str(self.root))
+
+    async def hand_over(
+        self, prompts: list[Prompt] | str | None, batch_id: str, workers: int | None = 2, **options: Any
+    ) -> State[Any]:
+        """Run `generate_batch` so that it hands the batch to this pool."""
+        more = options.pop("parameters", {})
+        chosen = BatchOptions.model_validate({"batch_id": batch_id, **options})
+        state: State[Any] = await generate_batch(
+            prompts,
+            str(self.root),
+            fleet=Fleet(pool=self.name, workers=workers),
+            options=chosen,
+            return_state=True,
+            **more,
+        )
+        return state
+
+    def dispatch(self, batch_id: str) -> Dispatch:
+        """How a batch was last handed over."""
+        found = read_dispatch(self.store, batch_id)
+        assert found is not None
+        return found
+
+    async def runs(self, batch_id: str) -> dict[int, FlowRun]:
+        """The runs that were scheduled for a batch, by shard."""
+        async with shard_runs(self.name) as runs:
+            return await runs.of(self.dispatch(batch_id), self.store.address)
+
+    async def work(self, batch_id: str, *shards: int) -> dict[int, State[Any]]:
+        """Do what runs of these shards do, or of all, side by side; and give the states they end in."""
+        wanted = [run for shard, run in (await self.runs(batch_id)).items() if not shards or shard in shards]
+        states = await asyncio.gather(
+            *(generate_shard(**run.parameters, return_state=True) for run in wanted)
+        )
+        return {run.parameters["shard"]: state for run, state in zip(wanted, states, strict=True)}
+
+
+async def made_pool(root: Path, name: str | None = None) -> Pool:
+    """A new pool, and the deployment that serves it."""
+    name = name or f"fleet-{uuid4().hex[:8]}"
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        await client.create_deployment(
+            flow_id=await client.create_flow_from_name("generate-shard"),
+            name=name,
+            work_pool_name=name,
+            entrypoint="prefect_imagine.flows.shard.generate_shard",
+            path=".",
+        )
+    return Pool(name, root)

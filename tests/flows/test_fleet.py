@@ -1,0 +1,369 @@
+"""Batches whose shards are runs on a work pool: handed over, run side by side, closed once, mended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Crashed
+from pydantic import SecretStr
+
+from prefect_imagine import AIVisualStudioCredentials, Prompt
+from prefect_imagine.batches.control.commands import Command, write_command
+from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end, read_dispatch
+from prefect_imagine.batches.submission import read_submission
+from prefect_imagine.billing.budgets.budget import Budget, set_budget
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.fleet.closing import closing_fleet
+from prefect_imagine.flows import collect_batches, generate_shard, reconcile_batches
+from prefect_imagine.flows.shard_runs import shard_runs
+from prefect_imagine.reports.position import position_of
+from prefect_imagine.sandbox import FaultRule, RunningSandbox
+from prefect_imagine.stores import Store
+from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly, manifest
+from tests.flows.fleets import Pool, made_pool
+from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of
+
+pytestmark = pytest.mark.long
+
+
+def foxes(count: int, first: int = 0) -> list[Prompt]:
+    return [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(first, first + count)]
+
+
+def once(prompts: list[Prompt]) -> Counter[tuple[str, str]]:
+    return Counter(("imaginelab", each.prompt) for each in prompts)
+
+
+def spent(sandbox: RunningSandbox) -> float:
+    return float(sandbox.report(jobs=False)["charged"]["imaginelab"])
+
+
+def names(states: dict[int, State[Any]]) -> dict[int, str | None]:
+    return {shard: state.name for shard, state in sorted(states.items())}
+
+
+@pytest.fixture
+async def pool(keys: RunningSandbox, prefect_server: str, tmp_path: Path) -> Pool:
+    return await made_pool(tmp_path / "out")
+
+
+@pytest.fixture
+def batch_id() -> str:
+    return f"foxes-{uuid4().hex[:8]}"
+
+
+async def collected(pool: Pool) -> State[Any]:
+    state: State[Any] = await collect_batches(str(pool.root), return_state=True)
+    return state
+
+
+class TestABatch:
+    async def test_it_is_divided_run_and_closed_by_the_last(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        submitted = await pool.hand_over(foxes(120), batch_id)
+        assert (submitted.is_completed(), submitted.name) == (True, "Submitted"), submitted
+        assert submitted.message == f"2 shards on pool {pool.name!r}: 120 to create"
+        assert not keys.books.accepted
+        states = await pool.work(batch_id)
+        assert names(states) == {1: "Completed", 2: "Completed"}
+        assert_paid_once(keys, once(foxes(120)))
+        assert_stored_exactly(pool.store, batch_id, keys)
+        assert_bill_is_exact(pool.store, batch_id, keys)
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert [event["event"] for event in told] == ["imagine.batch.started", "imagine.batch.finished"]
+        assert told[-1]["payload"]["items"]["stored"] == 120
+        closing = [state for state in states.values() if state.message == "120 of 120 stored"]
+        assert len(closing) == 1, states
+        found = await artifacts_of(prefect_server, (await flow_run_of(closing[0])).id)
+        assert {"imagine-report", "imagine-usage"} <= set(found)
+        assert (await closing[0].result()).requests.create == 120
+        assert (await collected(pool)).message == "0 unsettled batches"
+
+    async def test_what_is_new_is_handed_over_and_nothing_else(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        await pool.work(batch_id)
+        submitted = await pool.hand_over(foxes(101), batch_id)
+        assert submitted.name == "Submitted"
+        dispatch = pool.dispatch(batch_id)
+        assert (dispatch.generation, [*dispatch.shards], dispatch.carried) == (2, [3], {"imaginelab": 500})
+        assert (await pool.work(batch_id))[3].message == "101 of 101 stored"
+        assert_paid_once(keys, once(foxes(101)))
+        state = await pool.hand_over(foxes(101), batch_id)
+        assert (state.name, state.message) == ("Completed", "101 of 101 stored")
+
+    async def test_what_is_gone_is_withdrawn_and_what_failed_is_created_again(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        keys.faults.add(FaultRule("job_fails", provider="imaginelab", times=1))
+        await pool.work(batch_id, 1)
+        await _end(pool, batch_id, 2)  # nobody runs it
+        state = await pool.hand_over(foxes(60), batch_id, retry_failed=True)
+        assert state.name == "Submitted"
+        states = await pool.work(batch_id)
+        assert sorted(states) == [1, 2]
+        items = position_of(pool.store, batch_id).bill.counts
+        assert (items.stored, items.withdrawn, items.failed) == (60, 40, 0)
+        assert keys.books.accepted.total() == 61
+
+    async def test_failures_are_judged_for_the_whole_batch(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        keys.faults.add(FaultRule("job_fails", provider="imaginelab", times=3))
+        await pool.hand_over(foxes(100), batch_id, allowed_failures=2)
+        first = (await pool.work(batch_id, 1))[1]
+        assert (first.name, first.message) == ("Completed", "47 of 50 stored, 3 failed")
+        last = (await pool.work(batch_id, 2))[2]
+        assert (last.name, last.message) == ("Failed", "97 of 100 stored, 3 failed")
+
+    async def test_it_is_approved_before_it_is_handed_over(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        few = {"approve_above": 1, "approval_minutes": 0.01}
+        state = await pool.hand_over(foxes(100), batch_id, parameters=few)
+        assert state.is_cancelled()
+        assert "nobody approved it" in (state.message or "")
+        assert read_dispatch(pool.store, batch_id) is None
+
+    async def test_jobs_that_are_let_go_are_collected(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        keys.configure(latency={"image": (600.0, 600.0)})
+        await pool.hand_over(foxes(100), batch_id, detach=True)
+        states = await pool.work(batch_id)
+        assert names(states) == {1: "Completed", 2: "Completed"}
+        assert "50 under way" in (states[1].message or "")
+        assert (await collected(pool)).message == "1 unsettled batches"
+        keys.advance(700)
+        assert (await collected(pool)).is_completed()
+        assert_stored_exactly(pool.store, batch_id, keys)
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert [event["event"] for event in told] == ["imagine.batch.started", "imagine.batch.finished"]
+
+
+class TestWhoHasIt:
+    async def test_a_second_handing_over_is_busy_while_the_first_goes_on(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        assert (await pool.hand_over(foxes(100), batch_id)).name == "Submitted"
+        state = await pool.hand_over(foxes(101), batch_id)
+        assert state.is_failed()
+        assert "is being run by 2 runs on pool" in (state.message or "")
+        assert len(await pool.runs(batch_id)) == 2
+
+    async def test_one_whose_runs_are_gone_is_handed_over_again(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        old = await pool.runs(batch_id)
+        async with get_client() as client:
+            await client.delete_flow_run(old[1].id)
+            await client.set_flow_run_state(old[2].id, Cancelled(), force=True)
+        assert (await pool.hand_over(foxes(100), batch_id)).name == "Submitted"
+        assert pool.dispatch(batch_id).generation == 2
+        late: State[Any] = await generate_shard(**old[2].parameters, return_state=True)
+        assert late.is_cancelled()
+        assert "handed over again" in (late.message or "")
+        await pool.work(batch_id)
+        assert_paid_once(keys, once(foxes(100)))
+
+    async def test_a_run_begun_again_starts_no_shard_twice(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        dispatch = pool.dispatch(batch_id)
+        before = await pool.runs(batch_id)
+        async with shard_runs(pool.name) as runs:
+            again = [await runs.start(dispatch, pool.store.address, shard) for shard in (1, 2)]
+        assert {run.id for run in again} == {run.id for run in before.values()}
+
+    async def test_a_shard_that_another_run_has_is_run_once(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(60), batch_id, workers=1)
+        parameters = (await pool.runs(batch_id))[1].parameters
+        first: State[Any] = await generate_shard(**parameters, return_state=True)
+        second: State[Any] = await generate_shard(**parameters, return_state=True)
+        assert (first.message, second.message) == ("60 of 60 stored", "it has settled")
+        assert_paid_once(keys, once(foxes(60)))
+
+
+class TestLimits:
+    async def test_max_credits_holds_over_all_shards(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(150), batch_id, workers=3, max_credits=402)
+        states = await pool.work(batch_id)
+        assert names(states) == {1: "Completed", 2: "Failed", 3: "Failed"}
+        assert spent(keys) == 400
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 3)
+        assert {event["event"] for event in told} >= {"imagine.batch.stopped", "imagine.budget.exceeded"}
+        assert (await pool.hand_over(foxes(150), batch_id, max_credits=750)).name == "Submitted"
+        await pool.work(batch_id)
+        assert_paid_once(keys, once(foxes(150)))
+
+    async def test_a_limit_that_is_set_holds_for_shards_that_begin_later(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(150), batch_id, workers=3)
+        await pool.work(batch_id, 1)
+        write_command(pool.store, batch_id, Command(kind="set", max_credits=300))
+        await pool.work(batch_id, 2, 3)
+        assert spent(keys) == 300
+
+    async def test_cancelled_it_creates_nothing_more(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        write_command(pool.store, batch_id, Command(kind="cancel", by="ada"))
+        states = await pool.work(batch_id)
+        assert {state.name for state in states.values()} == {"Cancelled"}
+        assert not keys.books.accepted
+        assert read_submission(pool.store, batch_id) is None
+
+
+class TestMending:
+    async def test_a_run_that_nobody_has_started_is_started(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        async with get_client() as client:
+            await client.delete_flow_run((await pool.runs(batch_id))[2].id)
+        await pool.work(batch_id)
+        assert (await collected(pool)).is_completed()
+        assert (await pool.work(batch_id, 2))[2].message == "100 of 100 stored"
+
+    async def test_one_that_has_crashed_is_scheduled_again(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(60), batch_id, workers=1)
+        run = (await pool.runs(batch_id))[1]
+        async with get_client() as client:
+            await client.set_flow_run_state(run.id, Crashed(), force=True)
+        await collected(pool)
+        assert ((await pool.runs(batch_id))[1].state_name) == "AwaitingRetry"
+
+    async def test_one_that_a_person_has_cancelled_is_given_up_and_the_books_are_closed(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        async with get_client() as client:
+            await client.set_flow_run_state((await pool.runs(batch_id))[2].id, Cancelled(), force=True)
+        await pool.work(batch_id, 1)
+        await collected(pool)
+        await collected(pool)
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert told[-1]["payload"]["items"]["stored"] == 50
+        assert len(manifest(pool.store, batch_id)) == 100
+
+    async def test_books_that_the_last_one_did_not_close_are_closed(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        await pool.work(batch_id, 1)
+        dispatch = pool.dispatch(batch_id)
+        put_end(pool.store, dispatch, 2, ShardEnd(at=utc_now()))
+        with pytest.raises(InterruptedError):
+            await _die_while_closing(pool.store, dispatch)
+        state = await collected(pool)
+        assert state.is_completed(), state
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert told[-1]["event"] == "imagine.batch.finished"
+        assert told[-1]["payload"]["items"]["stored"] == 50
+        async with closing_fleet(pool.store, dispatch) as closed:
+            assert closed is None, "they are closed"
+
+    async def test_while_somebody_closes_them_nobody_else_does(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(60), batch_id, workers=1)
+        dispatch = pool.dispatch(batch_id)
+        put_end(pool.store, dispatch, 1, ShardEnd(at=utc_now()))
+        async with closing_fleet(pool.store, dispatch) as closed:
+            assert closed is not None
+            async with closing_fleet(pool.store, dispatch) as second:
+                assert second is None
+            assert (await collected(pool)).message == "1 unsettled batches"
+            assert read_submission(pool.store, batch_id) is not None
+
+    async def test_what_a_budget_had_stopped_is_handed_over_again(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        def limit(credits: int) -> None:
+            team = Budget(name="team", limits={"imaginelab": credits}, period="total", set_at=utc_now())
+            set_budget(pool.store, team)
+
+        limit(400)
+        await pool.hand_over(foxes(100), batch_id)
+        states = await pool.work(batch_id, 1)
+        waits: State[Any] = await reconcile_batches(str(pool.root), return_state=True)
+        assert waits.is_completed()
+        assert pool.dispatch(batch_id).generation == 1, "a fleet has it"
+        states |= await pool.work(batch_id, 2)
+        assert spent(keys) == 400, states
+        limit(500)
+        gone_on: State[Any] = await reconcile_batches(str(pool.root), return_state=True)
+        assert gone_on.message == "0 unsettled batches, and 1 that a budget had stopped"
+        assert [*pool.dispatch(batch_id).shards] == [2]
+        await pool.work(batch_id)
+        assert_paid_once(keys, once(foxes(100)))
+
+
+class TestWhatIsWrong:
+    async def test_a_pool_that_is_not_there(
+        self, keys: RunningSandbox, prefect_server: str, tmp_path: Path
+    ) -> None:
+        state = await Pool("nowhere", tmp_path).hand_over(foxes(2), "foxes")
+        assert state.is_failed()
+        assert "there is no work pool 'nowhere'" in (state.message or "")
+        assert not [*Pool("nowhere", tmp_path).store.list("")]
+
+    async def test_a_pool_that_no_deployment_serves(
+        self, keys: RunningSandbox, prefect_server: str, tmp_path: Path
+    ) -> None:
+        name = f"bare-{uuid4().hex[:8]}"
+        async with get_client() as client:
+            await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        state = await Pool(name, tmp_path).hand_over(foxes(2), "foxes")
+        assert f"`prefect deploy --name generate-shard --pool {name}` makes one" in (state.message or "")
+
+    async def test_a_block_without_a_name(self, pool: Pool, batch_id: str) -> None:
+        block = AIVisualStudioCredentials(api_key=SecretStr("secret-key"))
+        parameters = {"credentials": {"aivisualstudio": block}}
+        state = await pool.hand_over(foxes(2), batch_id, parameters=parameters)
+        assert state.is_failed()
+        assert "credentials of aivisualstudio: save the block" in (state.message or "")
+
+    async def test_a_worker_without_a_key_ends_the_shard(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await pool.hand_over(foxes(60), batch_id, workers=1)
+        for name in keys.environment:
+            if "PASSWORD" in name:
+                monkeypatch.delenv(name)
+        state = (await pool.work(batch_id))[1]
+        assert state.is_failed()
+        assert "0 of 60 stored, 60 planned: shard 1: " in (state.message or "")
+
+
+async def _die_while_closing(store: Store, dispatch: Dispatch) -> None:
+    async with closing_fleet(store, dispatch) as closed:
+        assert closed is not None
+        raise InterruptedError("it dies before it has announced the end")
+
+
+async def _end(pool: Pool, batch_id: str, shard: int) -> None:
+    """Nobody runs a shard."""
+    put_end(pool.store, pool.dispatch(batch_id), shard, ShardEnd(at=utc_now()))
+    async with closing_fleet(pool.store, pool.dispatch(batch_id)):
+        pass
