@@ -36,6 +36,7 @@ from prefect_imagine.engine.shards.feed import ShardFeed
 from prefect_imagine.engine.shards.opener import ShardOpener
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage, overdue_record
+from prefect_imagine.engine.stages.shared_looks import looks_of
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.engine.ways.handover import Handover
@@ -92,8 +93,8 @@ class Session:
         self._existed = not prepared.fresh
         self._handover = Handover(prepared.without)
         items = {line.name: line.items for line in self.books.usage().by_provider}
-        order = [*(name for name in items if name in self.clients), *self.clients]
-        self.runs = {name: self._run(name, items.get(name, 0)) for name in dict.fromkeys(order)}
+        order = dict.fromkeys([*(name for name in items if name in self.clients), *self.clients])
+        self.runs = {name: self._run(name, items.get(name, 0)) for name in order}
         self._handover.connect(self.runs)
         self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
         self.desk = CommandDesk(store, blocking, self.batch_id, wanted, self.shards, self.runs, limit)
@@ -252,8 +253,7 @@ class Session:
     async def leave_books(self, submission: Submission | None = None) -> tuple[Summary, Usage]:
         """Sum the run up without writing the books: jobs run on, and somebody will take them in."""
         self._update_books()
-        if self._part is None:
-            await self.feed.meet_others()
+        await self.feed.meet_others()
         for shard in self.shards:
             await self.feed.settle(shard)
         await self.deliveries.tidy(settled=False)
@@ -336,10 +336,10 @@ class Session:
         return run
 
     def _make_stages(self, run: ProviderRun) -> _Stages:
-        creator = CreateStage(run)
-        watcher = PollStage(run, self.blocking)
+        key = None if self._part is None else self._identities.get(run.provider)
+        watcher = PollStage(run, self.blocking, looks_of(self.store, self.blocking, key))
         storer = StoreStage(run, self.store, self.downloader, self.blocking)
-        return _Stages(creator.wave, watcher.run, watcher.look, storer.wave)
+        return _Stages(CreateStage(run).wave, watcher.run, watcher.look, storer.wave)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from prefect_imagine.clock import ProviderClock
@@ -54,6 +55,7 @@ class BaseClient:
     webhook_url: str | None = None
     """Where creates ask for the end of their job to be delivered."""
     lists_refused = False
+    beside: Mapping[str, Generation] = MappingProxyType({})
     """Whether the key may not list generations, as far as `check_results` has found out."""
     _lists: bool | None = None
     """Whether the list can be used for polling, once that is known."""
@@ -259,6 +261,7 @@ class BaseClient:
             read: adds what the list shows of the ids to what was found.
         """
         found: dict[str, Generation] = {}
+        self.beside = {}
         refusal: ProviderError | None = None
         if self._lists is not False and len(ids) > few:
             try:
@@ -285,8 +288,10 @@ class BaseClient:
 
     async def _read_newest_pages(self, wanted: set[str], found: dict[str, Generation]) -> None:
         in_vain = 0
+        self.beside = beside = dict[str, Generation]()
         async for page in self.history_pages():
             seen = {row.id: row for row in page.generations if row.id in wanted}
+            beside.update((row.id, row) for row in page.generations if row.id not in seen)
             found.update(seen)
             wanted -= seen.keys()
             in_vain = 0 if seen else in_vain + 1

@@ -144,6 +144,9 @@ class ProviderClient(Protocol):
     async def delete_webhook(self, webhook_id: str) -> None:
         """Delete a webhook. Raises `NotFoundError` where there is none."""
 
+    beside: Mapping[str, Generation]
+    """What the last `poll` has come across besides, by id: others that share the key may follow those."""
+
     lists_refused: bool
 
     async def check_results(self) -> bool:

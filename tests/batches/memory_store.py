@@ -19,6 +19,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, int, float]] = {}
+        self.clock: Callable[[], float] = time.time
         self._writes = 0
         self._lock = threading.Lock()
 
@@ -80,7 +81,7 @@ class MemoryStore:
             self.files.pop(key, None)
 
     def now(self) -> float:
-        return time.time()
+        return self.clock()
 
     def check_writable(self) -> None:
         """It is."""
@@ -93,7 +94,7 @@ class MemoryStore:
 
     def _write(self, key: str, data: bytes) -> None:
         self._writes += 1
-        self.files[key] = (data, self._writes, time.time())
+        self.files[key] = (data, self._writes, self.clock())
 
 
 class InterferedStore(MemoryStore):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -190,6 +191,7 @@ class FakeClient:
     provider = PROVIDER
     base_url = "http://fake.invalid"
     lists_refused = False
+    beside: Mapping[str, Generation] = MappingProxyType({})
 
     def __init__(self, server: FakeProvider, *, correlates: bool = False) -> None:
         self.server = server
@@ -239,8 +241,10 @@ class FakeClient:
 
     async def poll(self, ids: Collection[str]) -> dict[str, Generation]:
         self.requests["poll"] += 1
-        jobs = {job.id: job for job in self.server.jobs if job.id in ids and job.at <= self.server.now()}
-        return {job_id: self.server.record(job, correlates=self.correlates) for job_id, job in jobs.items()}
+        jobs = (job for job in self.server.jobs if job.at <= self.server.now())
+        rows = {job.id: self.server.record(job, correlates=self.correlates) for job in jobs}
+        self.beside = {job_id: row for job_id, row in rows.items() if job_id not in ids}
+        return {job_id: row for job_id, row in rows.items() if job_id in ids}
 
     async def fetch(self, generation_id: str) -> Generation:
         return (await self.poll([generation_id]))[generation_id]

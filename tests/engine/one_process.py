@@ -27,6 +27,7 @@ from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.reconcile import Reconciler
+from prefect_imagine.engine.stages.shared_looks import ALONE, Looks
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
@@ -47,13 +48,14 @@ class Process:
         client: FakeClient,
         storer: StoreStage,
         blocking: Blocking,
+        looks: Looks = ALONE,
     ) -> None:
         self.journal = journal
         self.items = items
         self.run = run
         self.client = client
         self.creator = CreateStage(run)
-        self._watcher = PollStage(run, blocking)
+        self._watcher = PollStage(run, blocking, looks)
         self._reconciler = Reconciler(run, blocking)
         self._storer = storer
 
@@ -70,6 +72,7 @@ class Process:
         options: BatchOptions | None = None,
         further: Sequence[Plan] = (),
         difference: Difference = UNCHANGED,
+        looks: Looks = ALONE,
     ) -> Self:
         """Take the batch over: its first shard, and further ones."""
         options = options or BatchOptions(timing=TIMING)
@@ -103,7 +106,7 @@ class Process:
         for item in items:
             run.load(item)
         storer = StoreStage(run, store, downloader, blocking)
-        return cls(opened[0].journal, items, run, client, storer, blocking)
+        return cls(opened[0].journal, items, run, client, storer, blocking, looks)
 
     def creatable(self) -> list[int]:
         """Items that a wave would create now, none of them held back by an open attempt of its class."""

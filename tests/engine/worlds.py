@@ -8,6 +8,7 @@ import pytest
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
+from prefect_imagine.engine.stages.shared_looks import looks_of
 from prefect_imagine.stores import Downloader
 from tests.batches.memory_store import InterferedStore
 from tests.engine.fake_provider import FakeProvider, Time, moved_time
@@ -24,10 +25,20 @@ class World:
         self._blocking = blocking
         self._downloader = downloader
 
-    async def process(self, plan: Plan, *, correlates: bool = False) -> Process:
-        """A process that takes the batch over."""
+    async def process(self, plan: Plan, *, correlates: bool = False, shares: bool = False) -> Process:
+        """A process that takes the batch over, or one of its shards.
+
+        Args:
+            shares: whether it shares looks with others.
+        """
         return await Process.start(
-            self.store, self._blocking, plan, self.server, self._downloader, correlates=correlates
+            self.store,
+            self._blocking,
+            plan,
+            self.server,
+            self._downloader,
+            correlates=correlates,
+            looks=looks_of(self.store, self._blocking, "fake-key" if shares else None),
         )
 
     async def finish(self, process: Process, rounds: int = 20) -> None:

@@ -61,6 +61,7 @@ class ShardFeed:
         }
         self._settled_before = _last_create(self.settled) if self.settled else None
         self._batch_id = prepared.batch_id
+        self._part = prepared.part
         self._upcoming = deque(shard for shard in prepared.shards if shard.visit)
         self._opener = opener
         self._shards = shards
@@ -184,7 +185,10 @@ class ShardFeed:
         self.settled[settled.shard] = Settled(settled.seq, settled.last_create)
 
     async def meet_others(self) -> None:
-        """Take in the bills of shards that somebody else has planned since this run began."""
+        """Take in the bills of shards that somebody else has planned since this run began, where it is about
+        the whole batch."""
+        if self._part is not None:
+            return
         for number in await self._blocking(shard_numbers, self._store, self._batch_id):
             if not self._books.knows(number):
                 found = await self._blocking(shard_books, self._store, self._batch_id, number)

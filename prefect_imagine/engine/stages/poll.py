@@ -6,8 +6,9 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 
+from prefect_imagine.batches.accounts.shown import Shown
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.records import AnyItemRecord, Failed, Finished
 from prefect_imagine.batches.state import Phase
@@ -17,6 +18,7 @@ from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.engine.stages.reconcile import Reconciler
+from prefect_imagine.engine.stages.shared_looks import ALONE, Looks
 from prefect_imagine.engine.traces import tell_seen
 from prefect_imagine.errors import (
     AuthenticationError,
@@ -38,8 +40,9 @@ OVERDUE_SECONDS = 60.0
 class PollStage:
     """Follows one run's jobs until there is nothing left to follow."""
 
-    def __init__(self, run: ProviderRun, blocking: Blocking) -> None:
+    def __init__(self, run: ProviderRun, blocking: Blocking, looks: Looks = ALONE) -> None:
         self._run = run
+        self._looks = looks
         self._reconciler = Reconciler(run, blocking)
         self._endings = Endings(run.client)
         self._misses: Counter[str] = Counter()
@@ -134,9 +137,15 @@ class PollStage:
     async def look(self) -> None:
         """Look once at everything under way, and write down what has ended."""
         run = self._run
-        self._looked_at = boot_seconds()
-        seen = await self._seen([*{**self._overdue_again(), **run.queues.running}])
-        run.reads_pass = True
+        begun, before = boot_seconds(), self._looked_at
+        self._looked_at = begun
+        shown = await self._looks.lately(run.queues.running, begun - before)
+        to_ask = list(self._due(shown))
+        seen = {} if shown is None else dict(shown.rows)
+        if to_ask:
+            seen.update(await self._seen(to_ask))
+            run.reads_pass = True
+            await self._looks.tell((*run.client.beside.values(), *seen.values()), boot_seconds() - begun)
         if seen and not run.admission.readable:
             run.admission.readable = True
             run.wake_up.notify()
@@ -144,11 +153,22 @@ class PollStage:
         if landed and run.arrivals.count == self._come:
             run.delivering = False  # until something is delivered again
         self._come = run.arrivals.count
-        given_up = self._given_up(seen)
+        given_up = self._given_up(seen, set(to_ask))
         await self._write_down([*landed, *given_up])
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in given_up)
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
+
+    def _due(self, shown: Shown | None) -> Iterator[str]:
+        """The jobs to be asked for: those of which somebody else has seen nothing, or that were not there
+        when they looked."""
+        run = self._run
+        jobs = {**self._overdue_again(), **run.queues.running}
+        if shown is None:
+            yield from jobs
+            return
+        looked_at = boot_seconds() - shown.age
+        yield from (job for job, each in jobs.items() if job not in shown.rows and each.since < looked_at)
 
     async def _seen(self, jobs: Collection[str]) -> Mapping[str, Generation]:
         run = self._run
@@ -229,7 +249,7 @@ class PollStage:
         elif state.phase is Phase.CREATED and state.id and job is not None:
             run.queues.overdue[state.id] = job
 
-    def _given_up(self, seen: Mapping[str, Generation]) -> list[AnyItemRecord]:
+    def _given_up(self, seen: Mapping[str, Generation], asked: Collection[str]) -> list[AnyItemRecord]:
         """What is not waited for any longer of all that has not ended."""
         run = self._run
         settled = boot_seconds() - run.timing.settle
@@ -239,7 +259,9 @@ class PollStage:
             if job not in seen or not seen[job].status.terminal
         }
         self._misses.update(
-            job for job, each in under_way.items() if job not in seen and each.since < settled
+            job
+            for job, each in under_way.items()
+            if job in asked and job not in seen and each.since < settled
         )
         entries: list[AnyItemRecord] = []
         for job, each in under_way.items():
