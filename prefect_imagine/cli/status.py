@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prefect_imagine.batches.control.wanted import read_wanted
+from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet, shards_to_come
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
 from prefect_imagine.billing.bill import Bill
@@ -75,9 +76,18 @@ def status(
         summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
         _show(position, seen, batch_id, root, to_stderr=json)
+        fleet = in_fleet(store, batch_id)
+        if fleet is not None:
+            output.line(_fleet_text(fleet, shards_to_come(store, fleet)), to_stderr=json)
         for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
             output.line(f"told: {told}", to_stderr=json)
         return summary
+
+
+def _fleet_text(fleet: Dispatch, to_come: Sequence[int]) -> str:
+    shards = len(fleet.shards)
+    at = f"{fleet.at.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"on pool {fleet.pool} since {at}: {shards - len(to_come)} of {shards} shards have ended"
 
 
 def _watch(follower: Follower, seconds: float, *, to_stderr: bool) -> Overview:
