@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -118,6 +117,7 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
     flags += [f"-{name}.port.grpc={grpc}" for name, grpc in zip(_SERVICES, ports[1::2], strict=True)]
     return [
         weed,
+        f"-logdir={folder}",
         "mini",
         f"-dir={folder}",
         "-ip=127.0.0.1",
@@ -174,7 +174,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove_sockets(ports: list[int]) -> None:
-    """The server leaves some of its Unix sockets, which carry its ports in their names."""
+    """The server leaves some of its Unix sockets, which carry its ports in their names. They are in `/tmp`,
+    wherever temporary files go."""
     for port in ports:
-        for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             left.unlink(missing_ok=True)
