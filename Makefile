@@ -15,7 +15,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint types docs docs-serve bench chaos clean
+.PHONY: help install demo test test-all lint types docs docs-serve bench fleet chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ chaos: install ## kill the command line KILLS times (default 200) and check the 
 
 bench: install ## measure against a naive flow and the limit's own bound
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fleet: install ## run a batch on WORKERS workers (default 4) of a Prefect server with PostgreSQL and Redis
+	$(BIN)/python -m benchmarks.stack --workers $(or $(WORKERS),4) $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .types site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

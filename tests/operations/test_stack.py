@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from benchmarks.stack import Stack, missing
 from benchmarks.stack.service import StackError
 from prefect_imagine.stores import open_store
+from tests.operations.site import ROOT, until
 
 pytestmark = [
     pytest.mark.long,
@@ -17,6 +22,7 @@ pytestmark = [
 ]
 COUNT = 8
 BATCH_SECONDS = 600.0
+END_SECONDS = 240.0
 QUICK = {"latency": {"image": (0.05, 0.2)}, "image_pixels": 32}
 
 
@@ -67,3 +73,18 @@ def test_what_does_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None
         pass
     assert _left_of(tmp_path) == []
     assert "database system is shut down" in (tmp_path / "stack/postgres.log").read_text()
+
+
+def test_sigterm_ends_it_while_it_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    command = [sys.executable, "-m", "benchmarks.stack", "--workers", "1", "--folder", str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        until(lambda: (folder / "server.log").exists(), "the server's start")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_SECONDS) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+    assert _left_of(folder) == []
+    assert "database system is shut down" in (folder / "postgres.log").read_text()
