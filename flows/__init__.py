@@ -1,7 +1,6 @@
 """What people deploy and schedule."""
 
 from prefect_imagine.flows.credits import credit_report
-from prefect_imagine.flows.fleet import Fleet
 from prefect_imagine.flows.generate import generate_batch
 from prefect_imagine.flows.load import load_history
 from prefect_imagine.flows.resume import resume_crashed
@@ -9,7 +8,6 @@ from prefect_imagine.flows.shard import generate_shard
 from prefect_imagine.flows.upkeep import cancel_batch, collect_batches, reconcile_batches
 
 __all__ = [
-    "Fleet",
     "cancel_batch",
     "collect_batches",
     "credit_report",

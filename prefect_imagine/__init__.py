@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         ImagineLabCredentials,
     )
     from prefect_imagine.errors import ImagineError
-    from prefect_imagine.flows import Fleet, generate_batch
+    from prefect_imagine.flows import generate_batch
+    from prefect_imagine.flows.fleet import Fleet
     from prefect_imagine.prompts.requested import Prompt
     from prefect_imagine.prompts.rotation import Rotation
     from prefect_imagine.providers.models import Generation, GenerationKind, GenerationRequest, Output
@@ -49,7 +50,7 @@ _HOMES = {
     "AIVisualStudioCredentials": "blocks",
     "BatchOptions": "batches.options",
     "BlockadeLabsCredentials": "blocks",
-    "Fleet": "flows",
+    "Fleet": "flows.fleet",
     "Generation": "providers.models",
     "GenerationKind": "providers.models",
     "GenerationRequest": "providers.models",
