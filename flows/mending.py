@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
 
 from prefect_imagine.batches.fleet.dispatch import (
@@ -31,11 +34,16 @@ logger = logging.getLogger(__name__)
 
 AT_MOST = 20
 """How often a shard is begun again whose run crashes: a spot machine may go any hour."""
+LOST_SECONDS = 180.0
+"""How long a run that lives may take until it holds its shard, or to end after it has given it back."""
+INFRASTRUCTURE_SECONDS = 1800.0
+"""How long a cluster may take until it has a machine for a run."""
+PROCESS = "process"
 
 
-async def mend_fleet(store: Store, dispatch: Dispatch) -> None:
-    """Start the runs of shards that nobody has started, begin those again that have crashed, and take note of
-    those that have ended without a word. A server that cannot be asked is asked the next time.
+async def mend_fleet(store: Store, dispatch: Dispatch, now: Callable[[], datetime] = utc_now) -> None:
+    """Start the runs of shards that nobody has started, begin those again that have crashed or were lost, and
+    take note of those that have ended without a word. A server that cannot be asked is asked the next time.
 
     Raises:
         StoreError: the store is gone.
@@ -45,30 +53,38 @@ async def mend_fleet(store: Store, dispatch: Dispatch) -> None:
             found = await runs.of(dispatch, store.address)
             # What has ended by now, has said so before its run ended.
             for shard in await asyncio.to_thread(shards_to_come, store, dispatch):
-                await _mend(store, dispatch, runs, shard, found.get(shard))
+                await _mend(store, dispatch, runs, shard, found.get(shard), now())
     except ConfigurationError as error:
         logger.warning("batch %s: its fleet cannot be looked at: %s", dispatch.batch_id, error)
 
 
-async def _mend(store: Store, dispatch: Dispatch, runs: ShardRuns, shard: int, run: FlowRun | None) -> None:
+async def _mend(
+    store: Store, dispatch: Dispatch, runs: ShardRuns, shard: int, run: FlowRun | None, now: datetime
+) -> None:
     path = shard_path(dispatch.batch_id, shard)
     state = None if run is None else run.state
     if run is None:
         logger.warning("%s: its run is started, which nobody has started yet", path)
         await runs.start(dispatch, store.address, shard)
-    elif state is None or not state.is_final():
-        return
-    elif await asyncio.to_thread(who_runs, store, path) is not None:
-        return  # somebody else does
-    elif state.is_crashed():
+    elif state is None or await asyncio.to_thread(who_runs, store, path) is not None:
+        return  # it is being run
+    elif state.is_crashed() or _is_lost(state, runs, now):
         if await runs.begin_again(run, AT_MOST):
-            logger.warning("%s: its run has crashed, and is scheduled again", path)
+            logger.warning("%s: its run is lost (%s), and is scheduled again", path, state.name)
         else:
             await _give_up(store, dispatch, shard, f"its run has crashed {AT_MOST} times")
-    else:
-        cancelled = state.type is StateType.CANCELLED
-        reason = StopReason.CANCELLED if cancelled else StopReason.FAILING
+    elif state.is_final():
+        reason = StopReason.CANCELLED if state.is_cancelled() else StopReason.FAILING
         await _give_up(store, dispatch, shard, f"its run ended as {state.name}: {state.message}", reason)
+
+
+def _is_lost(state: State[Any], runs: ShardRuns, now: datetime) -> bool:
+    """Whether a run whose shard nobody holds has been in a state for longer than anybody can be who is about
+    to take it: its worker is gone. One that lives all the same is fenced off by whoever takes it."""
+    silent = (now - state.timestamp).total_seconds()
+    if state.is_pending():
+        return silent > (LOST_SECONDS if runs.pool_type == PROCESS else INFRASTRUCTURE_SECONDS)
+    return (state.is_running() or state.is_cancelling()) and silent > LOST_SECONDS
 
 
 async def _give_up(

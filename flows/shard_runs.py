@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Crashed
 
 from prefect_imagine.batches.fleet.dispatch import Dispatch
 from prefect_imagine.errors import ConfigurationError
@@ -39,6 +39,7 @@ class ShardRuns:
 
     client: PrefectClient
     pool: str
+    pool_type: str
     deployment: UUID
 
     async def online_workers(self) -> int:
@@ -83,12 +84,16 @@ class ShardRuns:
         return {int(run.parameters["shard"]): run for run in found if "shard" in run.parameters}
 
     async def begin_again(self, run: FlowRun, at_most: int) -> bool:
-        """Schedule a crashed run again, unless it has crashed so many times; and say whether. Raises
-        `ConfigurationError`."""
+        """Schedule a run again that has crashed or was lost, unless that has happened so many times; and say
+        whether. Raises `ConfigurationError`."""
         with server_errors():
             states = await self.client.read_flow_run_states(run.id)
             if sum(state.is_crashed() for state in states) >= at_most:
                 return False
+            if run.state is None or not run.state.is_crashed():
+                await self.client.set_flow_run_state(
+                    run.id, Crashed(message="its worker is gone"), force=True
+                )
             await self.client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
         return True
 
@@ -108,7 +113,7 @@ async def shard_runs(pool: str) -> AsyncIterator[ShardRuns]:
     async with prefect_server() as client:
         with server_errors():
             try:
-                await client.read_work_pool(pool)
+                known = await client.read_work_pool(pool)
             except ObjectNotFound as error:
                 raise ConfigurationError(
                     f"there is no work pool {pool!r}: `prefect work-pool create {pool} --type process` makes "
@@ -123,4 +128,4 @@ async def shard_runs(pool: str) -> AsyncIterator[ShardRuns]:
                 f"no deployment of {SHARD_FLOW} serves work pool {pool!r}: "
                 f"`prefect deploy --name {SHARD_FLOW} --pool {pool}` makes one"
             )
-        yield ShardRuns(client, pool, min(found, key=lambda each: each.name).id)
+        yield ShardRuns(client, pool, known.type, min(found, key=lambda each: each.name).id)

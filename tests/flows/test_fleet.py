@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Running
 from pydantic import SecretStr
 
 from prefect_imagine import AIVisualStudioCredentials, Prompt
@@ -22,6 +23,7 @@ from prefect_imagine.billing.budgets.budget import Budget, set_budget
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.fleet.closing import closing_fleet
 from prefect_imagine.flows import collect_batches, generate_shard, reconcile_batches
+from prefect_imagine.flows.mending import LOST_SECONDS
 from prefect_imagine.flows.shard_runs import shard_runs
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
@@ -252,6 +254,20 @@ class TestMending:
             await client.set_flow_run_state(run.id, Crashed(), force=True)
         await collected(pool)
         assert ((await pool.runs(batch_id))[1].state_name) == "AwaitingRetry"
+
+    async def test_one_whose_worker_is_gone_is_scheduled_again(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        runs = await pool.runs(batch_id)
+        long_ago = utc_now() - timedelta(seconds=LOST_SECONDS + 1)
+        async with get_client() as client:
+            for shard, at in ((1, long_ago), (2, utc_now())):
+                state: State[Any] = Running(timestamp=at)
+                await client.set_flow_run_state(runs[shard].id, state, force=True)
+        await collected(pool)
+        found = await pool.runs(batch_id)
+        assert {shard: run.state_name for shard, run in found.items()} == {1: "AwaitingRetry", 2: "Running"}
 
     async def test_one_that_a_person_has_cancelled_is_given_up_and_the_books_are_closed(
         self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
