@@ -1,9 +1,9 @@
-# A worker for the work pool "imagine". docs/operations.md tells how to run it.
+# A worker for the work pool "imagine". docs/operations.md tells how to run it; ops/fleet runs servers from it, too.
 FROM python:3.11-slim AS build
 WORKDIR /source
 RUN python -m venv /opt/imagine
 COPY . .
-RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt ".[warehouse]"
+RUN /opt/imagine/bin/pip install --no-cache-dir --constraint constraints.txt ".[warehouse,server]"
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 imagine \

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import httpx
 
+T = TypeVar("T")
+Meanwhile = Callable[[], object]
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.5
+PAGE = 200
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 """The types of the states that a flow run ends in. One that an automation resumes leaves them again."""
 
@@ -60,29 +65,64 @@ class Api:
         found: dict[str, Any] = self.request("GET", f"/flow_runs/{run}")
         return found
 
-    def ended(
-        self, run: str, seconds: float, meanwhile: Callable[[], object] = lambda: None
-    ) -> dict[str, Any]:
-        """The flow run once it has ended; `meanwhile` is called at every look. A server that does not answer
-        is asked again.
+    def ended(self, run: str, seconds: float, meanwhile: Meanwhile = lambda: None) -> dict[str, Any]:
+        """The flow run once it has ended; `meanwhile` is called at every look.
 
         Raises:
             TimeoutError: it has not ended within these seconds.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            meanwhile()
-            try:
-                found = self.flow_run(run)
-            except httpx.TransportError:
-                found = {"state_name": "unknown, because the server does not answer", "state_type": None}
-            if found["state_type"] in FINAL:
-                return found
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"run {run} is {found['state_name']} after {seconds:.0f} s")
-            time.sleep(LOOK_SECONDS)
+
+        def look() -> dict[str, Any] | None:
+            found = self.flow_run(run)
+            return found if found["state_type"] in FINAL else None
+
+        return _once(look, f"run {run}", seconds, meanwhile)
+
+    def all_ended(self, pool: str, seconds: float, meanwhile: Meanwhile = lambda: None) -> Counter[str]:
+        """How many runs on a pool have ended in states of which type, once all have.
+
+        Raises:
+            TimeoutError: some have not ended within these seconds.
+        """
+
+        def look() -> Counter[str] | None:
+            found = self._state_types(pool)
+            return found if found.keys() <= {*FINAL} else None
+
+        return _once(look, f"all runs on pool {pool}", seconds, meanwhile)
+
+    def _state_types(self, pool: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        wanted = {"work_pools": {"name": {"any_": [pool]}}, "sort": "ID_DESC", "limit": PAGE}
+        while page := self.request("POST", "/flow_runs/filter", {**wanted, "offset": found.total()}):
+            found.update(each["state_type"] for each in page)
+        return found
 
     def log(self, run: str) -> str:
         """What a flow run has logged."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
         return "\n".join(line["message"] for line in self.request("POST", "/logs/filter", wanted))
+
+
+def _once(look: Callable[[], T | None], what: str, seconds: float, meanwhile: Meanwhile) -> T:
+    """What `look` finds once it finds something; a server that is being restarted is asked again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        meanwhile()
+        with _restarts_forgiven():
+            if (found := look()) is not None:
+                return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not ended after {seconds:.0f} s")
+        time.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def _restarts_forgiven() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError:
+        return
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code < 500:
+            raise
