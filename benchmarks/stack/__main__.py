@@ -32,6 +32,8 @@ def main() -> None:
     completed = False
     try:
         completed = _run(folder, arguments.workers, arguments.images, keep=arguments.keep)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     finally:
         if completed and arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
