@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -109,11 +109,15 @@ def who_runs(store: Store, path: str) -> Runner | None:
     return Runner(owner.token, owner.host, owner.pid, max(0.0, look.age))
 
 
-def running_shard(store: Store, batch_id: str) -> str | None:
-    """The folder of a shard of a batch that some process runs at this moment; `None` for nobody. Raises
-    `StoreError`."""
+def running_shards(store: Store, batch_id: str) -> Iterator[str]:
+    """The folders of those shards of a batch that some process runs at this moment. Raises `StoreError`."""
     paths = (shard_path(batch_id, number) for number in shard_numbers(store, batch_id))
-    return next((path for path in paths if who_runs(store, path) is not None), None)
+    return (path for path in paths if who_runs(store, path) is not None)
+
+
+def running_shard(store: Store, batch_id: str) -> str | None:
+    """The first of them; `None` for nobody. Raises `StoreError`."""
+    return next(running_shards(store, batch_id), None)
 
 
 def is_held(store: Store, path: str) -> bool:

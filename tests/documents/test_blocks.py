@@ -23,7 +23,7 @@ SHOWN = {
     "README.md": ["make test", "prefect-imagine"],
     "docs/cli.md": ["prefect deploy --all", "prefect-imagine"],
     "docs/dashboard.md": ["GRAFANA_PASSWORD=", "export "],
-    "docs/fleet.md": ["make fleet", "docker compose", "prefect work-pool create"],
+    "docs/fleet.md": ["make fleet", "docker compose", "prefect", "prefect-imagine status"],
     "docs/observability.md": ["OTEL_TRACES_EXPORTER=none ", "pip install", "python -m timeit"],
     "docs/operations.md": ["docker "],
     "docs/providers.md": ["cd ", "export ", "pip install", "PORT=", "prefect-imagine", "printf "],

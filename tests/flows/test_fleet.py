@@ -16,14 +16,18 @@ from prefect.states import Cancelled, Crashed, Running
 from pydantic import SecretStr
 
 from prefect_imagine import AIVisualStudioCredentials, Prompt
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end, read_dispatch
+from prefect_imagine.batches.lease import Lease
+from prefect_imagine.batches.process_identity import ProcessIdentity
+from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.submission import read_submission
 from prefect_imagine.billing.budgets.budget import Budget, set_budget
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.fleet.closing import closing_fleet
 from prefect_imagine.flows import collect_batches, generate_shard, reconcile_batches
-from prefect_imagine.flows.mending import LOST_SECONDS
+from prefect_imagine.flows.mending import LOST_SECONDS, mend_fleet
 from prefect_imagine.flows.shard_runs import shard_runs
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
@@ -259,13 +263,18 @@ class TestMending:
         self, pool: Pool, keys: RunningSandbox, batch_id: str
     ) -> None:
         await pool.hand_over(foxes(100), batch_id)
-        runs = await pool.runs(batch_id)
-        long_ago = utc_now() - timedelta(seconds=LOST_SECONDS + 1)
         async with get_client() as client:
-            for shard, at in ((1, long_ago), (2, utc_now())):
-                state: State[Any] = Running(timestamp=at)
-                await client.set_flow_run_state(runs[shard].id, state, force=True)
-        await collected(pool)
+            for run in (await pool.runs(batch_id)).values():
+                await client.set_flow_run_state(run.id, Running(), force=True)
+        store, dispatch = pool.store, pool.dispatch(batch_id)
+        await mend_fleet(store, dispatch)
+        assert {run.state_name for run in (await pool.runs(batch_id)).values()} == {"Running"}
+        blocking = Blocking(patience=5.0)
+        second = Lease(store, blocking, shard_path(batch_id, 2), ProcessIdentity.me())
+        await second.take(wait=False)
+        await mend_fleet(store, dispatch, lambda: utc_now() + timedelta(seconds=LOST_SECONDS))
+        await second.release()
+        blocking.close()
         found = await pool.runs(batch_id)
         assert {shard: run.state_name for shard, run in found.items()} == {1: "AwaitingRetry", 2: "Running"}
 

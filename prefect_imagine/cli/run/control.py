@@ -4,7 +4,7 @@ need no provider, no key and no Prefect server."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -12,7 +12,8 @@ from cyclopts import Parameter
 
 from prefect_imagine.batches.control.commands import Command, user_name, write_command
 from prefect_imagine.batches.control.wanted import read_wanted
-from prefect_imagine.batches.lease import running_shard
+from prefect_imagine.batches.fleet.dispatch import in_fleet
+from prefect_imagine.batches.lease import running_shards, who_runs
 from prefect_imagine.batches.reading import read_journal, read_on
 from prefect_imagine.batches.shards import shard_numbers
 from prefect_imagine.batches.state import ItemState, Phase
@@ -116,8 +117,8 @@ def go_on_in_place(store: Store, batch_id: str, *, json: bool) -> bool:
         return False
     number = write_command(store, batch_id, Command(kind="resume", by=user_name()))
     output.say(f"{batch_id}: what was paused {paused[-1].given} goes on")
-    path = running_shard(store, batch_id)
-    return path is not None and _is_obeyed(store, path, number)
+    paths = list(running_shards(store, batch_id))
+    return _are_told(store, paths, number) or in_fleet(store, batch_id) is not None
 
 
 def _is_paused(commands: Iterable[Command]) -> bool:
@@ -133,20 +134,20 @@ def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
         if command.items:
             _check_again(store, batch_id, command.items, recreate_unknown=command.recreate_unknown)
         number = write_command(store, batch_id, command)
-        path = running_shard(store, batch_id)
-        obeyed = path is not None and _is_obeyed(store, path, number)
-    output.say(f"{batch_id}: {_said(command, batch_id, runs=path is not None, obeyed=obeyed)}")
+        paths = list(running_shards(store, batch_id))
+        obeyed = _are_told(store, paths, number)
+    output.say(f"{batch_id}: {_said(command, batch_id, runs=bool(paths), obeyed=obeyed)}")
     if json:
         told: dict[str, Any] = {
             "batch_id": batch_id,
             "command": number,
             "kind": command.kind,
-            "running": path is not None,
+            "running": bool(paths),
             "obeyed": obeyed,
             "error": None,
         }
         output.print_json(told)
-    return SOME_FAILED if path is not None and not obeyed else 0
+    return SOME_FAILED if paths and not obeyed else 0
 
 
 def _said(command: Command, batch_id: str, *, runs: bool, obeyed: bool) -> str:
@@ -185,11 +186,16 @@ def _standing(store: Store, batch_id: str, items: set[int]) -> Iterator[tuple[in
                 yield index, shard.state[index]
 
 
-def _is_obeyed(store: Store, path: str, number: int) -> bool:
-    """Wait until a run has written down that it has obeyed; whether it has."""
-    reading = read_journal(store, path)
+def _are_told(store: Store, paths: Sequence[str], number: int) -> bool:
+    """Wait until all runs of these shards have written down that they have obeyed, or have ended; whether
+    there are any, and they have."""
     deadline = Deadline(OBEY_SECONDS)
+    return bool(paths) and all([_is_obeyed(store, path, number, deadline) for path in paths])
+
+
+def _is_obeyed(store: Store, path: str, number: int, deadline: Deadline) -> bool:
+    reading = read_journal(store, path)
     while number not in reading.state.obeyed and not deadline.passed:
         time.sleep(LOOK_SECONDS)
         read_on(store, path, reading)
-    return number in reading.state.obeyed
+    return number in reading.state.obeyed or who_runs(store, path) is None
