@@ -4,7 +4,7 @@ need no provider, no key and no Prefect server."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -117,8 +117,8 @@ def go_on_in_place(store: Store, batch_id: str, *, json: bool) -> bool:
         return False
     number = write_command(store, batch_id, Command(kind="resume", by=user_name()))
     output.say(f"{batch_id}: what was paused {paused[-1].given} goes on")
-    paths = list(running_shards(store, batch_id))
-    return _are_told(store, paths, number) or in_fleet(store, batch_id) is not None
+    told = _tell(store, batch_id, number)
+    return (bool(told) and all(told)) or in_fleet(store, batch_id) is not None
 
 
 def _is_paused(commands: Iterable[Command]) -> bool:
@@ -134,20 +134,20 @@ def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
         if command.items:
             _check_again(store, batch_id, command.items, recreate_unknown=command.recreate_unknown)
         number = write_command(store, batch_id, command)
-        paths = list(running_shards(store, batch_id))
-        obeyed = _are_told(store, paths, number)
-    output.say(f"{batch_id}: {_said(command, batch_id, runs=bool(paths), obeyed=obeyed)}")
+        told = _tell(store, batch_id, number)
+    running, obeyed = bool(told), bool(told) and all(told)
+    output.say(f"{batch_id}: {_said(command, batch_id, runs=running, obeyed=obeyed)}")
     if json:
-        told: dict[str, Any] = {
+        said: dict[str, Any] = {
             "batch_id": batch_id,
             "command": number,
             "kind": command.kind,
-            "running": bool(paths),
+            "running": running,
             "obeyed": obeyed,
             "error": None,
         }
-        output.print_json(told)
-    return SOME_FAILED if paths and not obeyed else 0
+        output.print_json(said)
+    return SOME_FAILED if running and not obeyed else 0
 
 
 def _said(command: Command, batch_id: str, *, runs: bool, obeyed: bool) -> str:
@@ -186,11 +186,12 @@ def _standing(store: Store, batch_id: str, items: set[int]) -> Iterator[tuple[in
                 yield index, shard.state[index]
 
 
-def _are_told(store: Store, paths: Sequence[str], number: int) -> bool:
-    """Wait until all runs of these shards have written down that they have obeyed, or have ended; whether
-    there are any, and they have."""
+def _tell(store: Store, batch_id: str, number: int) -> list[bool]:
+    """Wait until all who run a batch have written down that they have obeyed; whether each of them has. Whoever
+    ends meanwhile runs it no longer."""
     deadline = Deadline(OBEY_SECONDS)
-    return bool(paths) and all([_is_obeyed(store, path, number, deadline) for path in paths])
+    found = ((path, _is_obeyed(store, path, number, deadline)) for path in running_shards(store, batch_id))
+    return [obeyed for path, obeyed in found if obeyed or who_runs(store, path) is not None]
 
 
 def _is_obeyed(store: Store, path: str, number: int, deadline: Deadline) -> bool:
@@ -198,4 +199,4 @@ def _is_obeyed(store: Store, path: str, number: int, deadline: Deadline) -> bool
     while number not in reading.state.obeyed and not deadline.passed:
         time.sleep(LOOK_SECONDS)
         read_on(store, path, reading)
-    return number in reading.state.obeyed or who_runs(store, path) is None
+    return number in reading.state.obeyed
