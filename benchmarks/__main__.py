@@ -28,6 +28,7 @@ CASES = (
     "pipeline",
     "resume",
     "events",
+    "fleet",
 )
 
 

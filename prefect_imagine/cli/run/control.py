@@ -187,8 +187,8 @@ def _standing(store: Store, batch_id: str, items: set[int]) -> Iterator[tuple[in
 
 
 def _tell(store: Store, batch_id: str, number: int) -> list[bool]:
-    """Wait until all who run a batch have written down that they have obeyed; whether each of them has. Whoever
-    ends meanwhile runs it no longer."""
+    """Wait until all who run a batch have written down that they have obeyed; whether each of them has.
+    Whoever ends meanwhile runs it no longer."""
     deadline = Deadline(OBEY_SECONDS)
     found = ((path, _is_obeyed(store, path, number, deadline)) for path in running_shards(store, batch_id))
     return [obeyed for path, obeyed in found if obeyed or who_runs(store, path) is not None]
