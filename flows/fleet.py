@@ -12,13 +12,14 @@ from uuid import uuid4
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.fleet.dispatch import Dispatch, shards_to_come
 from prefect_imagine.batches.options import MOST_WORKERS, BatchOptions
+from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.clock import Deadline
 from prefect_imagine.engine.fleet.handing_over import Placement, hand_over, is_in_fleet
@@ -28,7 +29,7 @@ from prefect_imagine.flows.parameters import Bucket, Credentials
 from prefect_imagine.flows.run_batch import run_batch
 from prefect_imagine.flows.shard_runs import shard_runs
 from prefect_imagine.providers.models import Frozen
-from prefect_imagine.reports.summary import Summary
+from prefect_imagine.reports.summary import INTERRUPTED, Summary
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.control import Control
 from prefect_imagine.tasks.events import announce_start
@@ -115,6 +116,10 @@ class FleetRun:
         if prepared.settled:
             return await run_batch(store, prepared, options)
         summary, dispatch = await self.submit(store, prepared, options)
+        if StopReason.CANCELLED in summary.stopped_by:
+            return Cancelled(
+                message="it was cancelled while it started the runs of shards, and its batch too"
+            )
         shards = len(dispatch.shards)
         message = f"{_counted(shards, 'shard')} on pool {dispatch.pool!r}: {summary.items.planned} to create"
         return Completed(name="Submitted", message=message, data=summary)
@@ -132,29 +137,30 @@ class FleetRun:
             _counted(len(dispatch.shards), "shard"),
             estimate_text(prepared.expected),
         )
-        await self._start(store, dispatch)
+        cancelled = await self._start(store, dispatch)
         summary, _ = prepared.position.summary(store.address)
-        return summary.model_copy(update={"submitted": True, "exit_code": 0}), dispatch
+        ended = {"stopped_by": (StopReason.CANCELLED.value,), "exit_code": INTERRUPTED} if cancelled else {}
+        return summary.model_copy(update={"submitted": True, "exit_code": 0, **ended}), dispatch
 
-    async def _start(self, store: Store, dispatch: Dispatch) -> None:
-        """Start the runs of shards, one after the other. Whoever cancels this run meanwhile wants none of
-        them."""
+    async def _start(self, store: Store, dispatch: Dispatch) -> bool:
+        """Start the runs of shards, one after the other; whether somebody has cancelled this run meanwhile:
+        they want none of them."""
         told = asyncio.Event()
         shards = deque(await asyncio.to_thread(shards_to_come, store, dispatch))
         try:
             with on_sigterm(told.set):
                 await _start_all(dispatch, store.address, shards, told)
-            if told.is_set():
-                await self._terminate(store, dispatch)
+            return told.is_set() and await self._terminate(store, dispatch)
         except asyncio.CancelledError:
             await asyncio.shield(_cancel(store, dispatch))
             raise
 
-    async def _terminate(self, store: Store, dispatch: Dispatch) -> None:
+    async def _terminate(self, store: Store, dispatch: Dispatch) -> bool:
         control = Control()
         await terminate(control)
         if control.cancelled:
             await _cancel(store, dispatch)
+        return control.cancelled
 
 
 async def _start_all(dispatch: Dispatch, address: str, shards: deque[int], told: asyncio.Event) -> None:

@@ -13,13 +13,14 @@ from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
 from prefect_imagine.batches.control.wanted import Wanted
+from prefect_imagine.batches.fleet.dispatch import end_submission
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import Stop, StopReason
-from prefect_imagine.batches.submission import Submission, put_submission, remove_submission
+from prefect_imagine.batches.submission import Submission, put_submission
 from prefect_imagine.billing.budgets.waiting import Waiting, put_waiting, remove_waiting
-from prefect_imagine.billing.credit_limit import CreditLimit, whole
+from prefect_imagine.billing.credit_limit import CreditLimit
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.books import RunBooks
@@ -80,8 +81,7 @@ class Session:
         self.downloader = Downloader(concurrency=16)
         self.shards = OpenShards(prepared.difference.gone)
         self._part = prepared.part
-        share = whole if self._part is None else self._part.share
-        limit = CreditLimit(options.max_credits, options.max_credits_by_provider, share)
+        limit = CreditLimit(options.max_credits, options.max_credits_by_provider, prepared.share)
         # What others spend meanwhile would be this run's to explain.
         balances = prepared.balances if create and self._part is None else {}
         bills = {shard.number: shard.bill for shard in prepared.shards}
@@ -198,8 +198,8 @@ class Session:
         return asked and self.books.counts.under_way > 0
 
     async def close_books(self, *, to_announce: bool = False) -> tuple[Summary, Usage]:
-        """Write manifest, bill and report, and sum the run up; where jobs were let go, leave word instead.
-        Where others run the rest of the batch, that is left to the last of them.
+        """Write manifest, bill and report, and sum the run up; leave word instead where jobs were let go, and
+        that to the last one where others run the rest of the batch.
 
         Args:
             to_announce: whether somebody is going to announce the end of the batch, and only then is done
@@ -222,7 +222,7 @@ class Session:
             await self.feed.settle(shard)
         await self._keep_learned()
         if not to_announce and self._existed and not self.stopped.is_set():
-            await self.blocking(remove_submission, self.store, self.batch_id)
+            await self.blocking(end_submission, self.store, self.batch_id)
         await self.deliveries.tidy(settled=not to_announce and await self.feed.settle_batch())
         return self._ended(usage)
 

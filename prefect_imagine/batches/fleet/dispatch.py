@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from prefect_imagine.batches.fleet.shares import Portion, shares
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.stops import Stop
+from prefect_imagine.batches.submission import remove_submission
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits, add_credits
 from prefect_imagine.providers.models import Frozen
@@ -148,6 +149,13 @@ def in_fleet(store: Store, batch_id: str) -> Dispatch | None:
     `StoreError`."""
     dispatch = read_dispatch(store, batch_id)
     return dispatch if dispatch is not None and shards_to_come(store, dispatch) else None
+
+
+def end_submission(store: Store, batch_id: str) -> None:
+    """Say that the books of a batch are closed, unless a fleet has it: then the last of its runs says how it
+    has ended. Raises `StoreError`."""
+    if in_fleet(store, batch_id) is None:
+        remove_submission(store, batch_id)
 
 
 def dispatch_key(batch_id: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from prefect_imagine.batches.blocking import Blocking
+from prefect_imagine.batches.fleet.dispatch import end_submission
 from prefect_imagine.batches.inbox import remove_all_deliveries
 from prefect_imagine.batches.options import BatchOptions, Timing
 from prefect_imagine.batches.shards import shard_numbers
@@ -110,7 +111,7 @@ async def _closed(store: Store, prepared: PreparedBatch, *, to_announce: bool) -
     blocking = Blocking(patience=STORE_SECONDS)
     try:
         if not to_announce:
-            await blocking(remove_submission, store, prepared.batch_id)
+            await blocking(end_submission, store, prepared.batch_id)
         await blocking(settle_books, store, usage, to_announce=to_announce)
     finally:
         await blocking.aclose()

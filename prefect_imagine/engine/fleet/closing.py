@@ -73,11 +73,11 @@ async def _closed(store: Store, blocking: Blocking, dispatch: Dispatch) -> Close
     if submission is None or submission.generation != dispatch.generation:
         return None  # somebody has closed them, or goes on with the batch
     ends = await blocking(read_ends, store, dispatch)
-    position = await blocking.once(position_of, store, dispatch.batch_id)
+    position = await blocking(position_of, store, dispatch.batch_id)
     if dispatch.options.detach and position.bill.counts.under_way:
         return None  # `collect` takes in what was let go
     usage = position.bill.usage(utc_now())
-    await blocking.once(write_books, store, usage)
+    await blocking(write_books, store, usage)
     sent = sum((Counter(each.requests) for each in ends.values()), Counter[str]())
     summary = summarize(usage, store.address, RequestCounts(**sent), _stops(ends.values()))
     return ClosedFleet(summary, usage, position)

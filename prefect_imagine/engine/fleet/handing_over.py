@@ -61,9 +61,9 @@ async def hand_over(
     blocking = Blocking(patience=options.timing.patience)
     try:
         known = await blocking(read_dispatch, store, prepared.batch_id)
-        if known is not None and known.asked_by == placement.asked_by:
-            if await blocking(shards_to_come, store, known):
-                await blocking(put_submission, store, prepared.batch_id, submission_of(known))
+        to_come = [] if known is None else await blocking(shards_to_come, store, known)
+        if known is not None and to_come and known.asked_by == placement.asked_by:
+            await blocking(put_submission, store, prepared.batch_id, submission_of(known))
             return known
         await _record_changes(store, blocking, prepared, options, placement.asked_by)
         dispatch = _dispatch(prepared, options, placement, 1 if known is None else known.generation + 1)

@@ -21,7 +21,7 @@ from prefect_imagine.batches.state import BatchState, ItemState
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.budgets.budget import Budget, read_budgets
 from prefect_imagine.billing.budgets.left_behind import open_holders
-from prefect_imagine.billing.credit_limit import Share
+from prefect_imagine.billing.credit_limit import Share, whole
 from prefect_imagine.billing.estimates import EstimateLine, Estimates, expected_credits, expected_of
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.planning.accounts import (
@@ -129,6 +129,11 @@ class PreparedBatch:
     without: frozenset[str] = frozenset()
     commands_seen: int | None = None
     part: Part | None = None
+
+    @property
+    def share(self) -> Share:
+        """What a run may spend of what the batch may cost."""
+        return whole if self.part is None else self.part.share
 
     @property
     def fresh(self) -> bool:
