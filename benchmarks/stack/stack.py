@@ -135,7 +135,8 @@ class Stack:
         self.environment = self._of_client("client")
         log = self._log("commands")
         workers.deploy(self.environment, self.folder / "deployed", log, self.pool, self.output)
-        for each in [self._begin_worker(number, self.pool) for number in range(1, self._count + 1)]:
+        begun = [self._begin_worker(number, self.pool) for number in range(1, self._count + 1)]
+        for each in [*begun, self._begin_control()]:
             each.wait()
 
     def _start_prefect(self, database: str, redis: str) -> None:
@@ -148,10 +149,15 @@ class Stack:
         self._begin(self.server, server.services(environment, home, self._log("services")))
 
     def _begin_worker(self, number: int, pool: str) -> Service:
-        name = f"worker-{number}"
-        environment = self._of_client(name)
-        worker = workers.worker(name, pool, environment, self.folder / name, self._log(name))
-        self.workers[number] = worker
+        self.workers[number] = worker = self._begun(f"worker-{number}", pool)
+        return worker
+
+    def _begin_control(self) -> Service:
+        """The worker of what stops, mends and collects, which is no part of `workers`."""
+        return self._begun("control", workers.CONTROL)
+
+    def _begun(self, name: str, pool: str) -> Service:
+        worker = workers.worker(name, pool, self._of_client(name), self.folder / name, self._log(name))
         self._services.append(worker)
         worker.start()
         return worker

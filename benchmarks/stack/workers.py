@@ -15,6 +15,8 @@ from benchmarks.stack.service import Service
 ROOT = Path(__file__).parents[2]
 POOL = "imagine"
 """The pool of `prefect.yaml`."""
+CONTROL = "imagine-control"
+"""That of what stops, mends and collects."""
 START_SECONDS = 300.0
 
 
