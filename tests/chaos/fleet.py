@@ -47,6 +47,7 @@ class Plan:
 
     Attributes:
         every: seconds from one kill of a worker to the next, about.
+        most: kills after which it is left alone.
         handing_over: how often the run that hands the batch over is killed.
         server: whether Prefect's server and Redis are restarted once each.
     """
@@ -55,6 +56,7 @@ class Plan:
     items: int = 2000
     workers: int = 3
     every: float = 12.0
+    most: int = 40
     handing_over: int = 2
     server: bool = True
 
@@ -131,7 +133,7 @@ class Chaos:
             if time.monotonic() > next_collect:
                 self._collect()
                 next_collect = time.monotonic() + COLLECT_SECONDS
-            if time.monotonic() > next_kill:
+            if time.monotonic() > next_kill and self._result.kills < self._plan.most:
                 number = self._random.choice([*self._stack.workers])
                 self._stack.kill_worker(number)
                 self._result.kills += 1
@@ -181,12 +183,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--every", type=float, default=12.0, help="seconds from one kill to the next, about")
+    parser.add_argument("--most", type=int, default=40, help="kills after which it is left alone")
     parser.add_argument("--seed", default="chaos")
     given = parser.parse_args()
     if missing():
         sys.exit(missing())
     folder = Path(tempfile.mkdtemp(prefix="imagine-chaos-"))
-    with disturbed(folder, Plan(given.seed, given.items, given.workers, given.every)) as chaos:
+    with disturbed(folder, Plan(given.seed, given.items, given.workers, given.every, given.most)) as chaos:
         result = chaos.run()
     problems = result.verdict.problems
     print(

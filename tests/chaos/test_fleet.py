@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_nothing_is_paid_twice_or_lost(tmp_path: Path) -> None:
-    plan = Plan("fox", items=300, workers=2, every=15.0, handing_over=1)
+    plan = Plan("fox", items=200, workers=2, every=15.0, most=4, handing_over=1)
     with disturbed(tmp_path / "fleet", plan) as chaos:
         result = chaos.run()
     assert result.verdict.problems == []
