@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -17,12 +17,12 @@ from pydantic import Field
 
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.control.commands import Command, write_command
-from prefect_imagine.batches.fleet.dispatch import Dispatch, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, put_started, shards_to_come
 from prefect_imagine.batches.options import MOST_WORKERS, BatchOptions
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.estimates import estimate_text
 from prefect_imagine.clock import Deadline
-from prefect_imagine.engine.fleet.handing_over import Placement, hand_over, is_in_fleet
+from prefect_imagine.engine.fleet.handing_over import Placement, hand_over, last_dispatch
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.errors import BatchBusyError, ConfigurationError
 from prefect_imagine.flows.parameters import Bucket, Credentials
@@ -93,19 +93,22 @@ class FleetRun:
         )
         return cls(placement, fleet.workers or max(1, online))
 
-    async def check_free(self, store: Store, batch_id: str) -> None:
-        """Raise `BatchBusyError` where another run has handed the batch to a fleet that goes on with it."""
-        known = await is_in_fleet(store, batch_id, self.placement.asked_by)
+    async def check_free(self, store: Store, batch_id: str) -> FleetRun:
+        """The same for a batch that no fleet has. Raises `BatchBusyError` where another run has handed it to
+        one that goes on with it."""
+        known, goes_on = await last_dispatch(store, batch_id)
         if known is None:
-            return
-        async with shard_runs(known.pool) as runs:
-            found = await runs.of(known, store.address)
-        alive = [run for run in found.values() if run.state is None or not run.state.is_final()]
-        if alive:
-            raise BatchBusyError(
-                f"batch {batch_id!r} is being run by {len(alive)} runs on pool {known.pool!r}: wait for them "
-                "to end, or cancel the batch"
-            )
+            return self
+        if goes_on and known.asked_by != self.placement.asked_by:
+            async with shard_runs(known.pool) as runs:
+                found = await runs.of(known, store.address)
+            alive = [run for run in found.values() if run.state is None or not run.state.is_final()]
+            if alive:
+                raise BatchBusyError(
+                    f"batch {batch_id!r} is being run by {_counted(len(alive), 'run')} on pool "
+                    f"{known.pool!r}: wait for them to end, or cancel the batch"
+                )
+        return replace(self, placement=replace(self.placement, after=known.generation))
 
     async def run(self, store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
         """Hand a batch over whose plans are written, and start the runs of its shards. Belongs in a flow run.
@@ -114,15 +117,26 @@ class FleetRun:
             ImagineError: somebody else runs it, or the store or Prefect's server are gone.
         """
         if prepared.settled:
-            return await run_batch(store, prepared, options)
+            return await self._settled(store, prepared, options)
         summary, dispatch = await self.submit(store, prepared, options)
         if StopReason.CANCELLED in summary.stopped_by:
             return Cancelled(
                 message="it was cancelled while it started the runs of shards, and its batch too"
             )
         shards = len(dispatch.shards)
-        message = f"{_counted(shards, 'shard')} on pool {dispatch.pool!r}: {summary.items.planned} to create"
+        creates = sum(line.counted for line in prepared.expected)
+        message = f"{_counted(shards, 'shard')} on pool {dispatch.pool!r}: {creates} to create"
         return Completed(name="Submitted", message=message, data=summary)
+
+    async def _settled(self, store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
+        """The end of a batch of which nothing is left to do; where this run's own fleet has announced it, it
+        is not announced again."""
+        known, goes_on = await last_dispatch(store, prepared.batch_id)
+        if known is None or known.asked_by != self.placement.asked_by:
+            return await run_batch(store, prepared, options)
+        summary, _ = prepared.position.summary(store.address)
+        what = "is run" if goes_on else "has been run"
+        return Completed(name="Submitted", message=f"it {what} on pool {known.pool!r}", data=summary)
 
     async def submit(
         self, store: Store, prepared: PreparedBatch, options: BatchOptions
@@ -150,6 +164,8 @@ class FleetRun:
         try:
             with on_sigterm(told.set):
                 await _start_all(dispatch, store.address, shards, told)
+            if not shards:
+                await asyncio.to_thread(put_started, store, dispatch)
             return told.is_set() and await self._terminate(store, dispatch)
         except asyncio.CancelledError:
             await asyncio.shield(_cancel(store, dispatch))

@@ -18,6 +18,7 @@ from prefect_imagine.engine.planning.persist import again_if_amended, persist_pl
 from prefect_imagine.engine.planning.prepare import PreparedBatch, prepare_batch
 from prefect_imagine.engine.planning.resolve import resolve
 from prefect_imagine.errors import (
+    FencedError,
     ImagineError,
     InvalidPromptsError,
     NotApprovedError,
@@ -33,6 +34,7 @@ from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.registry import check_providers
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import publish_estimate, publish_problems
+from prefect_imagine.tasks.control import step_aside
 from prefect_imagine.tasks.events import announce_low_credits
 from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
@@ -112,7 +114,7 @@ async def generate_batch(
                 workers = 1
                 if fleet is not None and not validate_only:
                     fleet_run = await FleetRun.to(fleet, output, bucket, credentials)
-                    await fleet_run.check_free(store, batch_id)
+                    fleet_run = await fleet_run.check_free(store, batch_id)
                     run, workers = fleet_run.run, fleet_run.workers
                 announced: set[str] = set()
 
@@ -154,6 +156,9 @@ async def generate_batch(
             return Cancelled(message=f"nothing was created: {error}", data=error)
         except InvalidPromptsError as error:
             await publish_problems(error)
+            return Failed(message=str(error), data=error)
+        except FencedError as error:
+            await step_aside()
             return Failed(message=str(error), data=error)
         except ImagineError as error:
             return Failed(message=str(error), data=error)

@@ -14,15 +14,18 @@ from prefect.runtime import flow_run
 from prefect_imagine.batches.fleet.dispatch import (
     Dispatch,
     ShardEnd,
+    all_started,
     put_end,
+    put_started,
     read_dispatch,
     shards_to_come,
 )
 from prefect_imagine.batches.lease import who_runs
 from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.batches.stops import Stop, StopReason
+from prefect_imagine.batches.submission import put_submission, read_submission
 from prefect_imagine.clock import utc_now
-from prefect_imagine.engine.fleet.handing_over import Placement
+from prefect_imagine.engine.fleet.handing_over import Placement, submission_of
 from prefect_imagine.errors import BatchBusyError, ConfigurationError
 from prefect_imagine.flows.approved import Run
 from prefect_imagine.flows.fleet import FleetRun
@@ -48,26 +51,40 @@ async def mend_fleet(store: Store, dispatch: Dispatch, now: Callable[[], datetim
     Raises:
         StoreError: the store is gone.
     """
+    if await asyncio.to_thread(read_submission, store, dispatch.batch_id) is None:
+        await asyncio.to_thread(put_submission, store, dispatch.batch_id, submission_of(dispatch))
     try:
         async with shard_runs(dispatch.pool) as runs:
             found = await runs.of(dispatch, store.address)
+            started = await asyncio.to_thread(all_started, store, dispatch)
             # What has ended by now, has said so before its run ended.
             for shard in await asyncio.to_thread(shards_to_come, store, dispatch):
-                await _mend(store, dispatch, runs, shard, found.get(shard), now())
+                await _mend(store, dispatch, runs, shard, found.get(shard), now(), started=started)
+            if not started:
+                await asyncio.to_thread(put_started, store, dispatch)
     except ConfigurationError as error:
         logger.warning("batch %s: its fleet cannot be looked at: %s", dispatch.batch_id, error)
 
 
 async def _mend(
-    store: Store, dispatch: Dispatch, runs: ShardRuns, shard: int, run: FlowRun | None, now: datetime
+    store: Store,
+    dispatch: Dispatch,
+    runs: ShardRuns,
+    shard: int,
+    run: FlowRun | None,
+    now: datetime,
+    *,
+    started: bool,
 ) -> None:
     path = shard_path(dispatch.batch_id, shard)
     state = None if run is None else run.state
-    if run is None:
+    if run is None and not started:
         logger.warning("%s: its run is started, which nobody has started yet", path)
         await runs.start(dispatch, store.address, shard)
-    elif state is None or await asyncio.to_thread(who_runs, store, path) is not None:
-        return  # it is being run
+    elif run is None:
+        await _give_up(store, dispatch, shard, "somebody has deleted its run", StopReason.CANCELLED)
+    elif state is None or await asyncio.to_thread(_is_busy, store, dispatch, shard):
+        return
     elif state.is_crashed() or _is_lost(state, runs, now):
         if await runs.begin_again(run, AT_MOST):
             logger.warning("%s: its run is lost (%s), and is scheduled again", path, state.name)
@@ -76,6 +93,12 @@ async def _mend(
     elif state.is_final():
         reason = StopReason.CANCELLED if state.is_cancelled() else StopReason.FAILING
         await _give_up(store, dispatch, shard, f"its run ended as {state.name}: {state.message}", reason)
+
+
+def _is_busy(store: Store, dispatch: Dispatch, shard: int) -> bool:
+    """Whether somebody runs a shard, or its run has ended meanwhile."""
+    held = who_runs(store, shard_path(dispatch.batch_id, shard)) is not None
+    return held or shard not in shards_to_come(store, dispatch)
 
 
 def _is_lost(state: State[Any], runs: ShardRuns, now: datetime) -> bool:
@@ -113,5 +136,6 @@ async def run_as_before(store: Store, batch_id: str) -> Run:
         asked_by=str(flow_run.id),
         bucket=known.bucket,
         credentials=known.credentials,
+        after=known.generation,
     )
     return FleetRun(placement, workers=1).run

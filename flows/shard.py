@@ -36,6 +36,7 @@ from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.stores import Store
 from prefect_imagine.tasks.accounts import accounts, open_output
 from prefect_imagine.tasks.artifacts import publish
+from prefect_imagine.tasks.control import step_aside
 from prefect_imagine.tasks.events import announce_end
 from prefect_imagine.tasks.limits import shared_limit
 from prefect_imagine.tasks.run_log import logs_in_run
@@ -109,6 +110,7 @@ class _ShardRun:
         except FencedError as error:
             cancelled = await self._cancelled()
             if cancelled is None:
+                await step_aside()
                 raise  # it goes on elsewhere
             stop = Stop(StopReason.CANCELLED, f"cancelled {cancelled.given}")
             state, end = Cancelled(message=stop.message, data=error), ShardEnd(at=utc_now(), stops=(stop,))

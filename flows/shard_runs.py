@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from shlex import quote
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -116,8 +117,8 @@ async def shard_runs(pool: str) -> AsyncIterator[ShardRuns]:
                 known = await client.read_work_pool(pool)
             except ObjectNotFound as error:
                 raise ConfigurationError(
-                    f"there is no work pool {pool!r}: `prefect work-pool create {pool} --type process` makes "
-                    "one"
+                    f"there is no work pool {pool!r}: "
+                    f"`prefect work-pool create {quote(pool)} --type process` makes one"
                 ) from error
             found = await client.read_deployments(
                 flow_filter=FlowFilter(name=FlowFilterName(any_=[SHARD_FLOW])),
@@ -126,6 +127,6 @@ async def shard_runs(pool: str) -> AsyncIterator[ShardRuns]:
         if not found:
             raise ConfigurationError(
                 f"no deployment of {SHARD_FLOW} serves work pool {pool!r}: "
-                f"`prefect deploy --name {SHARD_FLOW} --pool {pool}` makes one"
+                f"`prefect deploy --name {SHARD_FLOW} --pool {quote(pool)}` makes one"
             )
         yield ShardRuns(client, pool, known.type, min(found, key=lambda each: each.name).id)

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.runtime import flow_run
 from prefect.states import Suspended
 
@@ -58,6 +59,21 @@ async def controlled(session: Session) -> AsyncIterator[Control]:
                 await watching
     if run_id and control.suspended is None and session.was_stopped(StopReason.SUSPENDED):
         control.suspended = await _suspended(UUID(run_id))
+
+
+async def step_aside() -> None:
+    """End the process of a deployed run whose batch another process has taken over: it may run the same flow
+    run, which was scheduled again while this process seemed to be gone, and whose state is that one's. Does
+    nothing elsewhere.
+
+    Raises:
+        Pause: ends the process, and leaves the flow run as it is.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return
+    logger.warning("another process has taken the batch over: this one ends, and leaves the run to it")
+    raise Pause(state=await _suspended(context.flow_run.id))
 
 
 async def _suspended(run_id: UUID) -> State:

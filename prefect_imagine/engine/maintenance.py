@@ -8,6 +8,7 @@ from dataclasses import replace
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.control.wanted import read_wanted
+from prefect_imagine.batches.fleet.dispatch import in_fleet
 from prefect_imagine.batches.index import read_index
 from prefect_imagine.batches.lease import is_held, running_shard
 from prefect_imagine.batches.options import BatchOptions, Timing
@@ -99,7 +100,7 @@ async def cancel_jobs(store: Store, batch_id: str, accounts: Accounts) -> tuple[
 
 def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> list[str]:
     """The batch that is named; or every one under the root that some process has not let go of, be it seen to
-    live or not.
+    live or not, or that a fleet has.
 
     Raises:
         ConfigurationError: neither is asked for, or both.
@@ -113,7 +114,8 @@ def batches_to_cancel(store: Store, batch_id: str | None, *, every: bool) -> lis
 
 
 def _is_held(store: Store, batch_id: str) -> bool:
-    return any(is_held(store, shard_path(batch_id, shard)) for shard in shard_numbers(store, batch_id))
+    held = any(is_held(store, shard_path(batch_id, shard)) for shard in shard_numbers(store, batch_id))
+    return held or in_fleet(store, batch_id) is not None
 
 
 async def reconcile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from prefect_imagine.batches.stops import Stop, StopReason, WaitsFor
@@ -170,6 +170,20 @@ def summarize(
         exit_code=_exit_code(
             counts, stops, key_refused_first=key_refused_first, submitted=submission is not None
         ),
+    )
+
+
+def stopped(summary: Summary, stops: Sequence[Stop]) -> Summary:
+    """The same of a run that was stopped so."""
+    return summary.model_copy(
+        update={
+            "error": "; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
+            "stopped_by": tuple(dict.fromkeys(stop.reason.value for stop in stops)),
+            "waits_for": next((stop.waits_for for stop in stops if stop.waits_for is not None), None),
+            "exit_code": _exit_code(
+                summary.items, list(stops), key_refused_first=False, submitted=summary.submitted
+            ),
+        }
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end
+from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end, read_dispatch
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.fleet.closing import closing_fleet
@@ -39,7 +39,9 @@ class FleetRuns(Runs):
         prepared_of = prepare_batch(self.store, BATCH, asked, self.accounts, chosen, workers=workers)
         async with prepared_of as prepared:
             prepared = await persist_plan(self.store, prepared)
-            placement = Placement(pool="none", output=self.store.address, asked_by=asked_by)
+            known = read_dispatch(self.store, BATCH)
+            after = 0 if known is None else known.generation
+            placement = Placement(pool="none", output=self.store.address, asked_by=asked_by, after=after)
             return await hand_over(self.store, prepared, chosen, placement)
 
     async def work(self, dispatch: Dispatch, *shards: int) -> list[Summary]:

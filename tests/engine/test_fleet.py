@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from prefect_imagine.batches.control.commands import Command, write_command
+from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.billing.root import shard_books
 from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.engine.fleet.handing_over import Placement, hand_over
+from prefect_imagine.engine.planning.prepare import prepare_batch
 from prefect_imagine.errors import BatchBusyError
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import Store
 from tests.books import assert_bill_is_exact
-from tests.engine.engine_runs import numbered, rows_of
+from tests.engine.engine_runs import TIMING, numbered, rows_of
 from tests.engine.fleet_runs import BATCH, FleetRuns
 
 PROVIDER = "imaginelab"
@@ -57,6 +60,32 @@ async def test_together_they_never_pass_the_limit(fleet: FleetRuns) -> None:
     [ended] = await fleet.work(again)
     assert ended.items.stored == 150
     fleet.check()
+
+
+async def test_a_limit_that_is_set_meanwhile_is_passed_by_nobody(fleet: FleetRuns) -> None:
+    """What the first has spent is beyond what it would have been given: the others create nothing."""
+    dispatch = await fleet.hand_over(numbered(PROVIDER, 150), workers=3, max_credits=1000)
+    await fleet.work(dispatch, 3)
+    write_command(fleet.store, BATCH, Command(kind="set", max_credits=300))
+    [ended] = await fleet.work(dispatch, 1, 2)
+    assert charged(fleet) == 250
+    assert ended.stopped_by == ("budget",)
+
+
+async def test_a_limit_that_is_set_and_suffices_for_all_stops_nobody(fleet: FleetRuns) -> None:
+    dispatch = await fleet.hand_over(numbered(PROVIDER, 100), max_credits=300)
+    write_command(fleet.store, BATCH, Command(kind="set", max_credits=500))
+    [ended] = await fleet.work(dispatch)
+    assert ended.items.stored == 100
+
+
+async def test_of_two_that_hand_it_over_at_once_one_is_busy(fleet: FleetRuns) -> None:
+    await fleet.hand_over(numbered(PROVIDER, 100))
+    chosen = BatchOptions(batch_id=BATCH, timing=TIMING)
+    placement = Placement(pool="none", output="", asked_by="another")
+    async with prepare_batch(fleet.store, BATCH, None, fleet.accounts, chosen) as prepared:
+        with pytest.raises(BatchBusyError, match="has just been handed to another fleet"):
+            await hand_over(fleet.store, prepared, chosen, placement)
 
 
 async def test_a_cancelled_batch_begins_no_further_shard(fleet: FleetRuns) -> None:

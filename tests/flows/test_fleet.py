@@ -218,13 +218,16 @@ class TestLimits:
         await pool.work(batch_id)
         assert_paid_once(keys, once(foxes(150)))
 
-    async def test_a_limit_that_is_set_holds_for_shards_that_begin_later(
+    async def test_a_limit_that_is_set_stops_them_and_is_divided_anew(
         self, pool: Pool, keys: RunningSandbox, batch_id: str
     ) -> None:
         await pool.hand_over(foxes(150), batch_id, workers=3)
         await pool.work(batch_id, 1)
         write_command(pool.store, batch_id, Command(kind="set", max_credits=300))
         await pool.work(batch_id, 2, 3)
+        assert spent(keys) == 250, "what others have spent is not known"
+        await pool.hand_over(foxes(150), batch_id, workers=3)
+        await pool.work(batch_id)
         assert spent(keys) == 300
 
     async def test_cancelled_it_creates_nothing_more(
@@ -242,12 +245,30 @@ class TestMending:
     async def test_a_run_that_nobody_has_started_is_started(
         self, pool: Pool, keys: RunningSandbox, batch_id: str
     ) -> None:
+        """The run that handed the batch over was killed before it, and before it had left word at all."""
         await pool.hand_over(foxes(100), batch_id)
         async with get_client() as client:
             await client.delete_flow_run((await pool.runs(batch_id))[2].id)
-        await pool.work(batch_id)
+        pool.store.delete(f"{batch_id}/fleet/00001/started")
+        pool.store.delete(f"{batch_id}/submission.json")
+        await pool.work(batch_id, 1)
         assert (await collected(pool)).is_completed()
         assert (await pool.work(batch_id, 2))[2].message == "100 of 100 stored"
+
+    async def test_a_run_that_somebody_has_deleted_is_not_started_again(
+        self, pool: Pool, keys: RunningSandbox, prefect_server: str, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(100), batch_id)
+        async with get_client() as client:
+            await client.delete_flow_run((await pool.runs(batch_id))[2].id)
+        await pool.work(batch_id, 1)
+        await collected(pool)
+        assert [*await pool.runs(batch_id)] == [1]
+        closing = await collected(pool)
+        assert closing.is_failed(), "nobody else tells of it"
+        told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert told[-1]["event"] == "imagine.batch.stopped"
+        assert told[-1]["payload"]["stopped_by"] == ["cancelled"]
 
     async def test_one_that_has_crashed_is_scheduled_again(
         self, pool: Pool, keys: RunningSandbox, batch_id: str
@@ -288,6 +309,7 @@ class TestMending:
         await collected(pool)
         await collected(pool)
         told = await events_about(prefect_server, f"imagine.batch.{batch_id}", 2)
+        assert told[-1]["event"] == "imagine.batch.stopped"
         assert told[-1]["payload"]["items"]["stored"] == 50
         assert len(manifest(pool.store, batch_id)) == 100
 

@@ -78,3 +78,30 @@ def test_lost_runs_of_shards_are_begun_again_and_pay_for_nothing_twice(site: Sit
         assert site.in_state(each["id"])["state_name"] == "Completed"
         states = site.request("GET", f"/flow_run_states/?flow_run_id={each['id']}")
         assert "Crashed" in {state["name"] for state in states}
+
+
+def test_a_process_that_was_frozen_leaves_the_run_to_its_successor(site: Site) -> None:
+    """It counted as lost: the run was begun again, and is the other process's when this one wakes up."""
+    prompts = [f"frozen {number}" for number in range(COUNT // 2)]
+    handing_over = site.run(
+        GENERATE,
+        prompts=[{"prompt": prompt} for prompt in prompts],
+        provider="imaginelab",
+        fleet={"pool": "imagine", "workers": 1},
+        options={"batch_id": "frozen", "timing": QUICK},
+    )
+    site.in_state(handing_over, "Submitted")
+    until(lambda: len(site.jobs(prompts, "imaginelab")) >= 3, "the shard to create")
+    [run] = [each["id"] for each in _shards(site, "frozen").values()]
+    variable = f"PREFECT__FLOW_RUN_ID={run}"
+    assert site.terminal.signal(signal.SIGSTOP, variable=variable)
+    frozen = set(site.terminal.processes(variable=variable))
+    # The automation of crashed runs schedules it again.
+    site.request("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CRASHED"}, "force": True})
+    created = len(site.jobs(prompts, "imaginelab"))
+    until(lambda: len(site.jobs(prompts, "imaginelab")) > created, "the other process to create")
+    assert site.terminal.signal(signal.SIGCONT, variable=variable)
+    until(lambda: not frozen & set(site.terminal.processes(variable=variable)), "the first one to end")
+    _closed(site, "frozen")
+    site.assert_books_are_exact("frozen", prompts, "imaginelab")
+    assert site.in_state(run)["state_name"] == "Completed"

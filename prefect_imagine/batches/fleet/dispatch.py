@@ -1,6 +1,7 @@
 """How a batch was handed to a fleet: `<batch>/fleet.json`, and which of its shards have had their run.
 
     <batch>/fleet.json                        what the runs of shards have to know; replaced by the next one
+    <batch>/fleet/<generation>/started        the runs of all shards have been started
     <batch>/fleet/<generation>/<shard>.json   how the run of a shard has ended
 
 It stays. A batch is in a fleet's hands until there is an end for each shard that was handed over.
@@ -8,15 +9,15 @@ It stays. A batch is in a fleet's hands until there is an end for each shard tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from prefect_imagine.batches.fleet.shares import Portion, shares
+from prefect_imagine.batches.fleet.shares import Portion, committed, shares, suffices
 from prefect_imagine.batches.options import BatchOptions
-from prefect_imagine.batches.stops import Stop
+from prefect_imagine.batches.stops import Stop, StopReason
 from prefect_imagine.batches.submission import remove_submission
 from prefect_imagine.errors import StoreError
 from prefect_imagine.providers.credits import Credits, add_credits
@@ -63,16 +64,26 @@ class Dispatch(Frozen):
     def share(
         self, shard: int, limits: tuple[Credits | None, Mapping[str, Credits]]
     ) -> tuple[Credits | None, dict[str, Credits]]:
-        """What one of its shards may cost, where the batch may cost so much, in all and by provider."""
+        """What one of its shards may cost, where the batch may cost so much, in all and by provider.
+
+        A limit that has come since it was handed over is divided only where it is enough for all: what others
+        have spent by now is not known, so that otherwise no shard may spend more than it had then.
+        """
         total, by_provider = limits
-        carried = add_credits(self.carried.values())
+        own = self.options
         return (
-            None if total is None else shares(total, carried, self.shards)[shard],
+            None if total is None else self._share(shard, total, total == own.max_credits, None),
             {
-                name: shares(limit, self.carried.get(name, 0), self.shards, name)[shard]
+                name: self._share(shard, limit, limit == own.max_credits_by_provider.get(name), name)
                 for name, limit in by_provider.items()
             },
         )
+
+    def _share(self, shard: int, limit: Credits, divided: bool, provider: str | None) -> Credits:
+        carried = add_credits(credits for name, credits in self.carried.items() if provider in (None, name))
+        if not divided and not suffices(limit, carried, self.shards, provider):
+            return committed(self.shards[shard], provider)
+        return shares(limit, carried, self.shards, provider)[shard]
 
 
 class ShardEnd(Frozen):
@@ -115,6 +126,16 @@ def _parsed(store: Store, batch_id: str, data: bytes) -> Dispatch:
         ) from error
 
 
+def put_started(store: Store, dispatch: Dispatch) -> None:
+    """Say that the runs of all shards have been started. Raises `StoreError`."""
+    store.put(_started_key(dispatch), b"")
+
+
+def all_started(store: Store, dispatch: Dispatch) -> bool:
+    """Whether they have: one that is not there any more has been deleted. Raises `StoreError`."""
+    return store.head(_started_key(dispatch)) is not None
+
+
 def put_end(store: Store, dispatch: Dispatch, shard: int, end: ShardEnd) -> None:
     """Say that the run of a shard has ended. Raises `StoreError`."""
     data = end.model_dump_json(exclude_none=True).encode()
@@ -144,6 +165,15 @@ def read_ends(store: Store, dispatch: Dispatch) -> dict[int, ShardEnd]:
     return found
 
 
+def stops_of(ends: Iterable[ShardEnd]) -> list[Stop]:
+    """Why creating has ended in some shards: each reason once, as the first of them tells it."""
+    first: dict[tuple[StopReason, str | None], Stop] = {}
+    for stop in (stop for end in ends for stop in end.stops):
+        budget = None if stop.waits_for is None else stop.waits_for.budget
+        first.setdefault((stop.reason, budget), stop)
+    return list(first.values())
+
+
 def in_fleet(store: Store, batch_id: str) -> Dispatch | None:
     """How a batch was handed to the fleet that has it in its hands; `None` where none has. Raises
     `StoreError`."""
@@ -169,3 +199,7 @@ def _ends(dispatch: Dispatch) -> str:
 
 def _end_key(dispatch: Dispatch, shard: int) -> str:
     return f"{_ends(dispatch)}{shard:05d}.json"
+
+
+def _started_key(dispatch: Dispatch) -> str:
+    return f"{_ends(dispatch)}started"

@@ -48,6 +48,19 @@ def shares(
     return {number: add_credits([held[number], given[number], over]) for number in portions}
 
 
+def suffices(
+    limit: Credits, carried: Credits, portions: Mapping[int, Portion], provider: str | None = None
+) -> bool:
+    """Whether a limit is enough for all that was spent, and is expected to be."""
+    needed = (_sum(each.committed, provider) + _sum(each.expected, provider) for each in portions.values())
+    return Decimal(str(carried)) + sum(needed, NONE) <= Decimal(str(limit))
+
+
+def committed(portion: Portion, provider: str | None = None) -> Credits:
+    """What a shard has cost."""
+    return add_credits([_sum(portion.committed, provider)])
+
+
 def total_of(amounts: Iterable[Mapping[str, Credits]]) -> dict[str, Credits]:
     """Amounts by provider, added up."""
     known: dict[str, Credits] = {}

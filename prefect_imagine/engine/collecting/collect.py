@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.fleet.dispatch import Dispatch
+from prefect_imagine.batches.fleet.dispatch import Dispatch, read_dispatch, read_ends, stops_of
 from prefect_imagine.batches.inbox import delivered_batches, remove_deliveries
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.clock import utc_now
@@ -26,7 +27,7 @@ from prefect_imagine.engine.collecting.take_in import (
 from prefect_imagine.engine.planning.accounts import Accounts, Shared
 from prefect_imagine.engine.traces import collect_trace, tell_collected
 from prefect_imagine.errors import BatchBusyError, FencedError, ImagineError
-from prefect_imagine.reports.summary import RequestCounts
+from prefect_imagine.reports.summary import RequestCounts, Summary, stopped
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,10 @@ class Collected:
         """Whether such a batch has ended with more failures than it was allowed."""
         if self.finished is None or self.submission is None:
             return False
-        items = self.finished.summary.items
+        summary = self.finished.summary
+        if self.submission.generation is not None and summary.error is not None:
+            return True  # what has stopped its fleet, nobody has told of
+        items = summary.items
         # What was not created, the run that let its jobs go has told of.
         return items.wanted - items.planned - items.stored > self.submission.allowed_failures
 
@@ -160,6 +164,8 @@ async def _collected(
         logger.warning("batch %s could not be collected: %s", batch.batch_id, error)
         return Collected(batch.batch_id, batch.running, problems=(*problems, str(error)))
     summary = _with_requests(taken_in, those.requests - before)
+    if taken_in.closed and batch.submission is not None and batch.submission.generation is not None:
+        summary = replace(summary, summary=await asyncio.to_thread(_as_fleet_ended, store, summary.summary))
     return Collected(
         batch_id=batch.batch_id,
         running=summary.summary.items.under_way,
@@ -168,6 +174,12 @@ async def _collected(
         submission=batch.submission,
         problems=problems,
     )
+
+
+def _as_fleet_ended(store: Store, summary: Summary) -> Summary:
+    """The same with what the runs of a fleet's shards have said at their ends."""
+    dispatch = read_dispatch(store, summary.batch_id)
+    return summary if dispatch is None else stopped(summary, stops_of(read_ends(store, dispatch).values()))
 
 
 def _unseen(batch: UnderWay, those: Connected, rows: Rows) -> int:

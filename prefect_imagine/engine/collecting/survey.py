@@ -127,9 +127,7 @@ def _batches(store: Store, scope: Scope) -> Iterator[str]:
 
 
 def _under_way(store: Store, batch_id: str, scope: Scope, now: datetime) -> UnderWay:
-    batch = UnderWay(batch_id, submission=read_submission(store, batch_id))
-    if batch.submission is not None and batch.submission.generation is not None:
-        batch.fleet = in_fleet(store, batch_id)
+    batch = UnderWay(batch_id, submission=read_submission(store, batch_id), fleet=in_fleet(store, batch_id))
     numbers = shard_numbers(store, batch_id)
     if batch.fleet is not None or running_shard(store, batch_id) is not None:
         batch.held = True

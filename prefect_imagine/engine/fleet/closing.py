@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, read_ends, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, read_ends, shards_to_come, stops_of
 from prefect_imagine.batches.lease import Lease
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.shards import FIRST, shard_path
-from prefect_imagine.batches.stops import Stop, StopReason
 from prefect_imagine.batches.submission import read_submission
 from prefect_imagine.billing.usage import Usage
 from prefect_imagine.clock import utc_now
@@ -79,14 +78,5 @@ async def _closed(store: Store, blocking: Blocking, dispatch: Dispatch) -> Close
     usage = position.bill.usage(utc_now())
     await blocking(write_books, store, usage)
     sent = sum((Counter(each.requests) for each in ends.values()), Counter[str]())
-    summary = summarize(usage, store.address, RequestCounts(**sent), _stops(ends.values()))
+    summary = summarize(usage, store.address, RequestCounts(**sent), stops_of(ends.values()))
     return ClosedFleet(summary, usage, position)
-
-
-def _stops(ends: Iterable[ShardEnd]) -> Iterable[Stop]:
-    """Why creating has ended in some shards: each reason once, as the first of them tells it."""
-    first: dict[tuple[StopReason, str | None], Stop] = {}
-    for stop in (stop for end in ends for stop in end.stops):
-        budget = None if stop.waits_for is None else stop.waits_for.budget
-        first.setdefault((stop.reason, budget), stop)
-    return first.values()

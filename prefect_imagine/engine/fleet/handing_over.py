@@ -11,14 +11,14 @@ from prefect_imagine.batches.fleet.shares import Portion, total_of
 from prefect_imagine.batches.index import put_mark
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.batches.shards import FIRST
-from prefect_imagine.batches.submission import Submission, put_submission
+from prefect_imagine.batches.submission import Submission, put_submission, read_submission
 from prefect_imagine.billing.budgets.waiting import remove_waiting
 from prefect_imagine.billing.root import take_stock
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
 from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.outlook import KnownShard
-from prefect_imagine.engine.planning.prepare import PreparedBatch
+from prefect_imagine.engine.planning.prepare import STORE_SECONDS, PreparedBatch
 from prefect_imagine.engine.shards.opener import ShardOpener
 from prefect_imagine.engine.shards.wishes import Wishes
 from prefect_imagine.errors import BatchBusyError
@@ -38,6 +38,7 @@ class Placement:
         bucket: the name of an S3Bucket block, if the root lies in one.
         credentials: names of credentials blocks by provider.
         traceparent: the trace of that run, where it is traced.
+        after: the last handing over that it has seen, of which nothing goes on any more.
     """
 
     pool: str
@@ -46,6 +47,7 @@ class Placement:
     bucket: str | None = None
     credentials: dict[str, str] = field(default_factory=dict)
     traceparent: str | None = None
+    after: int = 0
 
 
 async def hand_over(
@@ -61,12 +63,17 @@ async def hand_over(
     blocking = Blocking(patience=options.timing.patience)
     try:
         known = await blocking(read_dispatch, store, prepared.batch_id)
-        to_come = [] if known is None else await blocking(shards_to_come, store, known)
-        if known is not None and to_come and known.asked_by == placement.asked_by:
-            await blocking(put_submission, store, prepared.batch_id, submission_of(known))
-            return known
+        if known is not None and known.asked_by == placement.asked_by:
+            to_come = await blocking(shards_to_come, store, known)
+            if to_come and await blocking(read_submission, store, prepared.batch_id) is None:
+                await blocking(put_submission, store, prepared.batch_id, submission_of(known))
+            if to_come or prepared.plans is None:
+                return known
+        elif known is not None and known.generation > placement.after:
+            raise BatchBusyError(f"batch {prepared.batch_id!r} has just been handed to another fleet")
         await _record_changes(store, blocking, prepared, options, placement.asked_by)
-        dispatch = _dispatch(prepared, options, placement, 1 if known is None else known.generation + 1)
+        limited = await blocking(_with_limits, store, prepared.batch_id, options)
+        dispatch = _dispatch(prepared, limited, placement, 1 if known is None else known.generation + 1)
         await blocking(put_mark, store, prepared.batch_id, FIRST, 0)  # `collect` looks after it from now on
         if not await blocking(write_dispatch, store, dispatch):
             raise BatchBusyError(f"batch {prepared.batch_id!r} has just been handed to another fleet")
@@ -86,6 +93,14 @@ def submission_of(dispatch: Dispatch) -> Submission:
         generation=dispatch.generation,
         traceparent=dispatch.traceparent,
     )
+
+
+def _with_limits(store: Store, batch_id: str, options: BatchOptions) -> BatchOptions:
+    """With the limits that commands have set, where a run is given none: they are divided like its own."""
+    if options.max_credits is not None or options.max_credits_by_provider:
+        return options
+    total, by_provider = read_wanted(store, batch_id).max_credits(0)
+    return options.model_copy(update={"max_credits": total, "max_credits_by_provider": by_provider})
 
 
 def _dispatch(
@@ -141,14 +156,12 @@ async def _record_changes(
         await blocking(take_stock, store, prepared.batch_id, shard.number)
 
 
-async def is_in_fleet(store: Store, batch_id: str, asked_by: str) -> Dispatch | None:
-    """How a batch was handed over that a fleet has in its hands by another run than this one; `None` for
-    none. Raises `StoreError`."""
-    blocking = Blocking(patience=10.0)
+async def last_dispatch(store: Store, batch_id: str) -> tuple[Dispatch | None, bool]:
+    """How a batch was last handed over, and whether there are shards of it whose runs have not ended. Raises
+    `StoreError`."""
+    blocking = Blocking(patience=STORE_SECONDS)
     try:
         known = await blocking(read_dispatch, store, batch_id)
-        if known is None or known.asked_by == asked_by:
-            return None
-        return known if await blocking(shards_to_come, store, known) else None
+        return known, known is not None and bool(await blocking(shards_to_come, store, known))
     finally:
         await blocking.aclose()
