@@ -18,6 +18,7 @@ CASES = (
     "requests",
     "processes",
     "machines",
+    "keys",
     "pending",
     "webhooks",
     "overhead",
