@@ -24,6 +24,7 @@ CASES = (
     "overhead",
     "memory",
     "growth",
+    "costs",
     "settled",
     "scrapes",
     "pipeline",
