@@ -27,7 +27,7 @@ def measure(rig: Rig) -> Table:
     table = Table(
         "What a generation costs",
         f"AI Visual Studio with headers, the flow, one process, into S3; jobs of {low:g}-{high:g} s, "
-        "pictures of a few hundred bytes with a thumbnail each. Each cell: the difference of a small and a "
+        "pictures too small for a thumbnail. Each cell: the difference of a small and a "
         "large batch over the difference of their generations; in brackets what a batch of none would cost. "
         "Requests: to the provider. Objects: what is left in the bucket.",
         (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import described
+from benchmarks.report import write
 from benchmarks.stack.batch import PROVIDER, run_batch
 from benchmarks.stack.counting import CountedStack, Counts
 from benchmarks.stack.stack import missing
@@ -34,15 +35,21 @@ def main() -> None:
     """Bring a stack up, run the batches one after the other, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stack.costs", description=__doc__)
     parser.add_argument("--divided-by", type=int, default=1, help="by how much fewer items, for a try")
-    divisor = parser.parse_args().divided_by
+    parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    few, many = FEW // arguments.divided_by, MANY // arguments.divided_by
     if missing():
         sys.exit(missing())
-    print(described(["python -m benchmarks.stack.costs", *sys.argv[1:]]), flush=True)
+    measured = described(["python -m benchmarks.stack.costs", *sys.argv[1:]])
+    print(measured, flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="imagine-costs-", ignore_cleanup_errors=True) as name,
         CountedStack(Path(name) / "stack", workers=WORKERS, sandbox=SANDBOX) as stack,
     ):
-        print(_measured(stack, FEW // divisor, MANY // divisor).markdown(), flush=True)
+        table = _measured(stack, few, many)
+    print(table.markdown(), flush=True)
+    if arguments.write:
+        write(measured, table)
 
 
 def _measured(stack: CountedStack, few: int, many: int) -> Table:
