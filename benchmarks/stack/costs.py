@@ -1,5 +1,5 @@
-"""`python -m benchmarks.stack.costs`: what an item, a shard and a batch of a fleet leave in Prefect's
-database and ask of the bucket, told apart by three batches."""
+"""`python -m benchmarks.stack.costs`: what an item and a task run of a fleet leave in Prefect's database and
+ask of the bucket, told apart by three batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ FEW, MANY = 2_000, 8_000
 SHARDS, MORE_SHARDS = 4, 8
 """Of the batches of few and of many items; and of another one of few."""
 IDLE_SECONDS = 60.0
+TASK_RUNS = "rows task_run"
 SANDBOX: dict[str, Any] = {
     "image_pixels": 64,
     "credits": {PROVIDER: 10**9},
@@ -56,29 +58,29 @@ def _measured(stack: CountedStack, few: int, many: int) -> Table:
     batches = ((few, SHARDS), (many, SHARDS), (few, MORE_SHARDS))
     table = Table(
         "What a fleet's batch costs",
-        f"{WORKERS} workers, {LIMIT:,} requests a minute with headers, jobs of 3-5 s. The item's: what the "
-        "second batch has more than the first one, over the items; the shard's: the third against the first; "
-        "the batch's: what is left of the first. Idle: what the same installation uses up in a minute "
-        "without a batch; it is taken off for the time that each batch took. CPU in seconds, sizes in bytes.",
+        f"{WORKERS} workers, {LIMIT:,} requests a minute with headers, jobs of 3-5 s. An item: what the "
+        "second batch has more than the first one, which has as many task runs, over the items. A task run: "
+        "what the third has more than the first one, which has as many items, over the task runs. Idle: what "
+        "the same installation uses up in a minute without a batch; it is taken off for the time that each "
+        "batch took. CPU in seconds, sizes in bytes.",
         (
             "what",
             *(f"{count:,} items in {shards} shards" for count, shards in batches),
             "an item",
-            "a shard",
-            "a batch",
+            "a task run",
             "idle, a minute",
         ),
     )
     stack.settled()  # what workers and deployments have left
-    idle = _idle(stack)
+    idle = defaultdict(float, _idle(stack))
     first, second, third = (_cost(stack, place, *batch, idle) for place, batch in enumerate(batches))
+    runs = third[TASK_RUNS] - first[TASK_RUNS]
     for name in sorted({*first, *second, *third}):
         told = [counted.get(name, 0.0) for counted in (first, second, third)]
-        item = (told[1] - told[0]) / (many - few)
-        shard = (told[2] - told[0]) / (MORE_SHARDS - SHARDS)
-        batch = told[0] - few * item - SHARDS * shard
-        shares = (f"{item:.4f}", f"{shard:.1f}", f"{batch:.1f}", f"{60 * idle.get(name, 0):.1f}")
-        table.add(name, *(f"{each:,.1f}" for each in told), *shares)
+        item, run = (told[1] - told[0]) / (many - few), (told[2] - told[0]) / runs
+        table.add(
+            name, *(f"{each:,.1f}" for each in told), f"{item:.4f}", f"{run:.4f}", f"{60 * idle[name]:,.1f}"
+        )
     return table
 
 

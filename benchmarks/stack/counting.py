@@ -27,6 +27,8 @@ TABLES = (
     "artifact",
     "artifact_collection",
 )
+UNCOUNTED = "PostgreSQL"
+"""The service whose processor time is not known: its processes have sessions of their own."""
 QUIET_TABLES = ("rows task_run_state", "rows log")
 QUIET_SECONDS = 15.0
 """Events are written within a few seconds."""
@@ -49,6 +51,8 @@ class CountedStack(Stack):
         counted |= asyncio.run(self._rows())
         counted["S3 objects"] = self._objects()
         for service in self._services:
+            if service.name == UNCOUNTED:
+                continue
             name = "CPU workers and runs" if service.name.startswith("worker-") else f"CPU {service.name}"
             counted[name] = counted.get(name, 0.0) + sum(map(_seconds, service.processes()))
         return counted
