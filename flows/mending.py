@@ -51,8 +51,7 @@ async def mend_fleet(store: Store, dispatch: Dispatch, now: Callable[[], datetim
     Raises:
         StoreError: the store is gone.
     """
-    if await asyncio.to_thread(read_submission, store, dispatch.batch_id) is None:
-        await asyncio.to_thread(put_submission, store, dispatch.batch_id, submission_of(dispatch))
+    await asyncio.to_thread(_leave_word, store, dispatch)
     try:
         async with shard_runs(dispatch.pool) as runs:
             found = await runs.of(dispatch, store.address)
@@ -64,6 +63,12 @@ async def mend_fleet(store: Store, dispatch: Dispatch, now: Callable[[], datetim
                 await asyncio.to_thread(put_started, store, dispatch)
     except ConfigurationError as error:
         logger.warning("batch %s: its fleet cannot be looked at: %s", dispatch.batch_id, error)
+
+
+def _leave_word(store: Store, dispatch: Dispatch) -> None:
+    """Leave word for whoever closes the books, where whoever handed the batch over was killed before that."""
+    if read_submission(store, dispatch.batch_id) is None and shards_to_come(store, dispatch):
+        put_submission(store, dispatch.batch_id, submission_of(dispatch))
 
 
 async def _mend(

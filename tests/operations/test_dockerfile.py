@@ -109,10 +109,11 @@ def test_it_is_a_worker_of_the_pool_that_is_deployed_to() -> None:
     )
 
 
-def test_what_stops_a_batch_does_not_wait_behind_it() -> None:
+def test_what_stops_mends_or_collects_a_batch_does_not_wait_behind_it() -> None:
     deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     pools = {each["name"]: each["work_pool"]["name"] for each in deployed["deployments"]}
-    assert pools.pop("cancel-batch") not in pools.values()
+    beside = {name for name, pool in pools.items() if pool == pools["cancel-batch"]}
+    assert beside == {"cancel-batch", "collect", "resume-crashed"}
 
 
 def test_runs_work_where_their_worker_was_started() -> None:
