@@ -15,6 +15,7 @@ from prefect_imagine.batches.fleet.dispatch import (
     Dispatch,
     ShardEnd,
     all_started,
+    has_ended,
     put_end,
     put_started,
     read_dispatch,
@@ -88,14 +89,18 @@ async def _mend(
         await runs.start(dispatch, store.address, shard)
     elif run is None:
         await _give_up(store, dispatch, shard, "somebody has deleted its run", StopReason.CANCELLED)
-    elif state is None or await asyncio.to_thread(_is_busy, store, dispatch, shard):
+    elif (
+        state is None
+        or not (state.is_final() or _is_lost(state, runs, now))
+        or await asyncio.to_thread(_is_busy, store, dispatch, shard)
+    ):
         return
-    elif state.is_crashed() or _is_lost(state, runs, now):
+    elif state.is_crashed() or not state.is_final():
         if await runs.begin_again(run, AT_MOST):
             logger.warning("%s: its run is lost (%s), and is scheduled again", path, state.name)
         else:
             await _give_up(store, dispatch, shard, f"its run has crashed {AT_MOST} times")
-    elif state.is_final():
+    else:
         reason = StopReason.CANCELLED if state.is_cancelled() else StopReason.FAILING
         await _give_up(store, dispatch, shard, f"its run ended as {state.name}: {state.message}", reason)
 
@@ -103,7 +108,7 @@ async def _mend(
 def _is_busy(store: Store, dispatch: Dispatch, shard: int) -> bool:
     """Whether somebody runs a shard, or its run has ended meanwhile."""
     held = who_runs(store, shard_path(dispatch.batch_id, shard)) is not None
-    return held or shard not in shards_to_come(store, dispatch)
+    return held or has_ended(store, dispatch, shard)
 
 
 def _is_lost(state: State[Any], runs: ShardRuns, now: datetime) -> bool:

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, Pause
 from prefect.runtime import flow_run
 from prefect.states import Suspended
 
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.engine.session import Session
+from prefect_imagine.tasks.schedule import is_deployed
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,10 @@ async def step_aside() -> None:
     Raises:
         Pause: ends the process, and leaves the flow run as it is.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+    if not is_deployed():
         return
     logger.warning("another process has taken the batch over: this one ends, and leaves the run to it")
-    raise Pause(state=await _suspended(context.flow_run.id))
+    raise Pause(state=await _suspended(UUID(flow_run.id)))
 
 
 async def _suspended(run_id: UUID) -> State:

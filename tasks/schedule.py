@@ -35,14 +35,14 @@ def batch_id_of(
     what the run asks for. Raises `ConfigurationError`."""
     if options.batch_id:
         return fill_id(options.batch_id, planned_time(time_zone))
-    if _is_deployed():
+    if is_deployed():
         return str(flow_run.id)
     if asked is None:
         raise ConfigurationError("there are no prompts: give some, or the batch_id of a batch to go on with")
     return default_batch_id(source, asked, again=again)
 
 
-def _is_deployed() -> bool:
+def is_deployed() -> bool:
     """Whether the present flow run is one of a deployment, and not one within another flow's run."""
     context = FlowRunContext.get()
     return context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None

@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prefect_imagine.batches.control.wanted import read_wanted
-from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, read_dispatch, shards_to_come
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
 from prefect_imagine.billing.bill import Bill
@@ -76,9 +76,9 @@ def status(
         summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
         _show(position, seen, batch_id, root, to_stderr=json)
-        fleet = in_fleet(store, batch_id)
-        if fleet is not None:
-            output.line(_fleet_text(fleet, shards_to_come(store, fleet)), to_stderr=json)
+        fleet = read_dispatch(store, batch_id)
+        if fleet is not None and (to_come := shards_to_come(store, fleet)):
+            output.line(_fleet_text(fleet, to_come), to_stderr=json)
         for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
             output.line(f"told: {told}", to_stderr=json)
         return summary

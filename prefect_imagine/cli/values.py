@@ -181,17 +181,18 @@ def positive(text: str) -> int:
 
 def shard_size(text: str) -> int:
     """How many items a shard may have."""
-    number = positive(text)
-    if number > MOST_OF_A_SHARD:
-        raise ConfigurationError(f"{text!r} is too large: give at most {MOST_OF_A_SHARD}")
-    return number
+    return _at_most(text, MOST_OF_A_SHARD)
 
 
 def workers(text: str) -> int:
     """How many workers a pool may have."""
+    return _at_most(text, MOST_WORKERS)
+
+
+def _at_most(text: str, most: int) -> int:
     number = positive(text)
-    if number > MOST_WORKERS:
-        raise ConfigurationError(f"{text!r} is too large: give at most {MOST_WORKERS}")
+    if number > most:
+        raise ConfigurationError(f"{text!r} is too large: give at most {most}")
     return number
 
 

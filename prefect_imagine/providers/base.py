@@ -54,8 +54,9 @@ class BaseClient:
     capabilities: Capabilities
     webhook_url: str | None = None
     """Where creates ask for the end of their job to be delivered."""
-    lists_refused = False
     beside: Mapping[str, Generation] = MappingProxyType({})
+    """What the last `poll` has come across besides, by id."""
+    lists_refused = False
     """Whether the key may not list generations, as far as `check_results` has found out."""
     _lists: bool | None = None
     """Whether the list can be used for polling, once that is known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from prefect_imagine.batches.stops import Stop, StopReason, WaitsFor
 from prefect_imagine.batches.submission import Submission
@@ -162,9 +163,7 @@ def summarize(
         requests=requests,
         manifest=f"{address}/{usage.batch_id}/manifest.jsonl",
         report=f"{address}/{usage.batch_id}/report.html",
-        error="; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
-        stopped_by=tuple(dict.fromkeys(stop.reason.value for stop in stops)),
-        waits_for=next((stop.waits_for for stop in stops if stop.waits_for is not None), None),
+        **_told_by(stops),
         submitted=submission is not None,
         expected_at=submission.expected_at if submission is not None else None,
         exit_code=_exit_code(
@@ -177,14 +176,21 @@ def stopped(summary: Summary, stops: Sequence[Stop]) -> Summary:
     """The same of a run that was stopped so."""
     return summary.model_copy(
         update={
-            "error": "; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
-            "stopped_by": tuple(dict.fromkeys(stop.reason.value for stop in stops)),
-            "waits_for": next((stop.waits_for for stop in stops if stop.waits_for is not None), None),
+            **_told_by(stops),
             "exit_code": _exit_code(
                 summary.items, list(stops), key_refused_first=False, submitted=summary.submitted
             ),
         }
     )
+
+
+def _told_by(stops: Sequence[Stop]) -> dict[str, Any]:
+    """What a summary says of why a run was stopped."""
+    return {
+        "error": "; ".join(dict.fromkeys(stop.message for stop in stops)) or None,
+        "stopped_by": tuple(dict.fromkeys(stop.reason.value for stop in stops)),
+        "waits_for": next((stop.waits_for for stop in stops if stop.waits_for is not None), None),
+    }
 
 
 def _exit_code(counts: ItemCounts, stops: list[Stop], *, key_refused_first: bool, submitted: bool) -> int:

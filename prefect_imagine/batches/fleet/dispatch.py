@@ -142,6 +142,11 @@ def put_end(store: Store, dispatch: Dispatch, shard: int, end: ShardEnd) -> None
     store.put(_end_key(dispatch, shard), data, "application/json")
 
 
+def has_ended(store: Store, dispatch: Dispatch, shard: int) -> bool:
+    """Whether the run of a shard has ended. Raises `StoreError`."""
+    return store.head(_end_key(dispatch, shard)) is not None
+
+
 def ended_shards(store: Store, dispatch: Dispatch) -> set[int]:
     """The shards whose runs have ended. Raises `StoreError`."""
     prefix = _ends(dispatch)

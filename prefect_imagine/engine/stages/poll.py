@@ -145,7 +145,7 @@ class PollStage:
         if to_ask:
             seen.update(await self._seen(to_ask))
             run.reads_pass = True
-            await self._looks.tell((*run.client.beside.values(), *seen.values()), boot_seconds() - begun)
+            await self._looks.tell(run.client.beside.values(), boot_seconds() - begun)
         if seen and not run.admission.readable:
             run.admission.readable = True
             run.wake_up.notify()

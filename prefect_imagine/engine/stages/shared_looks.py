@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Protocol
 from uuid import uuid4
 
@@ -23,8 +23,8 @@ class Looks(Protocol):
         """What somebody else has seen of these jobs in a look that began in the last so many seconds; `None`
         where nobody has looked."""
 
-    async def tell(self, rows: Iterable[Generation], took: float) -> None:
-        """Tell what a look has shown that took so many seconds."""
+    async def tell(self, rows: Collection[Generation], took: float) -> None:
+        """Tell what a look has shown of others' jobs that took so many seconds."""
 
 
 class OwnLooks:
@@ -34,7 +34,7 @@ class OwnLooks:
         """Nobody else looks."""
         return None
 
-    async def tell(self, rows: Iterable[Generation], took: float) -> None:
+    async def tell(self, rows: Collection[Generation], took: float) -> None:
         """Nobody needs it."""
 
 
@@ -59,8 +59,10 @@ class SharedLooks:
             logger.info("looks of others cannot be read: %s", error)
             return None
 
-    async def tell(self, rows: Iterable[Generation], took: float) -> None:
-        """Tell what a look has shown that took so many seconds."""
+    async def tell(self, rows: Collection[Generation], took: float) -> None:
+        """Tell what a look has shown of others' jobs that took so many seconds."""
+        if not rows:
+            return
         try:
             await self._blocking.once(put_look, self._store, self._identity, self._me, rows, took)
         except StoreError as error:
