@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from prefect_imagine.errors import BudgetUsedUpError
 from prefect_imagine.providers.credits import Credits
 from prefect_imagine.providers.models import Frozen
 
@@ -43,6 +44,11 @@ class WaitsFor(Frozen):
     provider: str
     credits: Credits
     until: datetime | None = None
+
+    @classmethod
+    def of(cls, error: BudgetUsedUpError) -> WaitsFor:
+        """What an error names."""
+        return cls(budget=error.budget, provider=error.provider, credits=error.credits, until=error.until)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.shard import Shard
 from prefect_imagine.batches.state import ItemState, Phase
-from prefect_imagine.batches.stops import Stop
+from prefect_imagine.batches.stops import Stop, StopReason, WaitsFor
 from prefect_imagine.batches.submission import Submission
 from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.costs import committed
@@ -156,8 +156,18 @@ class RunBooks:
         return add_counts(bill.counts for bill in self._bills.values())
 
     def unfinished(self, shard: int, provider: str) -> tuple[int, int]:
-        """How many of a provider's items in a shard are planned, and how many under way."""
-        return self._bills[shard].unfinished(provider)
+        """How many of a provider's items in a shard are planned and not denied, and how many under way."""
+        planned, under_way = self._bills[shard].unfinished(provider)
+        return planned - self.budgets.denials.count(shard, provider), under_way
+
+    def to_do(self, shard: int) -> int:
+        """How many items of a shard are not done, without those that are denied."""
+        return self._bills[shard].counts.unfinished - self.budgets.denials.count(shard)
+
+    def denial(self, provider: str) -> Stop | None:
+        """Why the run creates some of a provider's items no more, while it creates others."""
+        error = self.budgets.denials.first.get(provider)
+        return None if error is None else Stop(StopReason.BUDGET, str(error), WaitsFor.of(error))
 
     def usage(self, balances: tuple[BalanceChange, ...] = ()) -> Usage:
         """The bill so far."""

@@ -155,8 +155,8 @@ class Session:
 
     @property
     def stops(self) -> list[Stop]:
-        """Why nothing more is created, of each provider with which that is so."""
-        return [run.stop for run in self.runs.values() if run.stop is not None]
+        """Why not everything is created, of each provider with which that is so."""
+        return [stop for name, run in self.runs.items() if (stop := run.stop or self.books.denial(name))]
 
     def was_stopped(self, reason: StopReason) -> bool:
         """Whether it was told to end for this reason."""

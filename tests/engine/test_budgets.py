@@ -160,6 +160,33 @@ async def test_items_of_a_label_alone_are_counted(runs: Runs) -> None:
     assert spent(runs) == 10
 
 
+async def test_what_a_budget_does_not_count_is_created_though_it_is_used_up(runs: Runs) -> None:
+    limited(runs, 12, labels={"client": "acme"})
+    rows = [
+        *rows_of("imaginelab", *(f"theirs {number}" for number in range(30)), labels={"client": "acme"}),
+        *rows_of("imaginelab", *(f"ours {number}" for number in range(30)), labels={"client": "other"}),
+    ]
+    first = await runs.run(rows, shard_size=10)
+    assert (first.summary.exit_code, first.summary.stopped_by) == (3, ("budget",))
+    assert first.summary.items.stored == 2 + 30
+    assert first.summary.waits_for is not None
+    assert first.summary.waits_for.budget == "team"
+    assert spent(runs) == 10
+    limited(runs, 1000, labels={"client": "acme"})
+    assert list(batches_to_go_on(runs.store, NOON)) == ["batch"]
+    assert (await runs.run(rows)).summary.exit_code == 0
+    runs.check()
+
+
+async def test_a_used_up_budget_is_not_asked_for_each_item_that_it_counts(runs: Runs) -> None:
+    limited(runs, 10, labels={"client": "acme"})
+    theirs = rows_of("imaginelab", *(f"theirs {number}" for number in range(200)), labels={"client": "acme"})
+    ended = await runs.run([*theirs, *rows_of("imaginelab", "ours")], shard_size=20)
+    assert ended.summary.items.stored == 3
+    assert held(runs).seq < 40
+    assert runs.creates()["imaginelab"] == 3
+
+
 async def test_each_provider_has_a_limit_of_its_own(runs: Runs) -> None:
     limited(runs, 0)
     ended = await runs.run([*numbered("imaginelab", 2), *numbered("aivisualstudio", 2)])

@@ -21,9 +21,10 @@ from prefect_imagine.billing.budgets.periods import Period
 from prefect_imagine.billing.budgets.thresholds import Announce
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.budgets.account import Account, Holder
+from prefect_imagine.engine.budgets.denials import Denials
 from prefect_imagine.engine.budgets.drawing import TIMES, Drawer, DrawTimes
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
-from prefect_imagine.errors import BudgetExceededError, ImagineError
+from prefect_imagine.errors import BudgetExceededError, BudgetUsedUpError, ImagineError
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ class RunBudgets:
     """Keeps what a run spends within the budgets of its root. Where a root has none it reads one object now
     and then, and does nothing else.
 
+    Attributes:
+        denials: items that are created no more, while others are.
+
     Args:
         now: the clock by which a create belongs to a period.
     """
@@ -60,6 +64,7 @@ class RunBudgets:
         times: DrawTimes = TIMES,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self.denials = Denials()
         self._announce: Announce | None = None
         self._store = store
         self._blocking = blocking
@@ -107,6 +112,7 @@ class RunBudgets:
         for index in [index for index in self._pending if index in shard.plan.indices]:
             self.update(shard.number, shard.item(index), shard.state[index])
         holder = self._holders.pop(shard.number)
+        self.denials.forget(shard.number)
         for index in shard.plan.indices:
             self._shares.pop(index, None)
         for budget in self._budgets:  # somebody who has died may have drawn on these
@@ -132,7 +138,8 @@ class RunBudgets:
             planned: how many creates of its shard and provider are still to come.
 
         Raises:
-            BudgetUsedUpError: one of them does not hold it.
+            BudgetUsedUpError: one of them does not hold it. Where that counts only some of the provider's
+                items, it is the item alone that is denied.
             BudgetExceededError: the item has no price.
             FencedError: another process has taken the shard over.
             StoreError: the store is gone.
@@ -147,7 +154,12 @@ class RunBudgets:
                 taken = False
                 drawer = self._drawer(budget, self._now())
                 holder = self._holders[self._shards.of(item.index).number]
-                taken = await drawer.take(holder, item.request.provider, price, price * planned)
+                try:
+                    taken = await drawer.take(holder, item.request.provider, price, price * planned)
+                except BudgetUsedUpError as error:
+                    if budget.labels:
+                        self.denials.note(drawer.account, item.request.provider, price, error)
+                    raise
                 if not taken:
                     return False
                 share = _Share(drawer, item.request.provider, "reserved", price)
@@ -157,6 +169,20 @@ class RunBudgets:
         finally:
             if not taken:
                 self.give_back(item, self._shards.state(item.index))
+
+    def denies(self, item: BatchItem) -> bool:
+        """Whether a budget that counts only some of a provider's items is used up for this one: then the run
+        does not create it any more."""
+        if not self.denials.first:
+            return False
+        shard, provider = self._shards.of(item.index).number, item.request.provider
+        if self.denials.has(shard, provider, item.index):
+            return True
+        price = Decimal(str(item.estimate.credits or 0))
+        if not self.denials.apply(self._concerning(item), provider, price, self._now()):
+            return False
+        self.denials.add(shard, provider, item.index)
+        return True
 
     def pause(self, item: BatchItem) -> float:
         """Seconds until it is worth while to ask again for credits that may come free."""

@@ -148,8 +148,8 @@ class ShardFeed:
 
     @property
     def _has_room(self) -> bool:
-        unfinished = sum(self._books.bill_of(shard.number).counts.unfinished for shard in self._shards)
-        return len(self._shards) < MAX_OPEN and unfinished < MAX_UNFINISHED
+        to_do = sum(self._books.to_do(shard.number) for shard in self._shards)
+        return len(self._shards) < MAX_OPEN and to_do < MAX_UNFINISHED
 
     async def _leave_idle(self, runs: Collection[ProviderRun]) -> None:
         for shard in self._shards:

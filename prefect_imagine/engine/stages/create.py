@@ -11,7 +11,7 @@ from functools import partial
 
 from prefect_imagine.batches.plan import BatchItem
 from prefect_imagine.batches.process_identity import boot_id
-from prefect_imagine.batches.records import Created, Intent, NotSent, Refused
+from prefect_imagine.batches.records import Created, Intent
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import Deadline, boot_seconds, utc_now
@@ -19,13 +19,12 @@ from prefect_imagine.engine.failure_timer import FailureTimer
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.engine.stages.purse import Purse
+from prefect_imagine.engine.stages.refusals import is_final, refusal
 from prefect_imagine.engine.traces import tell_answer
 from prefect_imagine.errors import (
     AmbiguousCreateError,
     AuthenticationError,
-    ConnectionFailedError,
     InsufficientCreditsError,
-    ModerationError,
     ProviderError,
     RateLimitedError,
 )
@@ -77,7 +76,8 @@ class CreateStage:
     def _is_planned(self, item: BatchItem) -> bool:
         """Whether an item is to be created, and in this very way."""
         state = self._run.state(item.index)
-        return state.phase is Phase.PLANNED and state.alternative == item.chosen
+        wanted = state.phase is Phase.PLANNED and state.alternative == item.chosen
+        return wanted and not self._run.books.budgets.denies(item)
 
     def _closed(self) -> bool:
         """Whether there is a place among the creates for no item: the provider takes no job more than those
@@ -206,7 +206,7 @@ class CreateStage:
             run.mark_ambiguous(item, intent, rank)
             return error
         except ProviderError as error:
-            await self._record_refusal(item, intent, error)
+            await run.record(refusal(item.index, intent.attempt, error))
             return error
         if generation.id in self._answered or generation.id in run.jobs.order:
             logger.warning("item %s: the provider answered with the job of another item", item.title)
@@ -250,23 +250,6 @@ class CreateStage:
             run.queues.to_store.append(item.index)
         run.wake_up.notify()
 
-    async def _record_refusal(self, item: BatchItem, intent: Intent, error: ProviderError) -> None:
-        run = self._run
-        if isinstance(error, ConnectionFailedError):
-            entry: NotSent | Refused = NotSent(
-                item=item.index, at=utc_now(), attempt=intent.attempt, message=str(error)
-            )
-        else:
-            entry = Refused(
-                item=item.index,
-                at=utc_now(),
-                attempt=intent.attempt,
-                final=_is_final(error),
-                reason=reason_of(error),
-                message=str(error),
-            )
-        await run.record(entry)
-
     async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
         run = self._run
         if isinstance(error, AmbiguousCreateError):
@@ -277,7 +260,7 @@ class CreateStage:
             self._on_rate_limit(error)
         elif isinstance(error, AuthenticationError):
             await self._on_refused_key(item, error)
-        elif _is_final(error):
+        elif is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
         else:
             await self._after_failure(error)
@@ -330,21 +313,3 @@ class CreateStage:
         run.trouble.failed()
         if run.trouble.expired:
             run.halt(StopReason.UNREACHABLE, str(error))
-
-
-def _is_final(error: ProviderError) -> bool:
-    """Whether the provider would refuse the same request again."""
-    passing = (RateLimitedError, InsufficientCreditsError, AuthenticationError)
-    return not error.retryable and not isinstance(error, passing)
-
-
-def reason_of(error: ProviderError) -> str:
-    """A stable word for a provider's error."""
-    if isinstance(error, ModerationError):
-        return "moderation"
-    words = {
-        InsufficientCreditsError: "insufficient_credits",
-        AuthenticationError: "key_refused",
-        RateLimitedError: "rate_limited",
-    }
-    return words.get(type(error), "refused")

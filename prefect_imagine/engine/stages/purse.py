@@ -29,10 +29,8 @@ class Purse:
                 return True
             self.give_back(item)
         except BudgetUsedUpError as error:
-            waits_for = WaitsFor(
-                budget=error.budget, provider=error.provider, credits=error.credits, until=error.until
-            )
-            run.halt(StopReason.BUDGET, str(error), waits_for)
+            if not run.books.budgets.denies(item):
+                run.halt(StopReason.BUDGET, str(error), WaitsFor.of(error))
         except BudgetExceededError as error:
             run.halt(StopReason.BUDGET, str(error))
         return False
@@ -50,8 +48,9 @@ class Purse:
 
     async def wait(self, item: BatchItem) -> None:
         """Wait until it is worth while to try again, where credits may come free."""
-        if self._run.stop is None:
-            await asyncio.sleep(self._run.books.budgets.pause(item))
+        budgets = self._run.books.budgets
+        if self._run.stop is None and not budgets.denies(item):
+            await asyncio.sleep(budgets.pause(item))
 
     def _reserve(self, item: BatchItem) -> bool:
         """Reserve within `max_credits` what an item is expected to cost; returns whether it may be sent."""
