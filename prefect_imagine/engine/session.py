@@ -35,9 +35,9 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.feed import ShardFeed
 from prefect_imagine.engine.shards.opener import ShardOpener
+from prefect_imagine.engine.sharing.looks import looks_of
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage, overdue_record
-from prefect_imagine.engine.stages.shared_looks import looks_of
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.engine.ways.handover import Handover

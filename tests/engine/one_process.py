@@ -24,10 +24,10 @@ from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.difference import UNCHANGED, Difference
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
+from prefect_imagine.engine.sharing.looks import ALONE, Looks
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.reconcile import Reconciler
-from prefect_imagine.engine.stages.shared_looks import ALONE, Looks
 from prefect_imagine.engine.stages.store import StoreStage
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store

@@ -8,7 +8,7 @@ import pytest
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
-from prefect_imagine.engine.stages.shared_looks import looks_of
+from prefect_imagine.engine.sharing.looks import looks_of
 from prefect_imagine.stores import Downloader
 from tests.batches.memory_store import InterferedStore
 from tests.engine.fake_provider import FakeProvider, Time, moved_time

@@ -47,6 +47,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
         "deliveries",
         "shards",
         "stages",
+        "sharing",
         "mover",
         "provider_run",
         "ways",

@@ -16,9 +16,9 @@ from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
 from prefect_imagine.engine.cadence import RunningJob
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.sharing.looks import ALONE, Looks
 from prefect_imagine.engine.stages.endings import Endings
 from prefect_imagine.engine.stages.reconcile import Reconciler
-from prefect_imagine.engine.stages.shared_looks import ALONE, Looks
 from prefect_imagine.engine.traces import tell_seen
 from prefect_imagine.errors import (
     AuthenticationError,

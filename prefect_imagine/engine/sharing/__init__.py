@@ -1,0 +1,1 @@
+"""What runs under one root tell each other of the keys that they share."""
