@@ -20,12 +20,15 @@ class Pauses:
         after_failure: the pause after the attempt-th failure in a row (from 1).
         between_looks: the shortest time from one look at jobs under way to the next, where requests are
             limited.
+        between_signs: the time from one sign of life to the next, by which those who share a key know of each
+            other.
         at_the_end: how long the end of a run waits for calls that are being made: S3's client alone may try
             for minutes.
     """
 
     after_failure: Callable[[int], float] = backoff
     between_looks: float = 2.0
+    between_signs: float = 10.0
     at_the_end: float = 3.0
 
 

@@ -92,7 +92,7 @@ async def open_session(
                     session.runs[provider].arrivals.bring(rows)
             try:
                 await session.budgets.look()
-                await session.recall_learned()
+                await session.keys.recall()
                 await session.feed.open_next(session.runs)
                 await session.feed.record_changes()
                 session.desk.begin(opener.set_after or 0)

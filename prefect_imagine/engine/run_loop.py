@@ -55,6 +55,7 @@ async def _run_all(session: Session, stages: Stages) -> None:
         asyncio.create_task(session.deliveries.watch()),
         asyncio.create_task(session.budgets.keep()),
         asyncio.create_task(session.desk.keep_obeying()),
+        asyncio.create_task(session.keys.keep_meeting()),
         asyncio.create_task(session.traffic.keep_noting(session.store, session.blocking)),
     ]
     try:

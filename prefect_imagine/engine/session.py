@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from prefect_imagine.batches.accounts.learned import read_learned, write_learned
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
 from prefect_imagine.batches.control.wanted import Wanted
@@ -35,6 +34,7 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.feed import ShardFeed
 from prefect_imagine.engine.shards.opener import ShardOpener
+from prefect_imagine.engine.sharing.keys import SharedKeys
 from prefect_imagine.engine.sharing.looks import looks_of
 from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage, overdue_record
@@ -96,6 +96,7 @@ class Session:
         order = dict.fromkeys([*(name for name in items if name in self.clients), *self.clients])
         self.runs = {name: self._run(name, items.get(name, 0)) for name in order}
         self._handover.connect(self.runs)
+        self.keys = SharedKeys(store, blocking, self.runs, prepared.identities)
         self.deliveries = Deliveries(store, blocking, self.batch_id, self.runs, blocking.pauses.between_looks)
         self.desk = CommandDesk(store, blocking, self.batch_id, wanted, self.shards, self.runs, limit)
         self.commands_seen = opener.commands_seen
@@ -220,7 +221,7 @@ class Session:
         self._update_books()
         for shard in self.shards:
             await self.feed.settle(shard)
-        await self._keep_learned()
+        await self.keys.leave_learned()
         if not to_announce and self._existed and not self.stopped.is_set():
             await self.blocking(end_submission, self.store, self.batch_id)
         await self.deliveries.tidy(settled=not to_announce and await self.feed.settle_batch())
@@ -257,21 +258,8 @@ class Session:
         for shard in self.shards:
             await self.feed.settle(shard)
         await self.deliveries.tidy(settled=False)
-        await self._keep_learned()
+        await self.keys.leave_learned()
         return self._ended(self.books.usage(), submission)
-
-    async def recall_learned(self) -> None:
-        """Begin with what earlier runs under this root have learned of the keys."""
-        for provider, identity in self._identities.items():
-            learned = await self.blocking(read_learned, self.store, identity)
-            if learned is not None and provider in self.runs:
-                self.runs[provider].begin_with(learned)
-
-    async def _keep_learned(self) -> None:
-        for provider, run in self.runs.items():
-            learned, identity = run.learned, self._identities.get(provider)
-            if learned is not None and identity is not None:
-                await self.blocking(write_learned, self.store, identity, learned)
 
     def _update_books(self) -> None:
         for shard in self.shards:

@@ -62,8 +62,8 @@ class Machine:
     def ask(self, now: float) -> float:
         """The seconds to wait before asking again; 0 where a request may be sent now."""
         pace = self.pace
-        if self.rate is not None and not pace.by_headers and pace.interval < self.rate.interval:
-            pace = replace(pace, interval=self.rate.interval)
+        if self.rate is not None and not pace.by_headers:
+            pace = replace(pace, interval=max(pace.interval, self.rate.interval * pace.machines))
         self.asked += 1
         self.pace, wait = rates.reserve(pace, BOOT + now, demand=self.left - 1, flying=self.flying)
         return wait

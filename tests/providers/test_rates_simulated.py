@@ -8,10 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from prefect_imagine.providers.limits.pace import Pace
+from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox.core.settings import LimitKind, RateLimit
 
 from .properties import relaxed
-from .simulated import Run
+from .simulated import Key, Machine, Run
 
 
 def latencies_below(longest: float) -> st.SearchStrategy[list[float]]:
@@ -47,3 +49,78 @@ def test_nearly_the_whole_limit_is_used(kind: LimitKind) -> None:
     seconds = run.send(600)
     assert run.refusals == 0
     assert 600 / seconds > 0.95
+
+
+def shared(
+    rule: RateLimit, number: int, seed: int, rate: Rate | None = None, known: int | None = None
+) -> list[Machine]:
+    """So many machines that know of each other, after ten windows in which all want more than there is."""
+    dice = random.Random(seed)
+    random.seed(seed)
+    pace = Pace(machines=known or number, window=rule.window_seconds)
+    machines = [
+        Machine(
+            [dice.uniform(0.1, 0.6) for _ in range(97)],
+            pace,
+            wanted=10**6,
+            again=True,
+            begins=dice.uniform(0, rule.window_seconds),
+            rate=rate,
+        )
+        for _ in range(number)
+    ]
+    Key(rule, machines).run(10 * rule.window_seconds)
+    return machines
+
+
+def refused(machines: list[Machine]) -> float:
+    """How many of all requests were refused."""
+    refusals = sum(len(each.refused) for each in machines)
+    return refusals / sum(each.sent for each in machines)
+
+
+def used(rule: RateLimit, machines: list[Machine]) -> float:
+    """How much of the limit was used, without the first window."""
+    passed = sum(at > rule.window_seconds for each in machines for at in each.landed)
+    return passed / (9 * (rule.limit or 1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("limit", "seconds"), [(60, 60.0), (100, 10.0), (600, 60.0)])
+@pytest.mark.parametrize("number", [2, 4, 10])
+def test_machines_that_know_of_each_other_use_a_window_with_hardly_a_429(
+    number: int, limit: int, seconds: float, seed: int
+) -> None:
+    rule = RateLimit(limit, seconds, "fixed", headers=True)
+    machines = shared(rule, number, seed)
+    assert refused(machines) < 0.01
+    # Resets are told in whole seconds: up to one of each window is lost.
+    assert used(rule, machines) > 0.95 - 1 / seconds
+    shares = [len(each.landed) for each in machines]
+    assert min(shares) > 0.5 * max(shares)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("number", "most"), [(2, 0.02), (4, 0.04), (10, 0.08)])
+def test_where_requests_come_free_one_by_one_each_takes_the_place_of_its_own_last(
+    number: int, most: float, seed: int
+) -> None:
+    rule = RateLimit(60, 60.0, "sliding", headers=True)
+    machines = shared(rule, number, seed)
+    assert refused(machines) < most
+    assert used(rule, machines) > 0.87
+    assert refused(shared(rule, number, seed, known=1)) > 3 * most, "without knowing of each other"
+
+
+def test_a_bucket_is_shared_without_a_429() -> None:
+    rule = RateLimit(60, 60.0, "bucket", headers=True)
+    machines = shared(rule, 10, 0)
+    assert refused(machines) == 0
+    assert used(rule, machines) > 0.9
+
+
+def test_a_configured_rate_is_divided() -> None:
+    rule = RateLimit(60, 60.0, "sliding", headers=False)
+    machines = shared(rule, 6, 0, Rate(60, 60.0))
+    assert refused(machines) < 0.01
+    assert used(rule, machines) > 0.9

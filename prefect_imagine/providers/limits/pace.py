@@ -10,6 +10,10 @@ class Pace:
     """What is known of one key's limit, shared by all who use the key on this machine.
 
     Attributes:
+        machine: names this machine among those that use the key.
+        machines: how many do, with this one.
+        window: the longest time that was seen from an answer to its window's reset, in seconds.
+        opened: how many requests remained when this window was seen first.
         reset_named: the moment of the window's reset as the provider names it (epoch seconds), if it does.
         unslowed: the interval before the 429s since the last create that passed, if there were any.
         frozen_at, frozen_until, freezes: when the last request was refused that is to count, until when all
@@ -23,9 +27,13 @@ class Pace:
             since then.
     """
 
+    machine: str = ""
+    machines: int = 1
     by_headers: bool = False
     limit: int = 0
     left: int = 0
+    window: float = 0.0
+    opened: int = 0
     window_reset: float = 0.0
     reset_named: float | None = None
     reset_at: float = 0.0
@@ -48,3 +56,9 @@ class Pace:
     refused_steps: int = 0
     met: int = 0
     unrefused: int = 0
+
+    @property
+    def free(self) -> int:
+        """Requests of the window that this machine may still send, if since its last answer each of the
+        others has sent as many as this one will have with the next."""
+        return self.left - (self.machines - 1) * (self.in_flight + 1)

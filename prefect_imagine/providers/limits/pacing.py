@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
+from uuid import uuid4
 
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits import measuring, rates
@@ -69,7 +70,6 @@ class Pacer:
         self._reads_waiting = 0
         self._flying: list[float] = []
         self._news = asyncio.Event()
-        self._window = 0.0
         self.refused = 0
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
@@ -121,6 +121,12 @@ class Pacer:
         )
 
     @property
+    def divides(self) -> bool:
+        """Whether it knows a limit that it can keep to a part of: one that headers tell, or that it was told
+        and that nothing else keeps over all machines."""
+        return self.led_by_headers or (self._rate is not None and self._shared is None)
+
+    @property
     def seconds_per_request(self) -> float:
         """How long one request takes of the limit; 0 where none is known."""
 
@@ -138,10 +144,39 @@ class Pacer:
 
         def read(pace: Pace) -> tuple[Pace, Rate | None]:
             if pace.by_headers:
-                return pace, Rate(pace.limit, self._window) if self._window else None
+                return pace, Rate(pace.limit, pace.window) if pace.window else None
             return pace, Rate(1, pace.interval) if pace.interval else self._rate
 
         return self._cell.update(read)
+
+    @property
+    def window(self) -> float:
+        """The longest time that was seen from an answer to its window's reset, in seconds."""
+        return self._cell.update(lambda pace: (pace, pace.window))
+
+    @property
+    def machine(self) -> str:
+        """Names this machine among those that use the key: all processes that share its pace are one."""
+
+        def named(pace: Pace) -> tuple[Pace, str]:
+            pace = pace if pace.machine else replace(pace, machine=uuid4().hex)
+            return pace, pace.machine
+
+        return self._cell.update(named)
+
+    @property
+    def machines(self) -> int:
+        """How many use the key, with this one, as far as it was told."""
+        return self._cell.update(lambda pace: (pace, pace.machines))
+
+    def share_with(self, others: int, window: float) -> None:
+        """Keep to an equal part of the limit from now on.
+
+        Args:
+            others: how many other machines use the key.
+            window: the longest that any of them has seen, in seconds.
+        """
+        self._change(lambda pace: replace(pace, machines=1 + others, window=max(pace.window, window)))
 
     def begin_with(self, known: Measured) -> None:
         """Go on from what was measured before, unless more is known by now."""
@@ -156,7 +191,6 @@ class Pacer:
         """Learn from the answer that came for a permit."""
         self._landed(permit)
         reported = RateHeaders.of(headers, time.time())
-        self._window = max(self._window, reported.reset_in or 0.0)
         now = boot_seconds()
         # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
         if status == 429 and not (reported.remaining and reported.retry_after is None):
@@ -224,9 +258,11 @@ class Pacer:
             self._flying.remove(permit.granted_at)
 
     def _rated(self, pace: Pace) -> Pace:
-        if self._rate is not None and not pace.by_headers and pace.interval < self._rate.interval:
-            return replace(pace, interval=self._rate.interval)
-        return pace
+        if self._rate is None or pace.by_headers:
+            return pace
+        # What all machines send together is kept within the rate by a shared limit, where there is one.
+        least = self._rate.interval * (pace.machines if self._shared is None else 1)
+        return replace(pace, interval=max(pace.interval, least))
 
     def _change(self, change: Callable[[Pace], Pace]) -> None:
         self._cell.update(lambda pace: (change(pace), None))

@@ -2,12 +2,14 @@
 
 With rate headers the state follows them: after a window's reset one probe reads `Remaining`, and what is
 left is spread over the window. Without, a configured rate is kept by GCRA with a burst of one, and 429s
-measure the limit. Times are seconds on the boot clock.
+measure the limit. Of several machines that use a key each keeps to an equal part. Times are seconds on the
+boot clock.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import re
 from dataclasses import dataclass, replace
 
@@ -23,6 +25,8 @@ PROBE_SECONDS = 20.0
 FOR_AN_ANSWER = 0.5
 """Seconds until it is seen whether one has landed of which nobody told."""
 LONGEST_FREEZE = 300.0
+APART = 1.08
+"""Of the distance at which a machine's part of a limit is used up."""
 IDLE = 5.0
 """Seconds without a request that are no part of what measures a limit."""
 ROOM = 5
@@ -77,15 +81,33 @@ def reserve(pace: Pace, now: float, *, demand: int = 0, flying: int = 0) -> tupl
 def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
     # Never before the reset as it was reported first: `_follow` would take the new window for the old one.
     window_open = max(pace.reset_at, min(pace.window_reset, pace.reset_at + ROUNDING)) + SETTLE_AFTER_RESET
+    apart = _apart(pace)
+    if apart:
+        window_open = max(window_open, pace.next_at)
     if now >= window_open:
-        return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
-    if pace.left <= 0:
+        probing = replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0, next_at=now + apart)
+        return _granted(probing, now), 0.0
+    if pace.free <= 0:
         return pace, window_open - now
     if now < pace.next_at:
         return pace, pace.next_at - now
-    roomy = pace.left - demand > min(ROOM, pace.limit * 0.2)
-    gap = 0.0 if roomy else max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.left
+    gap = max(apart, _gap(pace, now, demand))
     return _granted(replace(pace, left=pace.left - 1, next_at=now + gap), now), 0.0
+
+
+def _gap(pace: Pace, now: float, demand: int) -> float:
+    """Seconds from a request to the next that spread over the window what is left of it."""
+    machines = pace.machines
+    if pace.free - machines * demand > min(ROOM * machines, pace.limit * 0.2):
+        return 0.0
+    return machines * max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.free
+
+
+def _apart(pace: Pace) -> float:
+    """Seconds from a request to the next where requests come free one by one, and several machines wait for
+    each: then each takes the place of its own last one but as many as are its part."""
+    trickles = pace.machines > 1 and 2 * pace.opened < pace.limit
+    return APART * pace.machines * pace.window / pace.limit if trickles else 0.0
 
 
 def _granted(pace: Pace, now: float) -> Pace:
@@ -126,18 +148,20 @@ def answered(
 def _follow(pace: Pace, now: float, headers: RateHeaders) -> Pace:
     remaining, reset_at = headers.remaining or 0, now + (headers.reset_in or 0.0)
     left = remaining - pace.in_flight
+    pace = replace(pace, window=max(pace.window, headers.reset_in or 0.0))
     if pace.by_headers and _is_same_window(pace, now, reset_at, headers.reset_named):
         return replace(pace, left=min(pace.left, left), reset_at=reset_at)
-    return replace(
+    pace = replace(
         pace,
         by_headers=True,
         limit=headers.limit or max(pace.limit, remaining + 1),
         left=left,
+        opened=remaining,
         window_reset=reset_at,
         reset_named=headers.reset_named,
         reset_at=reset_at,
-        next_at=now,
     )
+    return pace if _apart(pace) else replace(pace, next_at=now)
 
 
 def _is_same_window(pace: Pace, now: float, reset_at: float, named: float | None) -> bool:
@@ -166,6 +190,9 @@ def refused(pace: Pace, now: float, headers: RateHeaders, granted_at: float) -> 
     wait = min(LONGEST_FREEZE, max(given) + SETTLE_AFTER_RESET) if given else own
     if pace.freezes > 1:
         wait = max(wait, own)  # what was given was too short
+    if first and (apart := _apart(pace)):
+        # Others were told the same moment.
+        wait = max(wait, apart * random.uniform(0.5, 1.5))
     pace = replace(
         _landed(pace),
         frozen_until=max(pace.frozen_until, now + wait),
