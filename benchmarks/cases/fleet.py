@@ -26,14 +26,17 @@ def measure(rig: Rig) -> Table:
         f"AI Visual Studio with one key of {LIMIT:,} requests a minute and headers, N = {items:,}, jobs of "
         "1 to 3 s, into S3; PostgreSQL, Valkey, two web processes, services, S3, the sandbox and all workers "
         "on these processors. Limit used: requests over those that the limit allows from the first create to "
-        "the last.",
+        "the last. Task runs, and events that are missing of them: of all batches so far.",
         (
             "workers",
             "generations/s",
             "limit used",
             "429s",
             "requests a generation",
+            "of which lists",
             "stored",
+            "task runs",
+            "events missing",
             "MB a run",
             "MB a worker",
             "MB handing over",
@@ -57,7 +60,10 @@ def _add(table: Table, workers: int, figures: Figures) -> None:
         sent / (figures.creating * LIMIT / WINDOW),
         figures.requests["rate_limited"],
         f"{figures.requests_a_generation:.3f}",
+        figures.sent.get("list", 0),
         figures.stored,
+        figures.recorded.runs,
+        figures.recorded.lost_events,
         round(figures.shard / MEGABYTE),
         round(figures.worker / MEGABYTE),
         round(figures.handing_over / MEGABYTE),

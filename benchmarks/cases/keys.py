@@ -1,5 +1,5 @@
-"""A hundred keys, each shared by machines that know nothing of each other: the pacing's own arithmetic
-against simulated limits, on a clock of its own."""
+"""A hundred keys, each shared by machines: the pacing's own arithmetic against simulated limits, on a clock
+of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from statistics import mean
 
 from benchmarks.rig import Rig
 from benchmarks.tables import Table
+from prefect_imagine.providers.limits.pace import Pace
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox.core.settings import RateLimit
 from tests.providers.simulated import Key, Machine
@@ -36,6 +37,8 @@ class Setting:
         known: by what the workers know the limit.
         tells_wait: whether a 429 has `Retry-After`, where there are no other headers.
         rate: what each worker is told to keep.
+        meet: whether the workers know how many they are, and how long the window is: those who store under
+            one root do.
         windows: how many are measured.
     """
 
@@ -44,20 +47,27 @@ class Setting:
     workers: int = WORKERS
     tells_wait: bool = False
     rate: Rate | None = None
+    meet: bool = False
     windows: int = WINDOWS
 
 
 SILENT = replace(MINUTE, headers=False)
 FAST, FAST_WINDOWS = RateLimit(600, 60.0, "fixed", headers=True), 3
+SLIDING, BUCKET = replace(MINUTE, kind="sliding"), replace(MINUTE, kind="bucket")
 SETTINGS = (
-    *(Setting("headers", workers=number) for number in (1, 2, 5, WORKERS, 20)),
-    *(Setting("headers", replace(MINUTE, kind="sliding"), number) for number in (1, 2, WORKERS)),
-    Setting("headers", replace(MINUTE, kind="bucket")),
-    Setting("headers", FAST, windows=FAST_WINDOWS),
+    *(Setting("headers", workers=number) for number in (1, 2, WORKERS)),
+    *(Setting("headers", workers=number, meet=True) for number in (2, 4, WORKERS, 20)),
+    *(Setting("headers", SLIDING, number) for number in (1, 2, WORKERS)),
+    *(Setting("headers", SLIDING, number, meet=True) for number in (2, 4, WORKERS)),
+    *(Setting("headers", BUCKET, meet=meet) for meet in (False, True)),
+    *(Setting("headers", FAST, windows=FAST_WINDOWS, meet=meet) for meet in (False, True)),
     *(Setting("429s with Retry-After", SILENT, workers=number, tells_wait=True) for number in (1, WORKERS)),
     *(Setting("429s only", SILENT, workers=number) for number in (1, WORKERS)),
     Setting("--rate, a tenth each", SILENT, tells_wait=True, rate=Rate(6, 60.0)),
-    Setting("--rate, all of it each", SILENT, tells_wait=True, rate=Rate(60, 60.0)),
+    *(
+        Setting("--rate, all of it each", SILENT, tells_wait=True, rate=Rate(60, 60.0), meet=meet)
+        for meet in (False, True)
+    ),
 )
 
 
@@ -66,14 +76,16 @@ def measure(rig: Rig) -> Table:
     keys = QUICK_KEYS if rig.quick else KEYS
     table = Table(
         "Many keys and workers, simulated",
-        f"{keys} keys, each with so many workers on machines of their own: no shared file, no Prefect. All "
-        "want more than the limit allows, send again what is refused, and begin within the first window; "
+        f"{keys} keys, each with so many workers on machines of their own: no shared file, no Prefect. Those "
+        "that know of each other store under one root. All want more than the limit allows, send again what "
+        "is refused, and begin within the first window; "
         f"then {WINDOWS} windows are counted ({FAST_WINDOWS} of those of {FAST.limit}). Requests take "
         f"{TRIPS[0]}-{TRIPS[1]} s; seed {SEED}. Use: what passed over what the limit allows. Share: what of "
         "a key's passed requests a worker sent, over an equal part; the least and the most of all workers. "
         "Asks: looks at the pace for each request.",
         (
             "limit known by",
+            "of each other",
             "limit",
             "kind",
             "workers a key",
@@ -120,7 +132,8 @@ def _simulated(setting: Setting, number: int) -> _Counted:
 def _machine(setting: Setting, dice: random.Random) -> Machine:
     trips = [dice.uniform(*TRIPS) for _ in range(97)]
     begins = dice.uniform(0, setting.rule.window_seconds)
-    return Machine(trips, wanted=ENDLESS, again=True, begins=begins, rate=setting.rate)
+    known = Pace(machines=setting.workers, window=setting.rule.window_seconds) if setting.meet else Pace()
+    return Machine(trips, known, wanted=ENDLESS, again=True, begins=begins, rate=setting.rate)
 
 
 def _row(setting: Setting, counted: list[_Counted]) -> Iterator[object]:
@@ -130,7 +143,12 @@ def _row(setting: Setting, counted: list[_Counted]) -> Iterator[object]:
     uses = [sum(each.passed) / allowed for each in counted]
     refused = sum(each.refused for each in counted)
     shares = [passed / mean(each.passed) for each in counted for passed in each.passed]
-    yield from (setting.known, f"{rule.limit} / {rule.window_seconds:g} s", rule.kind)
+    yield from (
+        setting.known,
+        "yes" if setting.meet else "no",
+        f"{rule.limit} / {rule.window_seconds:g} s",
+        rule.kind,
+    )
     yield from (setting.workers, workers, mean(uses), min(uses))
     yield f"{refused / (refused + sum(sum(each.passed) for each in counted)):.1%}"
     yield refused / workers / (windows * rule.window_seconds / 3600)

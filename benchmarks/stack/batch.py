@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.stack.api import LOOK_SECONDS
 from benchmarks.stack.outside import BUCKET
+from benchmarks.stack.recorded import Recorded, recorded
 from benchmarks.stack.stack import Stack
 from prefect_imagine.stores import open_store
 
@@ -44,6 +45,7 @@ class Figures:
         handing_over: the most resident bytes of the run that handed the batch over.
         shard: the most of a run of a shard, beside the worker that started it.
         worker: the most of a worker, beside its run.
+        recorded: what Prefect knows of all task runs by then.
     """
 
     completed: bool
@@ -56,6 +58,7 @@ class Figures:
     handing_over: int
     shard: int
     worker: int
+    recorded: Recorded
 
     @property
     def sent(self) -> dict[str, int]:
@@ -76,6 +79,8 @@ class Figures:
             f"items stored            {self.stored}",
             f"requests a generation   {self.requests_a_generation:.3f} ({kinds})",
             f"answers 429             {self.requests['rate_limited']}",
+            f"task runs               {self.recorded.runs}, of which {self.recorded.lost_states} states and "
+            f"{self.recorded.lost_events} events are missing",
             f"MB, at most             {self.handing_over / MEGABYTE:.0f} handing over, "
             f"{self.shard / MEGABYTE:.0f} a shard's run, {self.worker / MEGABYTE:.0f} its worker",
         ]
@@ -139,6 +144,7 @@ def run_batch(
         handing_over=handing_over,
         shard=memory.runs,
         worker=memory.workers,
+        recorded=recorded(stack.database),
     )
 
 

@@ -41,7 +41,6 @@ class CountedStack(Stack):
     """A stack whose workers and runs reach the bucket by a way on which requests are counted."""
 
     way: CountedWay | None = None
-    database = ""
 
     def counts(self) -> Counts:
         """Everything so far, by name: `rows <table>`, `S3 <kind>`, `CPU <service>` in seconds, and sizes in
@@ -74,7 +73,6 @@ class CountedStack(Stack):
         return asyncio.run(self._events())
 
     def _start_prefect(self, database: str, redis: str) -> None:
-        self.database = database.replace("+asyncpg", "")
         self.way = self._open.enter_context(counted_way(self.s3.endpoint))
         super()._start_prefect(database, redis)
 

@@ -60,7 +60,7 @@ class Stack:
         sandbox: Mapping[str, Any] | None = None,
     ) -> None:
         """`sandbox` are settings of `SandboxSettings`, by name."""
-        self.folder, self.pool = folder.resolve(), pool
+        self.folder, self.pool, self.database = folder.resolve(), pool, ""
         self.workers: dict[int, Service] = {}
         self._count, self._sandbox = workers, dict(sandbox or {})
         self._services: list[Service] = []
@@ -131,6 +131,7 @@ class Stack:
         sandbox = outside.sandbox(self.folder / "sandbox", self._log("sandbox"), self._sandbox)
         self._begin(postgres, self.redis, bucket, sandbox)
         self.s3, self.providers = outside.s3_server(bucket), Providers(sandbox)
+        self.database = database.replace("+asyncpg", "")
         self._start_prefect(database, redis)
         self.environment = self._of_client("client")
         log = self._log("commands")
