@@ -13,11 +13,9 @@ from prefect_imagine.batches.control.wanted import read_wanted
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.observer import Observer
-from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.session import Session
 from prefect_imagine.engine.shards.opener import ShardOpener
-from prefect_imagine.engine.shards.wishes import Wishes
 from prefect_imagine.engine.traces import batch_trace
 from prefect_imagine.providers.models import Generation
 from prefect_imagine.stores import Store
@@ -67,12 +65,8 @@ async def open_session(
         blocking = Blocking(patience=options.timing.patience, pauses=pauses)
         try:
             wanted = await blocking(read_wanted, store, prepared.batch_id)
-            again = Again(options, wanted.again())
-            wishes = Wishes(again, prepared.difference, prepared.seen, asked_by) if create else None
-            # What was commanded while it was prepared, or waited to be approved, is for this run.
-            commands_seen = wanted.last if prepared.commands_seen is None else prepared.commands_seen
-            opener = ShardOpener(
-                store, blocking, prepared.batch_id, options, commands_seen, wishes, force=force
+            opener = ShardOpener.of(
+                prepared, store, blocking, options, wanted, asked_by=asked_by, create=create, force=force
             )
             session = Session(
                 prepared,

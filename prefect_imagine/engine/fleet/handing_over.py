@@ -16,11 +16,9 @@ from prefect_imagine.billing.budgets.waiting import remove_waiting
 from prefect_imagine.billing.root import take_stock
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
-from prefect_imagine.engine.planning.again import Again
 from prefect_imagine.engine.planning.outlook import KnownShard
 from prefect_imagine.engine.planning.prepare import STORE_SECONDS, PreparedBatch
 from prefect_imagine.engine.shards.opener import ShardOpener
-from prefect_imagine.engine.shards.wishes import Wishes
 from prefect_imagine.errors import BatchBusyError
 from prefect_imagine.providers.credits import add_credits
 from prefect_imagine.stores import Store
@@ -145,10 +143,7 @@ async def _record_changes(
     if not changed:
         return
     wanted = await blocking(read_wanted, store, prepared.batch_id)
-    again = Again(options, wanted.again())
-    wishes = Wishes(again, prepared.difference, prepared.seen, asked_by)
-    seen = wanted.last if prepared.commands_seen is None else prepared.commands_seen
-    opener = ShardOpener(store, blocking, prepared.batch_id, options, seen, wishes)
+    opener = ShardOpener.of(prepared, store, blocking, options, wanted, asked_by=asked_by)
     for shard in changed:
         found = await opener.open(shard.number, settled_too=True)
         assert isinstance(found, OpenShard), "a settled one is opened too"

@@ -6,6 +6,7 @@ import asyncio
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
+from prefect_imagine.batches.control.wanted import Wanted
 from prefect_imagine.batches.index import put_mark
 from prefect_imagine.batches.journal import Journal
 from prefect_imagine.batches.lease import Lease
@@ -17,6 +18,8 @@ from prefect_imagine.batches.shards import shard_path
 from prefect_imagine.billing.settlement import Settlement, read_settlement
 from prefect_imagine.clock import utc_now
 from prefect_imagine.engine.open_shards import OpenShard
+from prefect_imagine.engine.planning.again import Again
+from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.shards.wishes import Wishes, record_wishes
 from prefect_imagine.errors import FencedError, StoreError
 from prefect_imagine.stores import Store
@@ -56,6 +59,33 @@ class ShardOpener:
         self._wishes = wishes
         self._force = force
         self._owner = ProcessIdentity.me()
+
+    @classmethod
+    def of(
+        cls,
+        prepared: PreparedBatch,
+        store: Store,
+        blocking: Blocking,
+        options: BatchOptions,
+        wanted: Wanted,
+        *,
+        asked_by: str,
+        create: bool = True,
+        force: bool = False,
+    ) -> ShardOpener:
+        """Of a batch that was prepared.
+
+        Args:
+            wanted: what its commands add up to.
+            asked_by: names the run that asks. Begun again after a crash, it creates no failed item once more
+                that it has created again already.
+            create: whether anything is to be created.
+        """
+        again = Again(options, wanted.again())
+        wishes = Wishes(again, prepared.difference, prepared.seen, asked_by) if create else None
+        # What was commanded while it was prepared, or waited to be approved, is for this run.
+        seen = wanted.last if prepared.commands_seen is None else prepared.commands_seen
+        return cls(store, blocking, prepared.batch_id, options, seen, wishes, force=force)
 
     async def open(self, number: int, *, settled_too: bool) -> OpenShard | Settlement:
         """Take a shard over; one that has settled by now is left alone, unless it is wanted too.
