@@ -55,8 +55,9 @@ class CreditLimit:
         spent = Decimal(sum(self._spent.values()))
         for limit, used in ((self._total, spent), (self._limits.get(provider), self._spent[provider])):
             if limit is not None and used + amount > limit:
+                what = "max_credits" if self._share is whole else "this shard's share of max_credits"
                 raise BudgetExceededError(
-                    f"item {item} ({estimate} credits) would pass max_credits: {used} of {limit} are spent "
+                    f"item {item} ({estimate} credits) would pass {what}: {used} of {limit} are spent "
                     "or set aside"
                 )
         known = self._items.get(item, {})

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 
 from prefect_imagine import BatchOptions, Fleet, Prompt, generate_batch
-from prefect_imagine.batches.fleet.dispatch import Dispatch, read_dispatch
-from prefect_imagine.flows import generate_shard
+from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end, read_dispatch
+from prefect_imagine.clock import utc_now
+from prefect_imagine.engine.fleet.closing import closing_fleet
+from prefect_imagine.flows import collect_batches, generate_shard
 from prefect_imagine.flows.shard_runs import shard_runs
+from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store, open_store
 
 
@@ -84,3 +89,41 @@ async def made_pool(root: Path, name: str | None = None) -> Pool:
             path=".",
         )
     return Pool(name, root)
+
+
+def foxes(count: int, first: int = 0) -> list[Prompt]:
+    return [Prompt(prompt=f"fox {number}", provider="imaginelab") for number in range(first, first + count)]
+
+
+def once(prompts: list[Prompt]) -> Counter[tuple[str, str]]:
+    return Counter(("imaginelab", each.prompt) for each in prompts)
+
+
+def spent(sandbox: RunningSandbox) -> float:
+    return float(sandbox.report(jobs=False)["charged"]["imaginelab"])
+
+
+def names(states: dict[int, State[Any]]) -> dict[int, str | None]:
+    return {shard: state.name for shard, state in sorted(states.items())}
+
+
+@pytest.fixture
+async def pool(keys: RunningSandbox, prefect_server: str, tmp_path: Path) -> Pool:
+    return await made_pool(tmp_path / "out")
+
+
+@pytest.fixture
+def batch_id() -> str:
+    return f"foxes-{uuid4().hex[:8]}"
+
+
+async def collected(pool: Pool) -> State[Any]:
+    state: State[Any] = await collect_batches(str(pool.root), return_state=True)
+    return state
+
+
+async def end_unrun(pool: Pool, batch_id: str, shard: int) -> None:
+    """Nobody runs a shard."""
+    put_end(pool.store, pool.dispatch(batch_id), shard, ShardEnd(at=utc_now()))
+    async with closing_fleet(pool.store, pool.dispatch(batch_id)):
+        pass

@@ -124,3 +124,13 @@ def test_a_configured_rate_is_divided() -> None:
     machines = shared(rule, 6, 0, Rate(60, 60.0))
     assert refused(machines) < 0.01
     assert used(rule, machines) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding"])
+def test_machines_that_begin_at_once_notice_each_other(kind: LimitKind) -> None:
+    """Each thinks at first that there is room for all that it wants."""
+    rule = RateLimit(60, 20.0, kind, headers=True)
+    machines = [Machine([0.3, 0.4, 0.5], wanted=40, again=True, begins=0.05 * number) for number in range(3)]
+    Key(rule, machines).run(15.0)
+    assert sum(len(each.refused) for each in machines) <= 3
+    assert sum(len(each.landed) for each in machines) > 50

@@ -29,6 +29,8 @@ APART = 1.08
 """Of the distance at which a machine's part of a limit is used up."""
 IDLE = 5.0
 """Seconds without a request that are no part of what measures a limit."""
+HURRIED_AT_ONCE = 8
+"""Requests under way where there is room for all: answers have to tell in time that others use the key."""
 ROOM = 5
 """Requests that reads may need of a window before it ends."""
 
@@ -70,7 +72,7 @@ def reserve(pace: Pace, now: float, *, demand: int = 0, flying: int = 0) -> tupl
     if not pace.answered:
         return _granted(replace(pace, probe_until=now + PROBE_SECONDS, in_flight=0), now), 0.0
     if pace.by_headers:
-        return _drain(pace, now, demand)
+        return _drain(pace, now, demand, flying)
     if now < pace.next_at:
         return pace, pace.next_at - now
     if not pace.interval and flying >= measuring.at_once(pace, now):
@@ -78,7 +80,7 @@ def reserve(pace: Pace, now: float, *, demand: int = 0, flying: int = 0) -> tupl
     return _granted(replace(pace, next_at=max(now, pace.next_at) + pace.interval), now), 0.0
 
 
-def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
+def _drain(pace: Pace, now: float, demand: int, flying: int) -> tuple[Pace, float]:
     # Never before the reset as it was reported first: `_follow` would take the new window for the old one.
     window_open = max(pace.reset_at, min(pace.window_reset, pace.reset_at + ROUNDING)) + SETTLE_AFTER_RESET
     apart = _apart(pace)
@@ -91,16 +93,13 @@ def _drain(pace: Pace, now: float, demand: int) -> tuple[Pace, float]:
         return pace, window_open - now
     if now < pace.next_at:
         return pace, pace.next_at - now
-    gap = max(apart, _gap(pace, now, demand))
-    return _granted(replace(pace, left=pace.left - 1, next_at=now + gap), now), 0.0
-
-
-def _gap(pace: Pace, now: float, demand: int) -> float:
-    """Seconds from a request to the next that spread over the window what is left of it."""
-    machines = pace.machines
-    if pace.free - machines * demand > min(ROOM * machines, pace.limit * 0.2):
-        return 0.0
-    return machines * max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.free
+    roomy = pace.free - pace.machines * demand > min(ROOM * pace.machines, pace.limit * 0.2)
+    if roomy and flying >= HURRIED_AT_ONCE:
+        return pace, FOR_AN_ANSWER
+    # What is left is spread over the window.
+    gap = pace.machines * max(0.0, pace.reset_at - DRAIN_BEFORE_RESET - now) / pace.free
+    next_at = now + max(apart, 0.0 if roomy else gap)
+    return _granted(replace(pace, left=pace.left - 1, next_at=next_at), now), 0.0
 
 
 def _apart(pace: Pace) -> float:
