@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.states import AwaitingRetry
 from prefect.types.entrypoint import EntrypointType
 
@@ -141,6 +142,7 @@ async def test_a_run_that_a_delivery_wakes_is_in_the_trace_of_the_delivery(
         await wake(Ended("imaginelab", "batch", "job", believed=True))
     async with get_client() as client:
         found = await client.read_deployment_by_name(f"collect/{name}")
-        (woken,) = [each for each in await client.read_flow_runs(limit=200) if each.deployment_id == found.id]
+        of_it = DeploymentFilter(id=DeploymentFilterId(any_=[found.id]))
+        (woken,) = await client.read_flow_runs(deployment_filter=of_it)
         await client.delete_deployment(found.id)
     assert woken.labels["__OTEL_TRACEPARENT"] == parent

@@ -56,7 +56,7 @@ class SharedKeys:
         try:
             while True:
                 await asyncio.sleep(wait)
-                wait = pause
+                wait = min(pause, 2 * wait)  # those that begin together have to find each other soon
                 for run, identity in self._accounts:
                     if run.creating and run.client.pacer.divides:
                         await self._meet(run, identity)
