@@ -11,7 +11,12 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterName,
+)
 from prefect.client.schemas.objects import FlowRun, State
 
 T = TypeVar("T")
@@ -47,6 +52,13 @@ async def run_named(name: str, state: str) -> FlowRun:
         return next((run for run in runs if run.state_name == state), None)
 
     return await until(look, f"{name} to be {state}")
+
+
+async def runs_of_deployment(deployment: UUID) -> list[FlowRun]:
+    """The runs of one deployment: the server of all tests has more than it gives at once."""
+    async with get_client() as client:
+        of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        return await client.read_flow_runs(deployment_filter=of_it)
 
 
 async def artifacts_of(api_url: str, flow_run_id: UUID) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import open_store
 from prefect_imagine.tasks.events import JOB_ENDED
 from prefect_imagine.webhooks import Ended
-from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of
+from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of, runs_of_deployment
 
 pytestmark = pytest.mark.long
 
@@ -100,7 +100,7 @@ async def test_ends_of_one_span_wake_one_collect_at_its_end(
         await wake(Ended("imaginelab", batch_id, f"job-{number}", believed=True))
     async with get_client() as client:
         found = await client.read_deployment_by_name(f"{flow}/{deployment}")
-        runs = [run for run in await client.read_flow_runs(limit=200) if run.deployment_id == found.id]
+        runs = await runs_of_deployment(found.id)
         await client.delete_deployment(found.id)
     due = sorted(run.expected_start_time.timestamp() for run in runs if run.expected_start_time)
     assert due == pytest.approx([begin + BUCKET_SECONDS, begin + 2 * BUCKET_SECONDS], abs=1)

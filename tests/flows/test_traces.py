@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.states import AwaitingRetry
 from prefect.types.entrypoint import EntrypointType
 
@@ -21,6 +20,7 @@ from prefect_imagine.stores import open_store
 from prefect_imagine.tracing import continued
 from prefect_imagine.webhooks import Ended
 from tests.cli.commands import variables
+from tests.flows.prefect_api import runs_of_deployment
 from tests.otlp import INSTRUMENTED, Collector, Seen, collecting
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server")]
@@ -142,7 +142,6 @@ async def test_a_run_that_a_delivery_wakes_is_in_the_trace_of_the_delivery(
         await wake(Ended("imaginelab", "batch", "job", believed=True))
     async with get_client() as client:
         found = await client.read_deployment_by_name(f"collect/{name}")
-        of_it = DeploymentFilter(id=DeploymentFilterId(any_=[found.id]))
-        (woken,) = await client.read_flow_runs(deployment_filter=of_it)
+        (woken,) = await runs_of_deployment(found.id)
         await client.delete_deployment(found.id)
     assert woken.labels["__OTEL_TRACEPARENT"] == parent

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import State
 
 from prefect_imagine import BatchOptions, Prompt, generate_batch
@@ -82,8 +83,8 @@ async def watched(keys: RunningSandbox, tmp_path: Path, prefect_server: str) -> 
     running = asyncio.create_task(_generate(tmp_path))
     await until(lambda: sum(keys.books.accepted.values()) >= 3)
     async with get_client() as client:
-        found = await client.read_flow_runs(limit=200)
-        [run] = [run for run in found if run.name == f"generate {batch_in(tmp_path)}"]
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[f"generate {batch_in(tmp_path)}"]))
+        [run] = await client.read_flow_runs(flow_run_filter=named)
         yield Watched(keys, tmp_path, run.id, running, client)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
