@@ -13,7 +13,9 @@ COPY --from=build /opt/imagine /opt/imagine
 WORKDIR /srv/imagine
 COPY prefect.yaml ./
 COPY examples ./examples
+# MALLOC_ARENA_MAX: threads that store outputs keep less memory to themselves.
 ENV PATH=/opt/imagine/bin:$PATH \
+    MALLOC_ARENA_MAX=2 \
     PREFECT_HOME=/home/imagine/.prefect \
     PYTHONUNBUFFERED=1
 # As a number, so that Kubernetes can see that it is not root.

@@ -49,6 +49,9 @@ def of_server(home: Path, database: str, redis: str) -> dict[str, str]:
         "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
         "PREFECT_REDIS_MESSAGING_URL": f"{redis}/0",
+        # prefect-redis 0.3.0 loses what comes while it publishes a batch: each event is published by itself.
+        "PREFECT_REDIS_MESSAGING_PUBLISHER_BATCH_SIZE": "1",
+        "PREFECT_REDIS_MESSAGING_PUBLISHER_PUBLISH_EVERY": "86400",
         "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
         "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": f"{redis}/0",
         # Each process would have a queue of its own in its memory otherwise, and nothing would say so.
@@ -61,6 +64,8 @@ def of_client(home: Path, api_url: str) -> dict[str, str]:
     return {
         **base(home),
         "PREFECT_API_URL": api_url,
+        # As the image has it: threads that store outputs keep less memory to themselves.
+        "MALLOC_ARENA_MAX": "2",
         # So that a lost worker is noticed, and a run picked up, in a time that one can wait for.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_WORKER_QUERY_SECONDS": "2",

@@ -19,6 +19,7 @@ from prefect.utilities.templating import find_placeholders
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration
 from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
 from prefect_redis.client import RedisMessagingSettings
+from prefect_redis.messaging import RedisMessagingPublisherSettings
 
 from prefect_imagine.cli.arguments import PROGRAM, parse
 from prefect_imagine.tasks.termination import DECIDED_SECONDS
@@ -142,7 +143,8 @@ def _environments() -> Iterator[tuple[str, str]]:
 
 def test_every_setting_is_one_of_prefects() -> None:
     known = {*_get_valid_setting_names(Settings)}
-    for settings in (RedisMessagingSettings, RedisWorkerCleanupQueueSettings):
+    messaging = (RedisMessagingSettings, RedisMessagingPublisherSettings)
+    for settings in (*messaging, RedisWorkerCleanupQueueSettings):
         known |= {f"{settings.model_config['env_prefix']}{field}".upper() for field in settings.model_fields}
     used = {name for name, _ in _environments() if name.startswith("PREFECT_")}
     assert used - known == set()
