@@ -16,16 +16,13 @@ from benchmarks.tables import Table
 from prefect_imagine.providers.limits.pace import Pace
 from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox.core.settings import RateLimit
-from tests.providers.simulated import Key, Machine
+from tests.providers.simulated import TRIPS, Key, Machine, greedy
 
 SEED = 1
 KEYS, QUICK_KEYS = 100, 5
 WORKERS = 10
 WINDOWS = 10
 """Of each limit that are measured, after one in which the workers begin."""
-TRIPS = (0.1, 0.6)
-"""Seconds of a request, there and back."""
-ENDLESS = 10**6
 MINUTE = RateLimit(60, 60.0, "fixed", headers=True)
 
 
@@ -130,10 +127,8 @@ def _simulated(setting: Setting, number: int) -> _Counted:
 
 
 def _machine(setting: Setting, dice: random.Random) -> Machine:
-    trips = [dice.uniform(*TRIPS) for _ in range(97)]
-    begins = dice.uniform(0, setting.rule.window_seconds)
     known = Pace(machines=setting.workers, window=setting.rule.window_seconds) if setting.meet else Pace()
-    return Machine(trips, known, wanted=ENDLESS, again=True, begins=begins, rate=setting.rate)
+    return greedy(dice, setting.rule, known, setting.rate)
 
 
 def _row(setting: Setting, counted: list[_Counted]) -> Iterator[object]:

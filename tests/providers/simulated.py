@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import lru_cache
+from random import Random
 from typing import NamedTuple
 
 from prefect_imagine.providers.limits import rates
@@ -20,6 +21,9 @@ from prefect_imagine.sandbox.core.settings import RateLimit
 START = 1_750_000_000.0
 BOOT = 5_000.0
 CONCURRENT = 16
+TRIPS = (0.1, 0.6)
+"""Seconds of a greedy machine's request, there and back."""
+ENDLESS = 10**6
 _ARRIVES, _LANDS, _ASKS = range(3)
 """What comes first where several things come at once."""
 
@@ -81,6 +85,13 @@ class Machine:
         else:
             self.refused.append(at)
             self.pace = rates.refused(self.pace, BOOT + at, headers, granted_at=BOOT + sent)
+
+
+def greedy(dice: Random, rule: RateLimit, pace: Pace, rate: Rate | None = None) -> Machine:
+    """A machine that begins within the first window, and wants more than there is all the time."""
+    trips = [dice.uniform(*TRIPS) for _ in range(97)]
+    begins = dice.uniform(0, rule.window_seconds)
+    return Machine(trips, pace, wanted=ENDLESS, again=True, begins=begins, rate=rate)
 
 
 class _Answer(NamedTuple):

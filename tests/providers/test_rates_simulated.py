@@ -13,7 +13,7 @@ from prefect_imagine.providers.limits.rates import Rate
 from prefect_imagine.sandbox.core.settings import LimitKind, RateLimit
 
 from .properties import relaxed
-from .simulated import Key, Machine, Run
+from .simulated import Key, Machine, Run, greedy
 
 
 def latencies_below(longest: float) -> st.SearchStrategy[list[float]]:
@@ -58,17 +58,7 @@ def shared(
     dice = random.Random(seed)
     random.seed(seed)
     pace = Pace(machines=known or number, window=rule.window_seconds)
-    machines = [
-        Machine(
-            [dice.uniform(0.1, 0.6) for _ in range(97)],
-            pace,
-            wanted=10**6,
-            again=True,
-            begins=dice.uniform(0, rule.window_seconds),
-            rate=rate,
-        )
-        for _ in range(number)
-    ]
+    machines = [greedy(dice, rule, pace, rate) for _ in range(number)]
     Key(rule, machines).run(10 * rule.window_seconds)
     return machines
 

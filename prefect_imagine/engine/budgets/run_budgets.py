@@ -132,14 +132,14 @@ class RunBudgets:
 
     async def take(self, item: BatchItem, planned: int) -> bool:
         """Set aside what a create may cost, in all budgets that concern it; `False` where one of them has no
-        credits now that may come free yet.
+        credits now that may come free yet, or where one that counts only some items does not hold it: then
+        the item is denied (`denies`).
 
         Args:
             planned: how many creates of its shard and provider are still to come.
 
         Raises:
-            BudgetUsedUpError: one of them does not hold it. Where that counts only some of the provider's
-                items, it is the item alone that is denied.
+            BudgetUsedUpError: one that counts all items of the provider does not hold it.
             BudgetExceededError: the item has no price.
             FencedError: another process has taken the shard over.
             StoreError: the store is gone.
@@ -157,9 +157,10 @@ class RunBudgets:
                 try:
                     taken = await drawer.take(holder, item.request.provider, price, price * planned)
                 except BudgetUsedUpError as error:
-                    if budget.labels:
-                        self.denials.note(drawer.account, item.request.provider, price, error)
-                    raise
+                    if not budget.labels:
+                        raise
+                    self.denials.note(drawer.account, item.request.provider, price, error)
+                    return False
                 if not taken:
                     return False
                 share = _Share(drawer, item.request.provider, "reserved", price)

@@ -29,8 +29,7 @@ class Purse:
                 return True
             self.give_back(item)
         except BudgetUsedUpError as error:
-            if not run.books.budgets.denies(item):
-                run.halt(StopReason.BUDGET, str(error), WaitsFor.of(error))
+            run.halt(StopReason.BUDGET, str(error), WaitsFor.of(error))
         except BudgetExceededError as error:
             run.halt(StopReason.BUDGET, str(error))
         return False
