@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.reading import read_journal
 from prefect_imagine.batches.state import Phase
@@ -43,6 +42,7 @@ from tests.engine.fake_provider import (
     moved_time,
     plan_of,
 )
+from tests.engine.inline_blocking import InlineBlocking
 from tests.engine.one_process import TIMING, Process
 
 PROMPTS = ("alone", "thrice", "thrice", "thrice", "twice", "twice")
@@ -66,13 +66,13 @@ def row(prompt: str) -> RequestedItem:
 class NeverTwice(RuleBasedStateMachine):
     """One batch and all the processes that ever ran it."""
 
-    @initialize(correlates=st.booleans(), page=st.sampled_from([1, 2, 100]))
-    def begin(self, correlates: bool, page: int) -> None:
+    @initialize(correlates=st.booleans(), page=st.sampled_from([1, 2, 100]), turns=st.sampled_from([1, 30]))
+    def begin(self, correlates: bool, page: int, turns: int) -> None:
         self.open = ExitStack()
         self.time = self.open.enter_context(moved_time())
         self.loop = asyncio.new_event_loop()
         self.open.callback(self.loop.close)
-        self.blocking = Blocking(patience=5.0, transfers=2)
+        self.blocking = InlineBlocking(patience=5.0, turns=turns)
         self.open.callback(self.blocking.close)
         self.downloader = Downloader()
         self.open.callback(self.downloader.close)
@@ -216,6 +216,12 @@ class NeverTwice(RuleBasedStateMachine):
         present = self.process
         self.do(work)
         self.process = present
+
+    @precondition(lambda self: self.blocking.unmade)
+    @rule()
+    def land_a_late_write(self) -> None:
+        """The store takes what a process has sent that is no more."""
+        self.blocking.unmade.pop(0)()
 
     @precondition(lambda self: self.process is not None)
     @rule()
