@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from prefect_imagine.errors import BudgetExceededError
@@ -23,7 +23,7 @@ def whole(limits: Limits) -> Limits:
 class CreditLimit:
     """Keeps reservations and charges of a batch within `max_credits`.
 
-    Jobs under way count with what they are known or estimated to cost. A denial is final for the run.
+    Jobs under way count with what they are known or estimated to cost.
     """
 
     def __init__(
@@ -52,9 +52,8 @@ class CreditLimit:
     def reserve(self, provider: str, item: int, estimate: Credits) -> None:
         """Set the price of one more job aside. Raises `BudgetExceededError` if that would pass a limit."""
         amount = Decimal(str(estimate))
-        spent = Decimal(sum(self._spent.values()))
-        for limit, used in ((self._total, spent), (self._limits.get(provider), self._spent[provider])):
-            if limit is not None and used + amount > limit:
+        for limit, used in self._limits_of(provider):
+            if used + amount > limit:
                 what = "max_credits" if self._share is whole else "this shard's share of max_credits"
                 raise BudgetExceededError(
                     f"item {item} ({estimate} credits) would pass {what}: {used} of {limit} are spent "
@@ -62,6 +61,11 @@ class CreditLimit:
                 )
         known = self._items.get(item, {})
         self.settle(item, {**known, provider: known.get(provider, Decimal(0)) + amount})
+
+    def fits(self, provider: str, estimate: Credits) -> bool:
+        """Whether the price of one more job passes no limit."""
+        amount = Decimal(str(estimate))
+        return all(used + amount <= limit for limit, used in self._limits_of(provider))
 
     def settle(self, item: int, amounts: Mapping[str, Decimal]) -> None:
         """Replace what is set aside for an item by what all its jobs are now known to cost, by provider."""
@@ -86,6 +90,14 @@ class CreditLimit:
         """Count these items no longer: their shard is carried as a whole."""
         for item in items:
             self._add(-1, self._items.pop(item, {}))
+
+    def _limits_of(self, provider: str) -> Iterator[tuple[Decimal, Decimal]]:
+        """Each limit that a provider's jobs are kept below, with what is spent or set aside of it."""
+        if self._total is not None:
+            yield self._total, Decimal(sum(self._spent.values()))
+        limit = self._limits.get(provider)
+        if limit is not None:
+            yield limit, self._spent[provider]
 
     def _add(self, sign: int, amounts: Mapping[str, Decimal]) -> None:
         for provider, amount in amounts.items():

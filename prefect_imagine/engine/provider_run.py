@@ -124,7 +124,7 @@ class ProviderRun:
         elif state.phase in looked_for and state.intent is not None:
             self.queues.open[item.index] = self.reopened(item, state.intent)
         elif state.phase is Phase.CREATED and state.id is not None:
-            self.queues.running[state.id] = self.running_job(item, _age(state))
+            self.queues.running[state.id] = self.running_job(item, state.created_at)
         elif state.phase is Phase.FINISHED:
             self.queues.to_store.append(item.index)
 
@@ -189,8 +189,9 @@ class ProviderRun:
         """Our mark on one attempt, for providers that echo one."""
         return f"{item.item_id}:{attempt}"
 
-    def running_job(self, item: BatchItem, age: float = 0.0) -> RunningJob:
-        """A job of an item, under way for so many seconds."""
+    def running_job(self, item: BatchItem, created_at: datetime | None = None) -> RunningJob:
+        """A job of an item, under way since then, or from now on."""
+        age = 0.0 if created_at is None else max(0.0, (utc_now() - created_at).total_seconds())
         return RunningJob(item.index, boot_seconds() - age, item.request.kind, item.request.model)
 
     def reopened(self, item: BatchItem, intent: Intent) -> OpenAttempt:
@@ -343,8 +344,3 @@ class ProviderRun:
         self.sends.discard(task)
         if not task.cancelled():
             task.exception()  # its wave has it, unless the wave was cancelled: then the run's end has
-
-
-def _age(state: ItemState) -> float:
-    """Seconds since an item's job became known."""
-    return max(0.0, (utc_now() - state.created_at).total_seconds()) if state.created_at is not None else 0.0

@@ -110,6 +110,13 @@ class TestMoney:
         assert ended.summary.exit_code == 3
         assert runs.sandbox.report(jobs=False)["charged"]["imaginelab"] <= 11
 
+    @pytest.mark.parametrize("fault", ["cut_before", "refused"])
+    async def test_what_turns_out_to_cost_nothing_is_spent_on_others(self, runs: Runs, fault: str) -> None:
+        runs.sandbox.faults.add(FaultRule(fault, "imaginelab", "create", times=1))
+        ended = await runs.run(numbered("imaginelab", 6), max_credits=15)
+        assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 3)
+        assert ended.usage.charged == runs.sandbox.report(jobs=False)["charged"]["imaginelab"] == 15
+
     async def test_one_providers_budget_does_not_stop_the_other(self, runs: Runs) -> None:
         rows = [*numbered("imaginelab", 3), *numbered("aivisualstudio", 3)]
         ended = await runs.run(rows, max_credits_by_provider={"imaginelab": 0})

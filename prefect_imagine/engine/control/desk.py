@@ -97,6 +97,8 @@ class CommandDesk:
                 self._limit.change(*Wanted({number: command}).max_credits(0))
                 for provider, rate in command.rates.items():
                     self._keep_below(provider, rate)
+                for run in self._runs.values():
+                    run.wake_up.notify()  # creates that wait for credits look again
             case "retry":
                 await self._create_again(number, command)
         logger.warning("%s %s", command.kind, command.given)

@@ -84,9 +84,10 @@ class CreateStage:
         that have one. A run that stops lets everybody pass."""
         run, admission = self._run, self._run.admission
         unproven = run.client.lists_refused and not admission.readable
-        one_by_one = (self._refusals and self._placed) or (unproven and (self._placed or run.queues.running))
+        probes = self._refusals or self._purse.short or unproven
+        one_by_one = probes and (self._placed or (unproven and run.queues.running))
         crowded = len(run.queues.inline) >= MAX_INLINE
-        full = crowded or one_by_one or admission.waiting or admission.full(self._placed)
+        full = crowded or one_by_one or self._purse.waits or admission.waiting or admission.full(self._placed)
         return run.stop is None and bool(full)
 
     def _enter(self, item: BatchItem, places: list[BatchItem]) -> bool:
