@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prefect_imagine.batches.control.wanted import read_wanted
-from prefect_imagine.batches.fleet.dispatch import Dispatch, read_dispatch, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet, read_dispatch, shards_to_come
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
 from prefect_imagine.billing.bill import Bill
@@ -42,6 +42,8 @@ MOST_COMMANDS = 10
 """The last commands are shown."""
 BEGIN_SECONDS = 45.0
 """How long a batch that nobody runs is watched for somebody to begin."""
+FLEET_SECONDS = 900.0
+"""The same of one that a fleet has: the runs of its shards may wait for a worker."""
 
 
 def status(
@@ -69,7 +71,8 @@ def status(
         check_exists(store, batch_id)
         follower = Follower(store, batch_id)
         try:
-            seen = _watch(follower, every, to_stderr=json) if every else follower.look()
+            looks = _looks(follower, lambda: in_fleet(store, batch_id) is not None, every)
+            seen = _watch(looks, batch_id, to_stderr=json) if every else follower.look()
             position = follower.position()
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
@@ -90,32 +93,35 @@ def _fleet_text(fleet: Dispatch, to_come: Sequence[int]) -> str:
     return f"on pool {fleet.pool} since {at}: {shards - len(to_come)} of {shards} shards have ended"
 
 
-def _watch(follower: Follower, seconds: float, *, to_stderr: bool) -> Overview:
+def _watch(looks: Iterator[Overview], batch_id: str, *, to_stderr: bool) -> Overview:
     """Show a batch until nothing is left to do or nobody does it; gives the last that was seen."""
     console = output.console(to_stderr=to_stderr)
     if not console.file.isatty():
         shown = None
-        for seen in _looks(follower, seconds):
+        for seen in looks:
             if seen.counts != shown:
                 output.line(f"{datetime.now():%H:%M:%S} {_progress(seen)}", to_stderr=to_stderr)
                 shown = seen.counts
         return seen
     with Live(console=console, transient=True) as live:
-        for seen in _looks(follower, seconds):
-            live.update(_view(follower.batch_id, seen))
+        for seen in looks:
+            live.update(_view(batch_id, seen))
     return seen
 
 
-def _looks(follower: Follower, seconds: float) -> Iterator[Overview]:
-    begun = boot_seconds()
-    run_before = False
+def _looks(follower: Follower, has_fleet: Callable[[], bool], seconds: float) -> Iterator[Overview]:
+    quiet_since, patience = (
+        boot_seconds(),
+        BEGIN_SECONDS,
+    )  # one that has begun may be loading
     while True:
         seen = follower.look()
         yield seen
-        run_before = run_before or seen.runner is not None
-        # A run that was started just now may still be loading.
-        over = run_before or boot_seconds() - begun > BEGIN_SECONDS
-        if not seen.counts.unfinished or (seen.runner is None and over):
+        if seen.runner is not None:
+            quiet_since, patience = boot_seconds(), 0.0
+        quiet = boot_seconds() - quiet_since
+        left = seen.runner is None and quiet >= patience and (quiet >= FLEET_SECONDS or not has_fleet())
+        if left or not seen.counts.unfinished:
             return
         time.sleep(seconds)
 

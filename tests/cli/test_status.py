@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.sandbox.core.faults import FaultRule
+from prefect_imagine.stores import open_store
 from tests.cli.commands import (
     Ended,
     Shell,
@@ -25,6 +27,8 @@ from tests.cli.commands import (
 )
 from tests.cli.conftest import LATENCY
 from tests.conftest import KINDS
+from tests.engine.engine_runs import numbered
+from tests.engine.fleet_runs import FleetRuns
 
 LINES = [{"prompt": f"picture {number}", "provider": "imaginelab"} for number in range(4)]
 NEVER = dict.fromkeys(KINDS, (3600.0, 3600.0))
@@ -71,6 +75,28 @@ def test_a_batch_is_followed_until_it_has_ended(shell: Shell, providers: Running
         assert assert_contract(watched)["items"]["stored"] == 4
     assert "\x1b[?25l" in seen, "a live view hides the cursor"
     assert "\nreport: " in seen
+
+
+@pytest.mark.long
+async def test_a_fleet_is_watched_between_its_runs(shell: Shell, sandbox: RunningSandbox) -> None:
+    root = shell.folder / "fleet-root"
+    fleet = FleetRuns(sandbox, open_store(str(root)))
+    dispatch = await fleet.hand_over(numbered("aivisualstudio", 100), workers=2)
+    sandbox.configure(latency=NEVER)
+    first = asyncio.create_task(fleet.work(dispatch, 1))
+    watching = shell.start("status", "fleet", "--output", root, "--watch", "0.1")
+    assert watching.stdout is not None
+    while "50 under way" not in (await asyncio.to_thread(watching.stdout.readline)).decode():
+        pass
+    sandbox.configure(latency={"image": (0.0, 0.0)})
+    sandbox.advance(7200)
+    await first
+    while "50 of 100 stored" not in (await asyncio.to_thread(watching.stdout.readline)).decode():
+        pass
+    assert watching.poll() is None
+    await fleet.work(dispatch, 2)
+    ended = await asyncio.to_thread(shell.end, watching)
+    assert "100 of 100 stored" in ended.stdout
 
 
 def ended_of(process: object) -> Ended:

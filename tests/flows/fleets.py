@@ -67,6 +67,11 @@ class Pool:
         async with shard_runs(self.name) as runs:
             return await runs.of(self.dispatch(batch_id), self.store.address)
 
+    async def close(self) -> None:
+        """Take away the deployment that serves it."""
+        async with shard_runs(self.name) as runs:
+            await runs.client.delete_deployment(runs.deployment)
+
     async def work(self, batch_id: str, *shards: int) -> dict[int, State[Any]]:
         """Do what runs of these shards do, or of all, side by side; and give the states they end in."""
         wanted = [run for shard, run in (await self.runs(batch_id)).items() if not shards or shard in shards]

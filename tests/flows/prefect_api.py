@@ -54,6 +54,18 @@ async def run_named(name: str, state: str) -> FlowRun:
     return await until(look, f"{name} to be {state}")
 
 
+async def answered(name: str, answer: dict[str, Any]) -> FlowRun:
+    """The flow run of a name that asks a person, once it has been answered."""
+    paused = await run_named(name, "Paused")
+    async with get_client() as client:
+        told = await client.resume_flow_run(paused.id, run_input=answer)
+        while "schema not found" in str(told.details):  # the form comes after the state
+            await asyncio.sleep(0.1)
+            told = await client.resume_flow_run(paused.id, run_input=answer)
+    assert told.status.value == "ACCEPT", told
+    return paused
+
+
 async def runs_of_deployment(deployment: UUID) -> list[FlowRun]:
     """The runs of one deployment: the server of all tests has more than it gives at once."""
     async with get_client() as client:

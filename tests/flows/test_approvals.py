@@ -24,7 +24,7 @@ from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.stores import Store, open_store
 from tests.books import assert_bill_is_exact, manifest
 from tests.chaos.command import Run
-from tests.flows.prefect_api import artifacts_of, flow_run_of, run_named, until
+from tests.flows.prefect_api import answered, artifacts_of, flow_run_of, run_named, until
 
 pytestmark = pytest.mark.long
 
@@ -72,14 +72,7 @@ class Batch:
 
     async def answer(self, answer: dict[str, Any]) -> FlowRun:
         """Answer the run that waits."""
-        paused = await run_named(f"generate {self.name}", "Paused")
-        async with get_client() as client:
-            told = await client.resume_flow_run(paused.id, run_input=answer)
-            while "schema not found" in str(told.details):  # the form comes after the state
-                await asyncio.sleep(0.1)
-                told = await client.resume_flow_run(paused.id, run_input=answer)
-        assert told.status.value == "ACCEPT", told
-        return paused
+        return await answered(f"generate {self.name}", answer)
 
     async def killed(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +25,7 @@ from prefect_imagine.reports.position import position_of
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly
 from tests.flows.fleets import Pool, batch_id, collected, end_unrun, foxes, names, once, pool, spent
-from tests.flows.prefect_api import artifacts_of, events_about, flow_run_of
+from tests.flows.prefect_api import answered, artifacts_of, events_about, flow_run_of, run_named, until
 
 __all__ = ["batch_id", "pool"]
 
@@ -199,6 +201,26 @@ class TestLimits:
         assert {state.name for state in states.values()} == {"Cancelled"}
         assert not keys.books.accepted
         assert read_submission(pool.store, batch_id) is None
+
+    async def test_cancelled_while_it_is_handed_over_it_creates_nothing(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        asked = {"approve_above": 0, "approval_minutes": 10}
+        handing = asyncio.create_task(pool.hand_over(foxes(100), batch_id, parameters=asked))
+        await run_named(f"generate {batch_id}", "Paused")
+        await pool.close()  # from now on no run of a shard can be started
+        await answered(f"generate {batch_id}", {"approve": True})
+        await until(partial(_handed_over, pool, batch_id), "the batch to be handed over")
+        handing.cancel()
+        await asyncio.gather(handing, return_exceptions=True)
+        generation = pool.dispatch(batch_id).generation
+        state = await generate_shard(batch_id, 1, generation, str(pool.root), return_state=True)
+        assert state.is_cancelled()
+        assert not keys.books.accepted
+
+
+async def _handed_over(pool: Pool, batch_id: str) -> bool:
+    return read_dispatch(pool.store, batch_id) is not None
 
 
 class TestWhatIsWrong:
