@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from benchmarks.stack.signals import postponed
+
 MARK = "IMAGINE_STACK_SERVICE"
 """The variable that says of a process which service has started it."""
 PORTS = range(20_000, 32_000)
@@ -79,7 +81,7 @@ class Service:
 
     def start(self) -> None:
         """Start it; `wait` waits until it can be used."""
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, postponed():
             self._logged_before, self._told_to_end = log.tell(), False
             self._process = subprocess.Popen(
                 self._command,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.stack import databases, outside, server, workers
@@ -18,11 +15,10 @@ from benchmarks.stack.databases import missing
 from benchmarks.stack.outside import Providers
 from benchmarks.stack.service import Service, free_port
 from benchmarks.stack.settings import of_client, of_server
+from benchmarks.stack.signals import ended_by_signals, undisturbed
 from prefect_imagine.sandbox.server.s3 import S3Server
 
 __all__ = ["Stack", "missing"]
-
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Stack:
@@ -73,7 +69,7 @@ class Stack:
             StackError: something did not start; what had, is ended.
         """
         try:
-            self._open.enter_context(_ended_by_signals())
+            self._open.enter_context(ended_by_signals())
             self._start()
         except BaseException:
             self._end()
@@ -179,7 +175,7 @@ class Stack:
         return self.folder / f"{name}.log"
 
     def _end(self) -> None:
-        with _undisturbed():
+        with undisturbed():
             # Workers first, all at once: they tell the server that they go, and it writes that down.
             ended: Sequence[Service] = list(self.workers.values())
             for each in ended:
@@ -187,35 +183,3 @@ class Stack:
             for each in [*ended, *reversed([other for other in self._services if other not in ended])]:
                 each.end()
             self._open.close()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as an exit does, so that what it has started is ended, too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal end the block: ending has bounds, and half of it would leave processes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *_SIGNALS)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -176,6 +176,28 @@ def test_what_does_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None
     assert "database system is shut down" in (tmp_path / "stack/postgres.log").read_text()
 
 
+INTERRUPTED_START = """
+import os, signal
+from benchmarks.stack.signals import ended_by_signals, postponed
+with ended_by_signals():
+    with postponed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("noted", flush=True)
+    print("not ended", flush=True)
+"""
+
+
+def test_a_signal_waits_until_a_started_process_is_noted() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_START],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "noted\n"), ended.stderr
+
+
 def test_sigterm_ends_it_while_it_starts(tmp_path: Path) -> None:
     folder = tmp_path / "stack"
     command = [sys.executable, "-m", "benchmarks.stack", "--workers", "1", "--folder", str(folder)]
