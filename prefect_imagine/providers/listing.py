@@ -17,6 +17,10 @@ SMALLEST_PAGE = 10
 
 
 LARGEST_PAGE = 100
+ENDS_AGAIN = 2
+"""Pages that end with the row known as the last, after which a list that grows is taken to end there."""
+MOST_IDLE = 3
+"""Pages in a row that lead no further: the list is left without a claim to have seen its end."""
 SMALLER_PAGES = (50, 25, 20, SMALLEST_PAGE)
 _ABOUT_SIZE = re.compile(r"\b(limit|page|size|less than|at most|maximum|greater than)\b", re.IGNORECASE)
 T = TypeVar("T")
@@ -88,29 +92,61 @@ async def walk(read: ReadSlice) -> AsyncIterator[HistoryPage]:
 
     A server that ignores paging begins each page with the same row: the walk stops, and claims to have seen
     the end only where the list is shorter than any page. In a list that grows while it is walked, a page
-    repeats the tail of the one before, or all of it if it has grown by just a page: that is walked over.
+    repeats the tail of the one before, or all of it if it has grown by just a page: that is walked over. One
+    that grows with each page has no empty page behind its last row: it ends where pages, not as long as
+    others, end with that row again and again.
     """
-    seen: set[str] = set()
-    heads: set[str] = set()
-    offset = 0
-    stalled = False
+    walked = _Walked()
+    offset = stalled = 0
     for number in range(MOST_PAGES):
         page = await read(number, offset)
         offset += len(page.rows)
-        fresh = [row for row in _distinct(page.rows) if row.id not in seen]
-        seen.update(row.id for row in fresh)
+        fresh, repeats = walked.take(page.rows)
         # A filter of the server's own may leave a page without rows, and more behind it.
         skipped = not page.rows and page.more is True
-        repeats = not fresh and any(row.id in heads for row in page.rows[:1])
-        heads.update(row.id for row in page.rows[:1])
+        ends_again = walked.ends_again >= ENDS_AGAIN and page.more is not True
         if repeats:
-            end = len(seen) < SMALLEST_PAGE
+            end = len(walked.seen) < SMALLEST_PAGE
         else:
-            end = (not page.rows and not skipped) or page.more is False or _completes(page, len(seen))
+            empty = not page.rows and not skipped
+            end = empty or ends_again or page.more is False or _completes(page, len(walked.seen))
         yield wire.page_of(fresh, end=end)
-        if end or (stalled and (repeats or skipped)):
+        stalled = stalled + 1 if repeats or skipped else 0
+        if end or stalled > 1 or walked.idle > MOST_IDLE:
             return
-        stalled = repeats or skipped
+
+
+class _Walked:
+    """What was seen of a list.
+
+    Attributes:
+        seen: the ids of its rows.
+        ends_again: how many pages in a row, not as long as others, have shown nothing but the last rows that
+            are known.
+        idle: how many pages in a row have ended with a row that was known.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.ends_again = 0
+        self.idle = 0
+        self._heads: set[str] = set()
+        self._last: str | None = None
+        self._longest = 0
+
+    def take(self, rows: list[Generation]) -> tuple[list[Generation], bool]:
+        """Take a page in; gives its rows that are new, and whether it is one that was given before."""
+        fresh = [row for row in _distinct(rows) if row.id not in self.seen]
+        goes_on = bool(rows) and rows[-1].id not in self.seen
+        ends = bool(rows) and not fresh and rows[-1].id == self._last and len(rows) < self._longest
+        repeats = not fresh and not ends and any(row.id in self._heads for row in rows[:1])
+        self.ends_again = self.ends_again + 1 if ends else 0
+        self.idle = 0 if goes_on else self.idle + 1
+        self._last = rows[-1].id if goes_on else self._last
+        self._longest = max(self._longest, len(rows))
+        self._heads.update(row.id for row in rows[:1])
+        self.seen.update(row.id for row in fresh)
+        return fresh, repeats
 
 
 def _distinct(rows: list[Generation]) -> list[Generation]:

@@ -125,6 +125,34 @@ async def test_a_list_that_grows_by_just_a_page_is_walked_on(grown_before: int) 
     assert seen == [str(number) for number in range(100)]
 
 
+@relaxed
+@given(length=st.integers(0, 250), size=st.integers(10, 100), growth=st.integers(1, 5))
+async def test_the_end_of_a_list_that_grows_with_each_page_is_seen(
+    length: int, size: int, growth: int
+) -> None:
+    async def read(number: int, offset: int) -> Slice:
+        shown = rows(range(-growth * number, length))
+        return Slice(shown[offset : offset + size])
+
+    pages, seen = await walked(read)
+    assert pages[-1].end
+    assert {str(number) for number in range(length)} <= set(seen)
+    assert len(pages) <= 2 * (length // size) + 5
+
+
+@relaxed
+@given(length=st.integers(20, 100), growth=st.integers(1, 5))
+async def test_a_server_that_ignores_paging_and_gets_new_jobs_proves_nothing(
+    length: int, growth: int
+) -> None:
+    async def read(number: int, offset: int) -> Slice:
+        return Slice(rows(range(-growth * number, length))[:length])
+
+    pages, _ = await walked(read)
+    assert not any(page.end for page in pages)
+    assert len(pages) <= 5
+
+
 async def test_pages_by_number_are_asked_for_in_order() -> None:
     asked: list[int] = []
 
