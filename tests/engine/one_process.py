@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
 from prefect_imagine.backoff import Pauses
@@ -29,6 +29,7 @@ from prefect_imagine.engine.stages.create import CreateStage
 from prefect_imagine.engine.stages.poll import PollStage
 from prefect_imagine.engine.stages.reconcile import Reconciler
 from prefect_imagine.engine.stages.store import StoreStage
+from prefect_imagine.providers.models import Generation
 from prefect_imagine.providers.protocol import ProviderClient
 from prefect_imagine.stores import Downloader, Store
 from tests.engine.fake_provider import FakeClient, FakeProvider
@@ -73,8 +74,13 @@ class Process:
         further: Sequence[Plan] = (),
         difference: Difference = UNCHANGED,
         looks: Looks = ALONE,
+        collects: bool = False,
     ) -> Self:
-        """Take the batch over: its first shard, and further ones."""
+        """Take the batch over: its first shard, and further ones.
+
+        Args:
+            collects: whether it only takes in what has come of jobs.
+        """
         options = options or BatchOptions(timing=TIMING)
         owner = ProcessIdentity.me()
         claim = Claim(owner=owner.token, host=owner.host, at=utc_now())
@@ -99,7 +105,16 @@ class Process:
             shards.add(shard)
             books.open(shard, ShardStanding.of(shard.view))
         run = ProviderRun(
-            client.provider, known, plan.batch_id, shards, books, options, other_batches, pauses=AT_ONCE
+            client.provider,
+            known,
+            plan.batch_id,
+            shards,
+            books,
+            options,
+            other_batches,
+            create=not collects,
+            lingers=not collects,
+            pauses=AT_ONCE,
         )
         own = (item for shard in opened for item, _ in shard.view.standings())
         items = [item for item in own if item.request.provider == client.provider]
@@ -140,6 +155,11 @@ class Process:
             await self._watcher.look()
         ready = [self.run.queues.to_store.popleft() for _ in range(len(self.run.queues.to_store))]
         await self._storer.wave(ready)
+
+    async def take_in(self, rows: Mapping[str, Generation]) -> None:
+        """Take in what has come of jobs, and follow nothing beyond that."""
+        self.run.arrivals.bring(rows)
+        await self._watcher.run()
 
     @property
     def phases(self) -> list[Phase]:

@@ -25,11 +25,14 @@ class World:
         self._blocking = blocking
         self._downloader = downloader
 
-    async def process(self, plan: Plan, *, correlates: bool = False, shares: bool = False) -> Process:
+    async def process(
+        self, plan: Plan, *, correlates: bool = False, shares: bool = False, collects: bool = False
+    ) -> Process:
         """A process that takes the batch over, or one of its shards.
 
         Args:
             shares: whether it shares looks with others.
+            collects: whether it only takes in what has come of jobs.
         """
         return await Process.start(
             self.store,
@@ -39,6 +42,7 @@ class World:
             self._downloader,
             correlates=correlates,
             looks=looks_of(self.store, self._blocking, "fake-key" if shares else None),
+            collects=collects,
         )
 
     async def finish(self, process: Process, rounds: int = 20) -> None:

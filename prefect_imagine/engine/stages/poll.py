@@ -178,9 +178,17 @@ class PollStage:
         return seen
 
     async def _take_arrivals(self) -> None:
-        """Write down what has come of jobs by other ways."""
+        """Write down what has come of jobs by other ways. Their shards are not left meanwhile, also where
+        nobody waits for what runs in them."""
         run = self._run
-        await self._write_down(await self._records(run.arrivals.take_rows(run.queues.running)))
+        rows = run.arrivals.take_rows(run.queues.running)
+        items = [run.queues.running[job].item for job in rows]
+        run.shards.enter(items)
+        try:
+            await self._write_down(await self._records(rows))
+        finally:
+            run.shards.leave(items)
+            run.wake_up.notify()
 
     async def _take_hints(self) -> None:
         """Look at those jobs that are said to have ended."""
