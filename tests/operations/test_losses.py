@@ -10,6 +10,7 @@ from functools import partial
 import httpx
 import pytest
 
+from prefect_imagine.batches.lease import who_runs
 from tests.operations.site import SET_UP_APART, Site, until
 from tests.operations.wire import Wire
 
@@ -82,6 +83,7 @@ def test_a_cancelled_run_ends_and_its_batch_is_resumed(site: Site, disturbed: Ma
     assert _created(site, "cancelled") < COUNT
     usage = site.read_json("cancelled/usage.json")
     assert usage["stored"] + usage["under_way"] == _created(site, "cancelled")
+    until(lambda: who_runs(site.store, "cancelled") is None, "its process to give the batch back")
     resumed = site.run(GENERATE, options={"batch_id": "cancelled", "timing": QUICK})
     assert site.in_state(resumed)["state"]["message"] == ALL_STORED
     site.assert_books_are_exact("cancelled", _prompts("cancelled"), "imaginelab")
