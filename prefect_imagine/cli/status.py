@@ -110,10 +110,8 @@ def _watch(looks: Iterator[Overview], batch_id: str, *, to_stderr: bool) -> Over
 
 
 def _looks(follower: Follower, has_fleet: Callable[[], bool], seconds: float) -> Iterator[Overview]:
-    quiet_since, patience = (
-        boot_seconds(),
-        BEGIN_SECONDS,
-    )  # one that has begun may be loading
+    quiet_since = boot_seconds()
+    patience = BEGIN_SECONDS  # a run that was started just now may still be loading
     while True:
         seen = follower.look()
         yield seen

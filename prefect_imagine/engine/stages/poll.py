@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from prefect_imagine.batches.accounts.shown import Shown
 from prefect_imagine.batches.blocking import Blocking
@@ -149,12 +150,13 @@ class PollStage:
         if seen and not run.admission.readable:
             run.admission.readable = True
             run.wake_up.notify()
-        landed = await self._records(seen)
-        if landed and run.arrivals.count == self._come:
-            run.delivering = False  # until something is delivered again
-        self._come = run.arrivals.count
-        given_up = self._given_up(seen, set(to_ask))
-        await self._write_down([*landed, *given_up])
+        with self._holding([*run.queues.overdue, *run.queues.running]):
+            landed = await self._records(seen)
+            if landed and run.arrivals.count == self._come:
+                run.delivering = False  # until something is delivered again
+            self._come = run.arrivals.count
+            given_up = self._given_up(seen, set(to_ask))
+            await self._write_down([*landed, *given_up])
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in given_up)
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")
@@ -178,17 +180,11 @@ class PollStage:
         return seen
 
     async def _take_arrivals(self) -> None:
-        """Write down what has come of jobs by other ways. Their shards are not left meanwhile, also where
-        nobody waits for what runs in them."""
+        """Write down what has come of jobs by other ways."""
         run = self._run
         rows = run.arrivals.take_rows(run.queues.running)
-        items = [run.queues.running[job].item for job in rows]
-        run.shards.enter(items)
-        try:
+        with self._holding(rows):
             await self._write_down(await self._records(rows))
-        finally:
-            run.shards.leave(items)
-            run.wake_up.notify()
 
     async def _take_hints(self) -> None:
         """Look at those jobs that are said to have ended."""
@@ -199,7 +195,22 @@ class PollStage:
         except ProviderError:
             run.arrivals.hint(hinted)
             raise
-        await self._write_down(await self._records(seen))
+        with self._holding(seen):
+            await self._write_down(await self._records(seen))
+
+    @contextmanager
+    def _holding(self, jobs: Iterable[str]) -> Iterator[None]:
+        """Have the shards of these jobs not left while what has become of them is written down, also where
+        nobody waits for what runs in them."""
+        run = self._run
+        followed = {**run.queues.overdue, **run.queues.running}
+        items = [followed[job].item for job in jobs if job in followed]
+        run.shards.enter(items)
+        try:
+            yield
+        finally:
+            run.shards.leave(items)
+            run.wake_up.notify()
 
     def _hints_in(self, now: float) -> float:
         """Seconds until jobs are looked at that are said to have ended; some together, where looks cost
