@@ -22,6 +22,7 @@ class Pauses:
             limited.
         between_signs: the time from one sign of life to the next, by which those who share a key know of each
             other.
+        to_gather: how long a segment of a journal waits for more records: each costs the store a request.
         at_the_end: how long the end of a run waits for calls that are being made: S3's client alone may try
             for minutes.
     """
@@ -29,6 +30,7 @@ class Pauses:
     after_failure: Callable[[int], float] = backoff
     between_looks: float = 2.0
     between_signs: float = 10.0
+    to_gather: float = 0.01
     at_the_end: float = 3.0
 
 

@@ -2,7 +2,7 @@
 
 Whoever writes segment n knows that nobody else did, and that all before it are known: that alone keeps two
 processes from creating the same item. Records are durable when `append` returns; what is appended while a
-segment is being written goes into the next one together.
+segment is being written, or within a moment after that, goes into the next one together.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ class Journal:
     async def _drain(self) -> None:
         async with self._writing:
             while self._waiting:
+                await asyncio.sleep(self._blocking.pauses.to_gather)
                 batch = self._take()
                 entries = [entry for part, _ in batch for entry in part]
                 try:

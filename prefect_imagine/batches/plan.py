@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -118,7 +119,7 @@ class Plan:
         """The shard's folder below the root."""
         return shard_path(self.batch_id, self.shard)
 
-    @property
+    @cached_property
     def indices(self) -> range:
         """The indices of its items."""
         first = self.items[0].index

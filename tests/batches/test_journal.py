@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.reading import read_journal, segment_key
 from prefect_imagine.batches.records import Header, to_line
@@ -110,6 +111,16 @@ async def test_what_is_appended_during_a_write_goes_into_one_segment(
     assert len(segments(memory)) <= 3
     state = read_journal(memory, "b").state
     assert all(state[item].phase is Phase.OPEN for item in range(1, 50))
+
+
+async def test_what_follows_in_a_moment_goes_into_the_same_segment(memory: MemoryStore) -> None:
+    blocking = Blocking(patience=5.0, pauses=Pauses(to_gather=1.0))
+    journal = await opened(memory, blocking)
+    first = asyncio.ensure_future(journal.append(intent(1)))
+    await blocking.once(lambda: None)
+    await asyncio.gather(first, journal.append(intent(2)))
+    blocking.close()
+    assert segments(memory) == [segment_key("b", 1), segment_key("b", 2)]
 
 
 async def test_cancelling_an_append_does_not_take_its_record_back(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.threads import DaemonPool
 
@@ -23,7 +24,7 @@ class InlineBlocking(Blocking):
     """
 
     def __init__(self, *, patience: float, turns: int = 1) -> None:
-        super().__init__(patience=patience)
+        super().__init__(patience=patience, pauses=Pauses(to_gather=0.0))
         self._turns = turns
         self.unmade: list[Callable[[], Any]] = []
 

@@ -121,14 +121,13 @@ class StoreStage:
         """Move an output. On servers that count them among the API's requests, downloads from the API's own
         origin take their turn with those."""
         pacer = self._run.client.pacer
-        away = output.url is not None and not output.inline
-        own = away and origin(httpx.URL(output.url or "")) == self._api_origin
-        permit = await pacer.acquire(Priority.READ) if own and self._media_count else None
+        counts = self._media_count and self._is_own(output)
+        permit = await pacer.acquire(Priority.READ) if counts else None
         begun = boot_seconds()
         try:
             moved = await self._blocking.transfer(self._move, item, stem, output)
         except OutputError as error:
-            if own and error.rate_limited:
+            if error.rate_limited and self._is_own(output):
                 self._media_count = True
                 pacer.throttled(begun, error.retry_after)
             raise
@@ -140,6 +139,12 @@ class StoreStage:
         finally:
             if permit is not None:
                 pacer.release(permit)
+
+    def _is_own(self, output: Output) -> bool:
+        """Whether an output lies at the API's own origin."""
+        if output.url is None or output.inline:
+            return False
+        return origin(httpx.URL(output.url)) == self._api_origin
 
     async def _renewed(self, item: BatchItem, number: int, output: Output) -> Output:
         """The output at a fresh address: by fetching the record, never by creating again."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from prefect_imagine.clock import boot_seconds
 from prefect_imagine.providers.limits.pace import Pace
@@ -18,6 +18,7 @@ from prefect_imagine.providers.limits.pace import Pace
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _FORGET_AFTER = 600.0
+_RENEW_AFTER = 60.0
 _LOCK_SECONDS = 0.25
 _FILE_BYTES = 4096
 _ALONE_SECONDS = 10.0
@@ -42,6 +43,40 @@ class MemoryPaceStore:
         return result
 
 
+class _Saved(NamedTuple):
+    """A pace as it lies in a file, and when it was saved (boot clock)."""
+
+    data: bytes
+    pace: Pace
+    at: float
+
+    @property
+    def outdated(self) -> bool:
+        """A reboot restarts the boot clock, and a long silence outdates what was learned."""
+        return not 0 <= boot_seconds() - self.at < _FORGET_AFTER
+
+    @classmethod
+    def read(cls, data: bytes) -> _Saved | None:
+        """What a file says; `None` where it says nothing that can be read."""
+        try:
+            saved = json.loads(data)
+            at = float(saved.pop("saved_at"))
+            return cls(data, Pace(**saved), at)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    @classmethod
+    def now(cls, pace: Pace) -> _Saved:
+        """As it is written now."""
+        at = boot_seconds()
+        # Each of two requests a generation writes it: padding costs less than cutting the file to its length.
+        data = json.dumps({**vars(pace), "saved_at": at}).encode().ljust(_FILE_BYTES)
+        return cls(data, pace, at)
+
+
+_NOTHING = _Saved(b"", Pace(), -_FORGET_AFTER)
+
+
 class FilePaceStore:
     """The pace of a key in a locked file, exact for all processes of a machine.
 
@@ -58,14 +93,17 @@ class FilePaceStore:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._alone = MemoryPaceStore()
         self._alone_until = 0.0
+        self._last = _NOTHING
 
     def update(self, change: Callable[[Pace], tuple[Pace, T]]) -> T:
         """Apply a change under the file's lock."""
         if boot_seconds() < self._alone_until or not self._lock():
             return self._alone.update(change)
         try:
-            pace, result = change(self._read())
-            self._write(pace)
+            known = self._read()
+            pace, result = change(known.pace)
+            if pace is not known.pace or boot_seconds() - known.at > _RENEW_AFTER:
+                self._write(pace)
             self._alone.update(lambda _: (pace, None))
             return result
         finally:
@@ -84,35 +122,28 @@ class FilePaceStore:
             else:
                 return True
 
-    def _read(self) -> Pace:
-        return _saved_pace(os.pread(self._fd, _FILE_BYTES, 0)) or Pace()
+    def _read(self) -> _Saved:
+        data = os.pread(self._fd, _FILE_BYTES, 0)
+        if data != self._last.data:
+            self._last = _Saved.read(data) or _NOTHING
+        return _NOTHING if self._last.outdated else self._last
 
     def _write(self, pace: Pace) -> None:
-        # Each of two requests a generation writes it: padding costs less than cutting the file to its length.
-        data = json.dumps({**vars(pace), "saved_at": boot_seconds()}).encode().ljust(_FILE_BYTES)
-        os.pwrite(self._fd, data, 0)
+        self._last = _Saved.now(pace)
+        os.pwrite(self._fd, self._last.data, 0)
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self._fd)
 
 
-def _saved_pace(data: bytes) -> Pace | None:
-    # A reboot restarts the boot clock and a long silence outdates what was learned: both start afresh.
-    try:
-        saved = json.loads(data)
-        age = boot_seconds() - saved.pop("saved_at")
-        return Pace(**saved) if 0 <= age < _FORGET_AFTER else None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
 def machine_pace(name: str) -> Pace | None:
     """What the processes of this machine know together under a name, if they have learned it lately."""
     try:
-        return _saved_pace(_pace_file(name).read_bytes())
+        saved = _Saved.read(_pace_file(name).read_bytes())
     except (OSError, RuntimeError):
         return None
+    return None if saved is None or saved.outdated else saved.pace
 
 
 def _pace_file(name: str) -> Path:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx
@@ -212,7 +213,7 @@ class Api:
     ) -> tuple[httpx.Response, ProviderError | None]:
         request = self._client.build_request(
             method,
-            f"{self.base_url}{path}",
+            _parsed(f"{self.base_url}{path}"),
             headers=headers,
             extensions={"trace": sending} if sending else {},
             **{name: value for name, value in content.items() if value is not None},
@@ -283,6 +284,12 @@ class Api:
         if isinstance(error, httpx.LocalProtocolError):
             return "it cannot be written as HTTP"  # its message quotes the headers
         return redacted(str(error), self.auth.secrets()) or type(error).__name__
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    """Most requests go to a few addresses."""
+    return httpx.URL(url)
 
 
 def check_base_url(provider: str, base_url: str) -> str:
