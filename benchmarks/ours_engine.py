@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,7 @@ from prefect_imagine.stores import open_store
 
 async def generate(job: Job) -> tuple[int, dict[str, Any]]:
     """Make or resume the batch."""
-    asked = Spool(
-        RequestedItem(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)
-    )
+    asked = await asyncio.to_thread(_asked, job)
     options = BatchOptions(batch_id=job.batch_id, rates=job.rates)
     store = open_store(job.output)
     async with prepare_batch(store, job.batch_id, asked, _accounts, options) as prepared:
@@ -40,6 +39,12 @@ async def generate(job: Job) -> tuple[int, dict[str, Any]]:
 
 async def _accounts(providers: Sequence[str]) -> Mapping[str, Account]:
     return {name: account_from_environment(name) for name in providers}
+
+
+def _asked(job: Job) -> Spool:
+    return Spool(
+        RequestedItem(row, _request(job, prompt), None) for row, prompt in enumerate(job.prompts, start=1)
+    )
 
 
 def _request(job: Job, prompt: str) -> GenerationRequest:

@@ -93,7 +93,7 @@ INSIDE: Mapping[str, tuple[str, ...]] = {
     "sandbox": ("server", "apis", "core", "media"),
 }
 """The same within those packages that hold others."""
-LEAVES = {"backoff", "clock", "errors", "failpoints", "line_file", "redaction", "threads", "tracing"}
+LEAVES = {"backoff", "clock", "errors", "failpoints", "heap", "line_file", "redaction", "threads", "tracing"}
 """Modules that every package but the sandbox may use: of the packages they import none when they run."""
 WITHOUT_PREFECT = (
     "testing",

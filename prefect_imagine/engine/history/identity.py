@@ -159,7 +159,7 @@ def _seed(value: object) -> str | None:
     return None if value in (0, -1) else str(value)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def _text(text: str) -> str:
     """A prompt without what providers echo as they please: white space, composed letters, HTML's escapes."""
     return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
@@ -172,7 +172,7 @@ def _model(name: str) -> str:
     return _letters(last) or name
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def _letters(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(sign for sign in plain if sign.isalnum())

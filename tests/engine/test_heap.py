@@ -1,0 +1,29 @@
+"""What was in memory before a run is kept from the garbage collector while it lasts, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.stores import Store
+from tests.engine.engine_runs import Runs, numbered
+
+
+async def test_the_collector_passes_over_what_was_there_before_a_run(
+    sandbox: RunningSandbox, store: Store
+) -> None:
+    before = gc.get_freeze_count()
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, gc.get_freeze_count())
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await Runs(sandbox, store).run(numbered("aivisualstudio", 3))
+    watching.cancel()
+    assert most > before + 10_000
+    assert gc.get_freeze_count() == before
