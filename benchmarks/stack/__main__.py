@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stack [--workers N] [--images N] [--keep] [--folder DIR]`."""
+"""`python -m benchmarks.stack [--workers N] [--images N] [--limit N] [--keep] [--folder DIR]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.stack.batch import SANDBOX, run_batch
+from benchmarks.stack.batch import run_batch, sandbox
 from benchmarks.stack.stack import Stack, missing
 
 
@@ -23,6 +23,9 @@ def main() -> None:
         "--workers", type=int, default=4, help="workers of the pool, each for one run at a time"
     )
     parser.add_argument("--images", type=int, default=200, help="rows of the prompts file")
+    parser.add_argument(
+        "--limit", type=int, default=600, help="requests a minute that the provider takes of the key"
+    )
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C")
     parser.add_argument("--folder", type=Path, help="a new folder for logs and data")
     arguments = parser.parse_args()
@@ -31,7 +34,7 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="imagine-stack-"))
     completed = False
     try:
-        completed = _run(folder, arguments.workers, arguments.images, keep=arguments.keep)
+        completed = _run(folder, arguments)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     finally:
@@ -42,11 +45,11 @@ def main() -> None:
     sys.exit(0 if completed else 1)
 
 
-def _run(folder: Path, workers: int, images: int, *, keep: bool) -> bool:
+def _run(folder: Path, arguments: argparse.Namespace) -> bool:
     """Whether the batch completed."""
-    began = time.monotonic()
+    began, workers, images = time.monotonic(), arguments.workers, arguments.images
     print(f"starting, with logs in {folder} …", flush=True)
-    with Stack(folder, workers=workers, sandbox=SANDBOX) as stack:
+    with Stack(folder, workers=workers, sandbox=sandbox(arguments.limit)) as stack:
         print(
             f"up after {time.monotonic() - began:.0f} s",
             f"Prefect   {stack.ui_url}",
@@ -59,7 +62,7 @@ def _run(folder: Path, workers: int, images: int, *, keep: bool) -> bool:
         )
         figures = run_batch(stack, images)
         print(*figures.lines(), sep="\n", flush=True)
-        if keep:
+        if arguments.keep:
             print("Ctrl-C ends it", flush=True)
             with suppress(KeyboardInterrupt):
                 signal.pause()
