@@ -14,8 +14,7 @@ from prefect_imagine.errors import FencedError
 from prefect_imagine.heap import frozen_heap
 
 WAVES = 100
-CREATES_AT_ONCE = 16
-STORES_AT_ONCE = 16
+ITEMS_AT_ONCE = 16
 LONGEST_HOLD = 5.0
 
 
@@ -100,10 +99,16 @@ async def run_provider(run: ProviderRun, stages: Stages) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_poll(run, stages, to_follow=to_follow))
         group.create_task(_stores(run, stages, size))
-        slots = asyncio.Semaphore(max(1, CREATES_AT_ONCE // size + (size > 1)))
+        slots = asyncio.Semaphore(_waves_at_once(size))
         async for wave in create_waves(run, size):
             await slots.acquire()
             group.create_task(_create(run, stages, wave, slots))
+
+
+def _waves_at_once(size: int) -> int:
+    """How many waves of a stage are under way together: enough for so many items, and of larger waves one
+    more, which begins while the last items of another are ending."""
+    return max(1, ITEMS_AT_ONCE // size) + (size > 1)
 
 
 async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
@@ -153,7 +158,7 @@ async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyn
 
 
 async def _stores(run: ProviderRun, stages: Stages, size: int) -> None:
-    slots = asyncio.Semaphore(max(1, STORES_AT_ONCE // size))
+    slots = asyncio.Semaphore(_waves_at_once(size))
     async with asyncio.TaskGroup() as group:
         async for wave in store_waves(run, size):
             await slots.acquire()

@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 MAX_RENEWALS = 4
 """Refusals of the key for one item, each with another token, after which no token is what is missing."""
+CREATES_AT_ONCE = 40
+"""The most creates that are under way or wait for a permit: an account has a few connections more, so that
+no read waits for slow creates."""
 MAX_INLINE = 32
 """Items whose outputs are held in memory until the store has taken them."""
 
@@ -86,7 +89,7 @@ class CreateStage:
         unproven = run.client.lists_refused and not admission.readable
         probes = self._refusals or self._purse.short or unproven
         one_by_one = probes and (self._placed or (unproven and run.queues.running))
-        crowded = len(run.queues.inline) >= MAX_INLINE
+        crowded = len(run.queues.inline) >= MAX_INLINE or self._placed.total() >= CREATES_AT_ONCE
         full = crowded or one_by_one or self._purse.waits or admission.waiting or admission.full(self._placed)
         return run.stop is None and bool(full)
 

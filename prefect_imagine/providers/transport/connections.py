@@ -32,7 +32,7 @@ class Timeouts:
 def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
     """A client whose requests all go to this base URL, through the environment's proxy where it has one."""
     # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
-    limits = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=4.0)
+    limits = httpx.Limits(max_connections=48, max_keepalive_connections=48, keepalive_expiry=4.0)
     transport = httpx.AsyncHTTPTransport(
         verify=_ssl_context(),
         limits=limits,
