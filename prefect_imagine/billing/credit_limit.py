@@ -24,11 +24,15 @@ class CreditLimit:
     """Keeps reservations and charges of a batch within `max_credits`.
 
     Jobs under way count with what they are known or estimated to cost.
+
+    Attributes:
+        sources: tell, one a provider, whether something may still come free there of what is set aside.
     """
 
     def __init__(
         self, total: Credits | None, by_provider: Mapping[str, Credits], share: Share = whole
     ) -> None:
+        self.sources: list[Callable[[], bool]] = []
         self._share = share
         self._total: Decimal | None = None
         self._limits: dict[str, Decimal | None] = {}
@@ -66,6 +70,11 @@ class CreditLimit:
         """Whether the price of one more job passes no limit."""
         amount = Decimal(str(estimate))
         return all(used + amount <= limit for limit, used in self._limits_of(provider))
+
+    @property
+    def may_come_free(self) -> bool:
+        """Whether something may still come free of what is set aside."""
+        return any(source() for source in self.sources)
 
     def settle(self, item: int, amounts: Mapping[str, Decimal]) -> None:
         """Replace what is set aside for an item by what all its jobs are now known to cost, by provider."""

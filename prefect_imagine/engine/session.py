@@ -317,11 +317,17 @@ class Session:
             lingers=self._lingers,
             pauses=self.blocking.pauses,
             trace=self._trace,
-            changed=self.feed.moved.set,
+            changed=self._notice,
             handover=self._handover,
         )
         run.expected = items
         return run
+
+    def _notice(self) -> None:
+        """Something has changed with one provider: credits that come free there may be spent with another."""
+        self.feed.moved.set()
+        for run in self.runs.values():
+            run.wake_up.move()
 
     def _make_stages(self, run: ProviderRun) -> _Stages:
         key = None if self._part is None else self._identities.get(run.provider)

@@ -24,9 +24,13 @@ class WakeUp:
         """Something changed: let everybody who waits for a condition look again."""
         self._changed.set()
         self._changed = asyncio.Event()
+        self.move()
+        self._tell()
+
+    def move(self) -> None:
+        """Let those in the lines look again, and nobody else."""
         for line in self._lines:
             line.move()
-        self._tell()
 
     def line(self, closed: Callable[[], bool]) -> Line:
         """A line that moves when something has changed."""

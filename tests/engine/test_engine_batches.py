@@ -117,6 +117,23 @@ class TestMoney:
         assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 3)
         assert ended.usage.charged == runs.sandbox.report(jobs=False)["charged"]["imaginelab"] == 15
 
+    async def test_what_one_provider_gives_back_is_spent_with_another(self, runs: Runs) -> None:
+        runs.sandbox.faults.add(FaultRule("cut_before", "imaginelab", "create", times=1))
+        runs.sandbox.faults.add(FaultRule("refused", "imaginelab", "create", times=1, skip=1))
+        rows = [*numbered("imaginelab", 1), *numbered("aivisualstudio", 8)]
+        ended = await runs.run(rows, max_credits=25)
+        assert (ended.summary.exit_code, ended.summary.items.stored) == (3, 5)
+        assert ended.usage.charged == 25
+
+    async def test_a_new_batch_whose_first_creates_all_are_lost_ends(self, runs: Runs) -> None:
+        runs.sandbox.faults.add(FaultRule("cut_before", "imaginelab", "create", times=3))
+        async with asyncio.timeout(120):
+            ended = await runs.run(numbered("imaginelab", 6), max_credits=12)
+        assert ended.summary.exit_code == 3
+        again = await runs.run(max_credits=12)
+        assert (again.summary.exit_code, again.summary.items.stored) == (3, 2)
+        assert again.usage.charged == runs.sandbox.report(jobs=False)["charged"]["imaginelab"] == 10
+
     async def test_one_providers_budget_does_not_stop_the_other(self, runs: Runs) -> None:
         rows = [*numbered("imaginelab", 3), *numbered("aivisualstudio", 3)]
         ended = await runs.run(rows, max_credits_by_provider={"imaginelab": 0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prefect_imagine.batches.plan import BatchItem
+from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason, WaitsFor
 from prefect_imagine.billing.costs import committed
 from prefect_imagine.engine.provider_run import ProviderRun
@@ -14,12 +15,13 @@ from prefect_imagine.providers.credits import Credits
 
 class Purse:
     """What one run may spend with one provider. Where it holds no more, and no create is without an answer
-    that may turn out to cost nothing, it ends the creates."""
+    that may turn out to cost nothing, with no provider of the batch, it ends the creates."""
 
     def __init__(self, run: ProviderRun) -> None:
         self._run = run
         self._covered: set[int] = set()
         self._lacking: Credits | None = None
+        run.books.credit_limit.sources.append(self._may_come_free)
 
     @property
     def short(self) -> bool:
@@ -29,7 +31,9 @@ class Purse:
     @property
     def waits(self) -> bool:
         """Whether `max_credits` has no room for now, and may yet have some in this run."""
-        return self._lacking is not None and self._may_come_free and not self._fits(self._lacking)
+        if self._lacking is None or self._fits(self._lacking):
+            return False
+        return self._run.books.credit_limit.may_come_free
 
     async def set_aside(self, item: BatchItem) -> bool:
         """Set aside what an item is expected to cost; returns whether it may be sent. Raises `FencedError` or
@@ -77,7 +81,7 @@ class Purse:
             run.books.credit_limit.reserve(run.provider, item.index, estimate)
         except BudgetExceededError as error:
             self._lacking = estimate
-            if not self._may_come_free:
+            if not run.books.credit_limit.may_come_free:
                 run.halt(StopReason.BUDGET, str(error))
             return False
         if self._lacking is not None and self._fits(self._lacking):
@@ -87,7 +91,16 @@ class Purse:
     def _fits(self, estimate: Credits) -> bool:
         return self._run.books.credit_limit.fits(self._run.provider, estimate)
 
-    @property
     def _may_come_free(self) -> bool:
-        """Whether a create of this run has no answer yet, or has lost it."""
-        return bool(self._covered or self._run.queues.open)
+        """Whether a create of this run has no answer yet, or has lost it and may turn out to cost nothing."""
+        lost = self._run.queues.open and not (self._run.gone or self._unprovable)
+        return bool(self._covered or lost)
+
+    @property
+    def _unprovable(self) -> bool:
+        """Whether no lost create can be proven absent any more: the history has shown no job of ours, and the
+        one item that is to be created again for it to show has to wait itself, for want of credits."""
+        run, probe = self._run, self._run.admission.probe
+        if probe is None or run.jobs.any_known or run.shards.item(probe).request.provider != run.provider:
+            return False
+        return run.state(probe).phase is Phase.PLANNED
