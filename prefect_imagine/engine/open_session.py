@@ -89,7 +89,7 @@ async def open_session(
                 await session.keys.recall()
                 await session.feed.open_next(session.runs)
                 await session.feed.record_changes()
-                session.desk.begin(opener.set_after or 0)
+                session.desk.begin(opener.set_after)
                 await session.desk.look()  # while it waited for another process, that one has obeyed some
                 if observer is not None:
                     observer.opened(session)

@@ -318,3 +318,13 @@ async def test_nothing_goes_on_by_itself_that_is_paused(runs: Runs) -> None:
     assert await asyncio.wait_for(maintenance.go_on(runs.store, "batch", runs.accounts), 30) is None
     give(runs, "resume")
     assert list(batches_to_go_on(runs.store, utc_now())) == ["batch"]
+
+
+async def test_a_limit_that_was_set_holds_when_a_new_shard_comes_first(runs: Runs) -> None:
+    rows = numbered("imaginelab", 8)
+    await runs.run(rows[:3], max_credits=500)
+    give(runs, "set", max_credits=15)
+    ended = await runs.run(rows, max_credits=500)
+    assert (ended.summary.stopped_by, accepted(runs)) == (("budget",), 3)
+    other = await runs.run(rows, max_credits=25)
+    assert (other.summary.stopped_by, accepted(runs)) == (("budget",), 5)

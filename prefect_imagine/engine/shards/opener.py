@@ -6,6 +6,7 @@ import asyncio
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
+from prefect_imagine.batches.control.given import GivenLimits, read_given, write_given
 from prefect_imagine.batches.control.wanted import Wanted
 from prefect_imagine.batches.index import put_mark
 from prefect_imagine.batches.journal import Journal
@@ -30,7 +31,6 @@ class ShardOpener:
 
     Attributes:
         fenced: set when another process is seen to hold one of them.
-        set_after: of commands up to this one, limits are void; `None` until a shard is open.
 
     Args:
         commands_seen: the last command that was given before this run began.
@@ -51,7 +51,8 @@ class ShardOpener:
     ) -> None:
         self.fenced = asyncio.Event()
         self.commands_seen = commands_seen
-        self.set_after: int | None = None
+        self._before: GivenLimits | None = None
+        self._given: GivenLimits | None = None
         self._store = store
         self._blocking = blocking
         self._batch_id = batch_id
@@ -87,6 +88,11 @@ class ShardOpener:
         seen = wanted.last if prepared.commands_seen is None else prepared.commands_seen
         return cls(store, blocking, prepared.batch_id, options, seen, wishes, force=force)
 
+    @property
+    def set_after(self) -> int:
+        """Of commands up to this one, limits are void. Known from the first shard on that is open."""
+        return 0 if self._given is None else self._given.set_after
+
     async def open(self, number: int, *, settled_too: bool) -> OpenShard | Settlement:
         """Take a shard over; one that has settled by now is left alone, unless it is wanted too.
 
@@ -113,23 +119,17 @@ class ShardOpener:
     def _claim(self, before: Claim | None) -> Claim:
         """The next claim. Limits that a command has set hold for runs that are given the same ones as the run
         before: it may have been killed. A person who gives others wants these."""
-        options = self._options
-        total, by_provider = options.max_credits, options.max_credits_by_provider
-        if self._wishes is None and before is not None:  # it creates nothing, and gives no limits
-            total, by_provider = before.max_credits, before.max_credits_by_provider
-        if self.set_after is None:
-            same = before is not None and (total, by_provider) == (
-                before.max_credits,
-                before.max_credits_by_provider,
-            )
-            kept = before.set_after or 0 if before is not None else 0
-            self.set_after = kept if same or (total, by_provider) == (None, {}) else self.commands_seen
+        claimed = GivenLimits() if before is None else _limits_of(before)
+        last = self._before or claimed
+        limits = _limits_of(self._options) if self._wishes is not None else last  # else it gives none
+        if self._given is None:
+            self._given = last.then(limits, self.commands_seen)
         return Claim(
             owner=self._owner.token,
             host=self._owner.host,
             at=utc_now(),
-            max_credits=total,
-            max_credits_by_provider=by_provider,
+            max_credits=limits.max_credits,
+            max_credits_by_provider=limits.max_credits_by_provider,
             set_after=self.set_after or None,
         )
 
@@ -145,9 +145,23 @@ class ShardOpener:
         plan = await self._blocking(read_plan, self._store, self._batch_id, number)
         if plan is None:
             raise StoreError(f"the plan of {self._store.address}/{path} is gone")
+        if self._given is None:
+            self._before = await self._blocking(read_given, self._store, self._batch_id)
         journal = await Journal.open(self._store, self._blocking, path, self._claim)
+        if self._wishes is not None and self._given not in (None, self._before or GivenLimits()):
+            await self._blocking(write_given, self._store, self._batch_id, self._given)
+            self._before = self._given
         await self._blocking(put_mark, self._store, self._batch_id, number, journal.seq)
         shard = OpenShard(plan, journal, lease)
         if self._wishes is not None:
             shard.gone = await record_wishes(shard, self._wishes)
         return shard
+
+
+def _limits_of(told: BatchOptions | Claim) -> GivenLimits:
+    set_after = told.set_after or 0 if isinstance(told, Claim) else 0
+    return GivenLimits(
+        max_credits=told.max_credits,
+        max_credits_by_provider=told.max_credits_by_provider,
+        set_after=set_after,
+    )
