@@ -56,7 +56,6 @@ class Journal:
         self._known = reading
         self._snapshot_from = snapshot_from
         self._waiting: list[tuple[Sequence[Entry], asyncio.Future[None]]] = []
-        self._writing = asyncio.Lock()
         self._compacting = asyncio.Lock()
         self._drainer: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
@@ -105,16 +104,15 @@ class Journal:
             raise self._broken
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, done))
-        if not self._writing.locked():
+        if not self._draining:
             self._drainer = asyncio.ensure_future(self._drain())
         # Whoever is cancelled while waiting does not take the record back: it may be durable already.
         await asyncio.shield(done)
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable, or cannot be any more."""
-        while self._waiting or self._writing.locked():
-            async with self._writing:
-                await asyncio.sleep(0)
+        while self._drainer is not None and self._draining:
+            await asyncio.wait([self._drainer])
 
     async def snapshot(self, *, force: bool = False) -> None:
         """Write down where all items stand, if enough has come since the last time."""
@@ -146,23 +144,26 @@ class Journal:
         while len(known.snapshots) > SNAPSHOTS_KEPT:
             await self._blocking(self._store.delete, snapshot_key(self._path, known.snapshots.pop(0)))
 
+    @property
+    def _draining(self) -> bool:
+        return self._drainer is not None and not self._drainer.done()
+
     async def _drain(self) -> None:
-        async with self._writing:
-            while self._waiting:
-                await asyncio.sleep(self._blocking.pauses.to_gather)
-                batch = self._take()
-                entries = [entry for part, _ in batch for entry in part]
-                try:
-                    await self._write(entries)
-                except Exception as error:  # whatever it is, nobody may wait for ever
-                    self._broken = error
-                    for _, done in [*batch, *self._waiting]:
-                        _fail(done, error)
-                    self._waiting.clear()
-                    return
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
+        while self._waiting:
+            await asyncio.sleep(self._blocking.pauses.to_gather)
+            batch = self._take()
+            entries = [entry for part, _ in batch for entry in part]
+            try:
+                await self._write(entries)
+            except Exception as error:  # whatever it is, nobody may wait for ever
+                self._broken = error
+                for _, done in [*batch, *self._waiting]:
+                    _fail(done, error)
+                self._waiting.clear()
+                return
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
 
     def _take(self) -> list[tuple[Sequence[Entry], asyncio.Future[None]]]:
         batch, self._waiting = self._waiting[:MOST_RECORDS], self._waiting[MOST_RECORDS:]

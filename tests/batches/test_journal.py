@@ -149,6 +149,28 @@ async def test_flush_waits_for_what_was_just_appended(memory: InterferedStore, b
     await appending
 
 
+@pytest.mark.parametrize("ticks", range(5))
+async def test_what_is_appended_while_others_flush_is_written(memory: InterferedStore, ticks: int) -> None:
+    blocking = Blocking(patience=5.0, pauses=Pauses(to_gather=0.0))
+    journal = await opened(memory, blocking)
+    go_on = threading.Event()
+    memory.before = lambda key: go_on.wait(10) and None
+    first = asyncio.ensure_future(journal.append(intent(1)))
+    await asyncio.sleep(0)
+    flushing = asyncio.ensure_future(journal.flush())
+    await asyncio.sleep(0)
+    go_on.set()
+    while journal.state[1].phase is Phase.PLANNED:
+        await asyncio.sleep(0)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await journal.append(intent(2))
+        await asyncio.gather(first, flushing)
+    blocking.close()
+    assert read_journal(memory, "b").state[2].phase is Phase.OPEN
+
+
 async def test_a_store_that_fails_for_good_breaks_the_journal(
     memory: InterferedStore, blocking: Blocking
 ) -> None:
