@@ -15,6 +15,7 @@ from prefect_imagine.batches.state import Phase
 from prefect_imagine.errors import FencedError, StoreError
 from tests.batches.journals import blocking, created, intent, memory, opened, segments
 from tests.batches.memory_store import InterferedStore, MemoryStore
+from tests.engine.waiting import until
 
 __all__ = ["blocking", "memory"]
 
@@ -160,8 +161,7 @@ async def test_what_is_appended_while_others_flush_is_written(memory: Interfered
     flushing = asyncio.ensure_future(journal.flush())
     await asyncio.sleep(0)
     go_on.set()
-    while journal.state[1].phase is Phase.PLANNED:
-        await asyncio.sleep(0)
+    await until(lambda: journal.state[1].phase is Phase.OPEN, every=0.0)
     for _ in range(ticks):
         await asyncio.sleep(0)
     async with asyncio.timeout(30):
