@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def frozen_heap() -> Iterator[None]:
     """Keep what is in memory by now from the garbage collector until the block ends.
 
-    It would go through all that Prefect and boto3 keep there, again and again, and each time the event loop
-    would stand still for a third of a second.
+    It would go through all that Prefect and boto3 keep there, again and again, while the event loop stands
+    still.
     """
     gc.freeze()
     try:

@@ -23,6 +23,7 @@ def main() -> None:
         "--workers", type=int, default=4, help="workers of the pool, each for one run at a time"
     )
     parser.add_argument("--images", type=int, default=200, help="rows of the prompts file")
+    # Ten times what the provider gives, so that a limit is met, and nobody waits long for it.
     parser.add_argument(
         "--limit", type=int, default=600, help="requests a minute that the provider takes of the key"
     )

@@ -104,14 +104,14 @@ class Journal:
             raise self._broken
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, done))
-        if not self._draining:
+        if self._drainer is None or self._drainer.done():
             self._drainer = asyncio.ensure_future(self._drain())
         # Whoever is cancelled while waiting does not take the record back: it may be durable already.
         await asyncio.shield(done)
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable, or cannot be any more."""
-        while self._drainer is not None and self._draining:
+        while self._drainer is not None and not self._drainer.done():
             await asyncio.wait([self._drainer])
 
     async def snapshot(self, *, force: bool = False) -> None:
@@ -143,10 +143,6 @@ class Journal:
         self.damaged = ()
         while len(known.snapshots) > SNAPSHOTS_KEPT:
             await self._blocking(self._store.delete, snapshot_key(self._path, known.snapshots.pop(0)))
-
-    @property
-    def _draining(self) -> bool:
-        return self._drainer is not None and not self._drainer.done()
 
     async def _drain(self) -> None:
         while self._waiting:
