@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.control.commands import cancelled_since
@@ -317,17 +318,18 @@ class Session:
             lingers=self._lingers,
             pauses=self.blocking.pauses,
             trace=self._trace,
-            changed=self._notice,
+            changed=partial(self._notice, provider),
             handover=self._handover,
         )
         run.expected = items
         return run
 
-    def _notice(self) -> None:
-        """Something has changed with one provider: credits that come free there may be spent with another."""
+    def _notice(self, provider: str) -> None:
+        """Something has changed with a provider: credits that come free there may be spent with another."""
         self.feed.moved.set()
-        for run in self.runs.values():
-            run.wake_up.move()
+        for name, run in self.runs.items():
+            if name != provider:
+                run.wake_up.move()
 
     def _make_stages(self, run: ProviderRun) -> _Stages:
         key = None if self._part is None else self._identities.get(run.provider)

@@ -31,14 +31,14 @@ from prefect_imagine.errors import (
 from prefect_imagine.failpoints import reach
 from prefect_imagine.providers.limits.pacing import Permit, Priority
 from prefect_imagine.providers.models import Generation
+from prefect_imagine.providers.transport.connections import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)
 
 MAX_RENEWALS = 4
 """Refusals of the key for one item, each with another token, after which no token is what is missing."""
-CREATES_AT_ONCE = 40
-"""The most creates that are under way or wait for a permit: an account has a few connections more, so that
-no read waits for slow creates."""
+CREATES_AT_ONCE = MAX_CONNECTIONS - 8
+"""The most creates that are under way or wait for a permit: no read waits behind them for a connection."""
 MAX_INLINE = 32
 """Items whose outputs are held in memory until the store has taken them."""
 

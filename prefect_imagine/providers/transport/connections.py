@@ -14,6 +14,8 @@ import httpx
 
 from prefect_imagine.backoff import backoff
 
+MAX_CONNECTIONS = 48
+"""Of one account: requests that are under way together."""
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
 
@@ -32,7 +34,9 @@ class Timeouts:
 def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
     """A client whose requests all go to this base URL, through the environment's proxy where it has one."""
     # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
-    limits = httpx.Limits(max_connections=48, max_keepalive_connections=48, keepalive_expiry=4.0)
+    limits = httpx.Limits(
+        max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=4.0
+    )
     transport = httpx.AsyncHTTPTransport(
         verify=_ssl_context(),
         limits=limits,
