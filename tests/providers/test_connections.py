@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -19,9 +21,19 @@ async def test_the_kernel_stops_sending_a_create_when_it_is_over(
     api.on(READS[provider].format(7), answer({"id": 7}))
     client = open_client(provider, api.url, timeouts=Timeouts(create=7.5))
     path = READS[provider].format(7).removeprefix("GET ")
-    async with client.api._client.stream("GET", f"{api.url}{path}") as response:
-        used = response.extensions["network_stream"].get_extra_info("socket")
-        assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500
+    await client.api.read("GET", path, purpose="fetch")
+    [used] = connected_to(int(api.url.rpartition(":")[2]))
+    assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500
+
+
+def connected_to(port: int) -> list[socket.socket]:
+    """This process's sockets whose other end is this port."""
+    found = []
+    for each in gc.get_objects():
+        if isinstance(each, socket.socket) and each.family != socket.AF_UNIX:
+            with suppress(OSError):  # not connected, or closed
+                found += [each] if each.getpeername()[1] == port else []
+    return found
 
 
 async def test_the_environments_proxy_is_used(

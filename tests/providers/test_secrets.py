@@ -87,14 +87,14 @@ async def test_no_log_record_holds_a_credential(
     sandbox: RunningSandbox, open_client: OpenClient, provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore", "prefect_imagine"):
+    for name in ("httpx", "aiohttp", "asyncio", "prefect_imagine"):
         caplog.set_level(logging.DEBUG, logger=name)
     client = open_client(provider, sandbox)
     await exercise(client, provider)
     secrets = [secret for secret in client.api.auth.secrets() if secret]
     assert secrets
     assert PASSWORD in secrets or provider != "imaginelab"
-    assert {"httpx", "httpcore.http11"} <= {record.name for record in caplog.records}
+    assert "httpx" in {record.name for record in caplog.records}
     logged = "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records)
     assert not [secret for secret in secrets if secret != PASSWORD and secret in logged]
     assert f"password={PASSWORD}" not in logged

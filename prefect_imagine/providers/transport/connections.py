@@ -13,10 +13,10 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from prefect_imagine.backoff import backoff
+from prefect_imagine.providers.transport.over_aiohttp import AiohttpTransport, SocketOption, Wiring
 
 MAX_CONNECTIONS = 48
 """Of one account: requests that are under way together."""
-SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,22 @@ class Timeouts:
 
 def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
     """A client whose requests all go to this base URL, through the environment's proxy where it has one."""
-    # Kept shorter than servers keep them: a create on a connection being closed is ambiguous.
-    limits = httpx.Limits(
-        max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=4.0
-    )
-    transport = httpx.AsyncHTTPTransport(
-        verify=_ssl_context(),
-        limits=limits,
-        http2=False,
+    wiring = Wiring(
+        most=MAX_CONNECTIONS,
+        # Shorter than servers keep them: a create on a connection being closed is ambiguous.
+        idle_seconds=4.0,
+        tls=_ssl_context(),
         proxy=_proxy_of(httpx.URL(base_url)),
         socket_options=_bounded_delivery(timeouts.create),
     )
     return httpx.AsyncClient(
-        transport=transport,
+        transport=AiohttpTransport(wiring),
         timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.read),
         headers={"Accept": "application/json", "User-Agent": "prefect-imagine"},
     )
 
 
-def _bounded_delivery(seconds: float) -> list[SocketOption]:
+def _bounded_delivery(seconds: float) -> tuple[SocketOption, ...]:
     """Options by which the kernel stops sending what nobody has acknowledged.
 
     Without them it repeats a create's bytes for up to a quarter of an hour, also when the connection was
@@ -59,9 +56,9 @@ def _bounded_delivery(seconds: float) -> list[SocketOption]:
     """
     limit = getattr(socket, "TCP_USER_TIMEOUT", None)
     if limit is not None:
-        return [(socket.IPPROTO_TCP, limit, max(1, round(seconds * 1000)))]
+        return ((socket.IPPROTO_TCP, limit, max(1, round(seconds * 1000))),)
     # Elsewhere a closed connection drops what it has not sent.
-    return [(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))]
+    return ((socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),)
 
 
 def _proxy_of(url: httpx.URL) -> str | None:

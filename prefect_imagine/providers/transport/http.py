@@ -27,6 +27,7 @@ from prefect_imagine.providers.transport.answers import UNREADABLE, CreateAnswer
 from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.connections import Timeouts, open_connections
 from prefect_imagine.providers.transport.failures import ErrorReader
+from prefect_imagine.providers.transport.over_aiohttp import BEFORE_SENDING
 from prefect_imagine.redaction import guard_httpx_logs, redacted
 
 READ_ATTEMPTS = 5
@@ -47,12 +48,11 @@ class _Sending:
         self._deadline = deadline
         self.sent = False
 
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        # The body too: a process may be frozen between the two, and without it nothing is accepted.
-        if event.endswith(("send_request_headers.started", "send_request_body.started")):
-            if self._deadline is not None and self._deadline.passed:
-                raise _TooLateError
-            self.sent = True
+    def __call__(self) -> None:
+        # Before the body too: a process may be frozen after the head, and without it nothing is accepted.
+        if self._deadline is not None and self._deadline.passed:
+            raise _TooLateError
+        self.sent = True
 
 
 class Api:
@@ -215,7 +215,7 @@ class Api:
             method,
             _parsed(f"{self.base_url}{path}"),
             headers=headers,
-            extensions={"trace": sending} if sending else {},
+            extensions={BEFORE_SENDING: sending} if sending else {},
             **{name: value for name, value in content.items() if value is not None},
         )
         self.requests[purpose] += 1
