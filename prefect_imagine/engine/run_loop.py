@@ -10,11 +10,10 @@ from typing import Protocol
 
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.session import GRACE_SECONDS, Session
+from prefect_imagine.engine.stages.waves import Waves
 from prefect_imagine.errors import FencedError
 from prefect_imagine.heap import frozen_heap
 
-WAVES = 100
-ITEMS_AT_ONCE = 16
 LONGEST_HOLD = 5.0
 
 
@@ -95,23 +94,15 @@ async def run_provider(run: ProviderRun, stages: Stages) -> None:
     to_follow = bool(queues.to_create or queues.open or queues.running or run.more_to_come)
     if not (to_follow or queues.to_store):
         return
-    size = max(1, run.expected // WAVES)
     async with asyncio.TaskGroup() as group:
         group.create_task(_poll(run, stages, to_follow=to_follow))
-        group.create_task(_stores(run, stages, size))
-        slots = asyncio.Semaphore(_waves_at_once(size))
-        async for wave in create_waves(run, size):
-            await slots.acquire()
-            group.create_task(_create(run, stages, wave, slots))
+        group.create_task(_stores(run, stages))
+        waves = Waves(run.expected)
+        async for wave in create_waves(run, waves):
+            group.create_task(_create(run, stages, wave, waves, await waves.enter()))
 
 
-def _waves_at_once(size: int) -> int:
-    """How many waves of a stage are under way together: enough for so many items, and of larger waves one
-    more, which begins while the last items of another are ending."""
-    return max(1, ITEMS_AT_ONCE // size) + (size > 1)
-
-
-async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
+async def create_waves(run: ProviderRun, waves: Waves) -> AsyncIterator[list[int]]:
     """What to create next, while there is or may yet be something: an open attempt may turn out absent, and a
     person may want an item again."""
     while True:
@@ -121,17 +112,19 @@ async def create_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
         if run.stop is not None or not run.queues.to_create:
             return
         run.pending_waves += 1
-        yield _next_wave(run, run.queues.to_create, size)
+        yield _next_wave(run, run.queues.to_create, waves.size)
 
 
-async def store_waves(run: ProviderRun, size: int) -> AsyncIterator[list[int]]:
+async def store_waves(run: ProviderRun, waves: Waves) -> AsyncIterator[list[int]]:
     """What to store next, in the order of completion: by count, or when the first has waited long enough."""
     while True:
         await run.wake_up.wait_for(lambda: bool(run.queues.to_store) or not run.polling)
         if not run.queues.to_store:
             return
-        await run.wake_up.wait_for(lambda: len(run.queues.to_store) >= size or not run.polling, LONGEST_HOLD)
-        yield _next_wave(run, run.queues.to_store, size)
+        await run.wake_up.wait_for(
+            lambda: len(run.queues.to_store) >= waves.size or not run.polling, LONGEST_HOLD
+        )
+        yield _next_wave(run, run.queues.to_store, waves.size)
 
 
 def _next_wave(run: ProviderRun, queue: deque[int], size: int) -> list[int]:
@@ -147,29 +140,28 @@ async def _poll(run: ProviderRun, stages: Stages, *, to_follow: bool) -> None:
     run.wake_up.notify()
 
 
-async def _create(run: ProviderRun, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
+async def _create(run: ProviderRun, stages: Stages, wave: list[int], waves: Waves, entered: float) -> None:
     try:
         await stages.create(run.provider, wave)
     finally:
         run.shards.leave(wave)
         run.pending_waves -= 1
-        slots.release()
+        waves.leave(entered)
         run.end_create()
 
 
-async def _stores(run: ProviderRun, stages: Stages, size: int) -> None:
-    slots = asyncio.Semaphore(_waves_at_once(size))
+async def _stores(run: ProviderRun, stages: Stages) -> None:
+    waves = Waves(run.expected)
     async with asyncio.TaskGroup() as group:
-        async for wave in store_waves(run, size):
-            await slots.acquire()
-            group.create_task(_store(run, stages, wave, slots))
+        async for wave in store_waves(run, waves):
+            group.create_task(_store(run, stages, wave, waves, await waves.enter()))
 
 
-async def _store(run: ProviderRun, stages: Stages, wave: list[int], slots: asyncio.Semaphore) -> None:
+async def _store(run: ProviderRun, stages: Stages, wave: list[int], waves: Waves, entered: float) -> None:
     try:
         if not run.stopped:
             await stages.store_outputs(run.provider, wave)
     finally:
         run.shards.leave(wave)
-        slots.release()
+        waves.leave(entered)
         run.wake_up.notify()
