@@ -25,8 +25,9 @@ def measure(rig: Rig) -> Table:
         "One batch over a fleet",
         f"AI Visual Studio with one key of {LIMIT:,} requests a minute and headers, N = {items:,}, jobs of "
         "1 to 3 s, into S3; PostgreSQL, Valkey, two web processes, services, S3, the sandbox and all workers "
-        "on these processors. Limit used: requests over those that the limit allows from the first create to "
-        "the last. Task runs, and events that are missing of them: of all batches so far.",
+        "on these processors. Limit used: requests over those that the limit allows, in windows that ended "
+        "while creates went on, and between these. Task runs, and events that are missing of them: of all "
+        "batches so far.",
         (
             "workers",
             "generations/s",
@@ -53,11 +54,10 @@ def measure(rig: Rig) -> Table:
 
 
 def _add(table: Table, workers: int, figures: Figures) -> None:
-    sent = sum(figures.sent.values())
     table.add(
         workers,
         figures.stored / figures.creating,
-        sent / (figures.creating * LIMIT / WINDOW),
+        figures.limit_used(LIMIT, WINDOW),
         figures.requests["rate_limited"],
         f"{figures.requests_a_generation:.3f}",
         figures.sent.get("list", 0),

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.stack.batch import run_batch, sandbox
+from benchmarks.stack.batch import WINDOW, run_batch, sandbox
 from benchmarks.stack.stack import Stack, missing
 
 
@@ -62,7 +62,8 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
             flush=True,
         )
         figures = run_batch(stack, images)
-        print(*figures.lines(), sep="\n", flush=True)
+        used = figures.limit_used(round(arguments.limit * WINDOW / 60), WINDOW)
+        print(*figures.lines(), f"limit used              {used:.2f} of full windows", sep="\n", flush=True)
         if arguments.keep:
             print("Ctrl-C ends it", flush=True)
             with suppress(KeyboardInterrupt):

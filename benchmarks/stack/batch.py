@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ DEPLOYMENT = "generate-batch/generate-batch"
 PROVIDER = "aivisualstudio"
 BATCH = "fleet"
 MEGABYTE = 1_000_000
+WINDOW = 10.0
+"""Seconds of the key's windows: a sixth of what the provider has, so that a batch sees several."""
 SECONDS = 600.0
 SECONDS_AN_IMAGE = 1.0
 _NO_REQUESTS = ("rate_limited", "media")
@@ -34,7 +38,7 @@ class Figures:
         state: the name and the message of the state of the run that handed the batch over.
         held: for how many seconds that run has held a worker.
         seconds: from the call that started it until the books were closed.
-        creating: from the first create that was accepted to the last, in seconds.
+        created: when creates were accepted, in order, in seconds since the epoch.
         requests: what the provider counted by operation: API requests, `rate_limited` (answers 429 among
             them), and downloads (`media`), which are none.
         handing_over: the most resident bytes of the run that handed the batch over.
@@ -47,13 +51,30 @@ class Figures:
     state: str
     held: float
     seconds: float
-    creating: float
+    created: tuple[float, ...]
     stored: int
     requests: dict[str, int]
     handing_over: int
     shard: int
     worker: int
     recorded: Recorded
+
+    @property
+    def creating(self) -> float:
+        """From the first create that was accepted to the last, in seconds."""
+        return self.created[-1] - self.created[0] if self.created else 0.0
+
+    def limit_used(self, limit: int, seconds: float) -> float:
+        """Requests over those that the limit allows, in windows that ended while creates went on, with the
+        time that lay between them. Requests other than creates are taken to be spread like these."""
+        opened = list(self.created[:1])
+        for at in self.created:
+            if at >= opened[-1] + seconds:
+                opened.append(at)
+        if len(opened) < 2:
+            return math.nan
+        inside = bisect_left(self.created, opened[-1])
+        return inside * self.requests_a_generation / (limit * (opened[-1] - opened[0]) / seconds)
 
     @property
     def sent(self) -> dict[str, int]:
@@ -83,12 +104,11 @@ class Figures:
 
 def sandbox(limit: int) -> dict[str, Any]:
     """Settings of a sandbox that takes so many requests a minute of a key."""
-    window = 10.0
     return {
         "image_pixels": 32,
         "credits": {PROVIDER: 10**9},
         "rate_limits": {
-            PROVIDER: {"limit": round(limit * window / 60), "window_seconds": window, "headers": True}
+            PROVIDER: {"limit": round(limit * WINDOW / 60), "window_seconds": WINDOW, "headers": True}
         },
     }
 
@@ -145,7 +165,7 @@ def run_batch(
         state=state,
         held=_held(handed_over),
         seconds=took,
-        creating=_creating(books["jobs"], batch),
+        created=_created(books["jobs"], batch),
         stored=usage.get("stored", 0),
         requests=requests,
         handing_over=handing_over,
@@ -171,10 +191,9 @@ class _Memory:
             self.runs = max([self.runs, *processes.values()])
 
 
-def _creating(jobs: Sequence[Mapping[str, Any]], batch: str) -> float:
-    """From the first job of a batch to the last, in seconds."""
-    times = [job["created_at"] for job in jobs if batch in job["prompt"].split()]
-    return max(times, default=0.0) - min(times, default=0.0)
+def _created(jobs: Sequence[Mapping[str, Any]], batch: str) -> tuple[float, ...]:
+    """When the jobs of a batch were created, in order."""
+    return tuple(sorted(job["created_at"] for job in jobs if batch in job["prompt"].split()))
 
 
 def _closed(stack: Stack, batch: str, seconds: float, look: Callable[[], object]) -> dict[str, Any]:
