@@ -18,6 +18,7 @@ from pydantic import Field
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.control.commands import Command, write_command
 from prefect_imagine.batches.fleet.dispatch import Dispatch, put_started, shards_to_come
+from prefect_imagine.batches.lease import LeaseTimes
 from prefect_imagine.batches.options import MOST_WORKERS, BatchOptions
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.billing.estimates import estimate_text
@@ -38,6 +39,8 @@ from prefect_imagine.tracing import traceparent
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 10.0
+"""From one look to the next at a fleet that is waited for."""
 SERVER_SECONDS = 300.0
 """How long Prefect's server may fail to start the run of a shard."""
 
@@ -93,22 +96,31 @@ class FleetRun:
         )
         return cls(placement, fleet.workers or max(1, online))
 
-    async def check_free(self, store: Store, batch_id: str) -> FleetRun:
-        """The same for a batch that no fleet has. Raises `BatchBusyError` where another run has handed it to
-        one that goes on with it."""
-        known, goes_on = await last_dispatch(store, batch_id)
-        if known is None:
-            return self
-        if goes_on and known.asked_by != self.placement.asked_by:
-            async with shard_runs(known.pool) as runs:
-                found = await runs.of(known, store.address)
-            alive = [run for run in found.values() if run.state is None or not run.state.is_final()]
-            if alive:
+    async def free(self, store: Store, batch_id: str, *, wait: bool = False) -> FleetRun:
+        """The same for a batch that no fleet has.
+
+        Args:
+            wait: wait for a fleet that has it, for a day at most.
+
+        Raises:
+            BatchBusyError: another run has handed it to one that goes on with it.
+        """
+        deadline = Deadline(LeaseTimes.longest_wait)
+        while True:
+            known, goes_on = await last_dispatch(store, batch_id)
+            if known is None:
+                return self
+            own = known.asked_by == self.placement.asked_by
+            alive = 0 if own or not goes_on else await _alive(known, store.address)
+            if not alive:
+                return replace(self, placement=replace(self.placement, after=known.generation))
+            if not wait or deadline.passed:
                 raise BatchBusyError(
-                    f"batch {batch_id!r} is being run by {_counted(len(alive), 'run')} on pool "
-                    f"{known.pool!r}: wait for them to end, or cancel the batch"
+                    f"batch {batch_id!r} is being run by {_counted(alive, 'run')} on pool {known.pool!r}: "
+                    "wait for them to end, or cancel the batch"
                 )
-        return replace(self, placement=replace(self.placement, after=known.generation))
+            logger.info("batch %s is being run on pool %s: waiting for it", batch_id, known.pool)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def run(self, store: Store, prepared: PreparedBatch, options: BatchOptions) -> State[Any]:
         """Hand a batch over whose plans are written, and start the runs of its shards. Belongs in a flow run.
@@ -177,6 +189,13 @@ class FleetRun:
         if control.cancelled:
             await _cancel(store, dispatch)
         return control.cancelled
+
+
+async def _alive(dispatch: Dispatch, address: str) -> int:
+    """How many runs of shards have not ended."""
+    async with shard_runs(dispatch.pool) as runs:
+        found = await runs.of(dispatch, address)
+    return sum(run.state is None or not run.state.is_final() for run in found.values())
 
 
 async def _start_all(dispatch: Dispatch, address: str, shards: deque[int], told: asyncio.Event) -> None:

@@ -114,7 +114,7 @@ async def generate_batch(
                 workers = 1
                 if fleet is not None and not validate_only:
                     fleet_run = await FleetRun.to(fleet, output, bucket, credentials)
-                    fleet_run = await fleet_run.check_free(store, batch_id)
+                    fleet_run = await fleet_run.free(store, batch_id, wait=options.wait)
                     run, workers = fleet_run.run, fleet_run.workers
                 announced: set[str] = set()
 

@@ -99,6 +99,30 @@ class ShardRuns:
         return True
 
 
+@dataclass(frozen=True)
+class Whereabouts:
+    """Which batch a run of a shard belongs to, and where it lies, as the run was told."""
+
+    batch_id: str
+    output: str
+    bucket: str | None
+
+
+async def whereabouts_of(run_id: UUID) -> Whereabouts:
+    """The batch of a run of `generate-shard`. Raises `ConfigurationError`: there is no such run."""
+    async with prefect_server() as client:
+        with server_errors():
+            try:
+                run = await client.read_flow_run(run_id)
+                of_flow = (await client.read_flow(run.flow_id)).name
+            except ObjectNotFound as error:
+                raise ConfigurationError(f"there is no flow run {run_id}") from error
+    if of_flow != SHARD_FLOW:
+        raise ConfigurationError(f"{run.name} is a run of {of_flow}, and of no shard")
+    told = run.parameters
+    return Whereabouts(told["batch_id"], told["output"], told["bucket"])
+
+
 def tag_of(dispatch: Dispatch, address: str) -> str:
     """Names the runs of one handing over, among all that a Prefect server knows."""
     return f"imagine:{digest([address])[:12]}:{dispatch.batch_id}:{dispatch.generation}"

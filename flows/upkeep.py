@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -26,6 +27,7 @@ from prefect_imagine.flows.assets import publish_asset
 from prefect_imagine.flows.mending import mend_fleet, run_as_before
 from prefect_imagine.flows.parameters import Bucket, Credentials, Days, Deadlines
 from prefect_imagine.flows.run_batch import report_link
+from prefect_imagine.flows.shard_runs import whereabouts_of
 from prefect_imagine.flows.traces import in_trace_of_run
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.reports.summary import Summary
@@ -195,6 +197,7 @@ async def cancel_batch(
     bucket: Bucket = None,
     cancel_in_flight: bool = False,
     all_batches: bool = False,
+    flow_run_id: UUID | None = None,
 ) -> State[Any]:
     """Stop a batch, wherever it runs: its process is fenced off and ends. It can be resumed any time.
 
@@ -208,9 +211,14 @@ async def cancel_batch(
         bucket: Name of an S3Bucket block to store in, or the block; the output is then the folder within it.
         cancel_in_flight: Also cancel its jobs under way, one by one, at providers that can.
         all_batches: Stop every batch under the output that is being run.
+        flow_run_id: A run of generate-shard, whose batch is to be stopped: no matter what the batch, output
+            and bucket above say.
     """
     with logs_in_run():
         try:
+            if flow_run_id is not None:
+                found = await whereabouts_of(flow_run_id)
+                batch_id, output, bucket, all_batches = found.batch_id, found.output, found.bucket, False
             find = accounts(credentials)
             with closing(await open_output(output, bucket)) as store:
                 wanted = await asyncio.to_thread(batches_to_cancel, store, batch_id, every=all_batches)

@@ -34,23 +34,38 @@ from prefect_imagine.tasks.events import (
 from prefect_imagine.tasks.server import prefect_server
 
 MANY_FAILURES = "imagine: many failures"
+MANY_FAILURES_IN_FLEET = "imagine: many failures in a fleet"
 LOW_CREDITS = "imagine: credits low"
 BUDGET_REACHED = "imagine: budget reached"
 BUDGET_THRESHOLD_REACHED = "imagine: budget runs out"
 RESUME_CRASHED = "imagine: resume a crashed run"
 LOST_WORKER = "imagine: lost worker"
-NAMES = (MANY_FAILURES, LOW_CREDITS, BUDGET_REACHED, BUDGET_THRESHOLD_REACHED, RESUME_CRASHED, LOST_WORKER)
+NAMES = (
+    MANY_FAILURES,
+    MANY_FAILURES_IN_FLEET,
+    LOW_CREDITS,
+    BUDGET_REACHED,
+    BUDGET_THRESHOLD_REACHED,
+    RESUME_CRASHED,
+    LOST_WORKER,
+)
 
 FLOW = "generate-batch"
 SHARD_FLOW = "generate-shard"
 RESUME = "resume-crashed/resume-crashed"
+CANCEL = "cancel-batch/cancel-batch"
 MISSED_HEARTBEATS = 3
 HEARTBEAT_SECONDS = 180
 _HEARTBEAT = "prefect.flow-run.heartbeat"
-_OF_FLOW = ResourceSpecification(
-    {"prefect.resource.role": "flow", "prefect.resource.name": [FLOW, SHARD_FLOW]}
-)
+
+
+def _of_flow(*names: str) -> ResourceSpecification:
+    return ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": list(names)})
+
+
+_OF_EITHER = _of_flow(FLOW, SHARD_FLOW)
 _DEPLOYED = ResourceSpecification({"prefect.resource.id": "prefect.deployment.*"})
+_THE_RUN = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
 _BATCH = "{{ event.resource.name }}"
 _PAYLOAD = "{% for name, value in event.payload.items() %}{{ name }}: {{ value }}\n{% endfor %}"
 
@@ -61,12 +76,14 @@ class Targets:
 
     Attributes:
         resume: the deployment that goes on with a crashed run.
+        cancel: the one that cancels batches, where there is one.
         scheduled: deployments that spend credits on a schedule.
         notification: a block to notify with.
         lost_after: how long a run may be silent before its worker counts as lost.
     """
 
     resume: UUID
+    cancel: UUID | None = None
     scheduled: tuple[UUID, ...] = ()
     notification: UUID | None = None
     lost_after: timedelta = timedelta(seconds=MISSED_HEARTBEATS * HEARTBEAT_SECONDS)
@@ -85,7 +102,7 @@ async def set_up(*, failures: int, within: timedelta, notify: str | None = None)
     """Make the automations, or bring those that exist up to date; one that a person has paused stays so.
 
     Args:
-        failures: how many failed generations of one batch cancel its run.
+        failures: how many failed generations of one batch cancel it.
         within: the time in which they are counted.
         notify: a notification block, as type/name.
 
@@ -109,6 +126,7 @@ def definitions(targets: Targets, failures: int, within: timedelta) -> list[Auto
     """The automations that there is something to do for."""
     found = [
         _many_failures(targets, failures, within),
+        _many_failures_in_fleet(targets, failures, within),
         _low_credits(targets),
         _budget_reached(targets),
         _budget_runs_out(targets),
@@ -119,30 +137,56 @@ def definitions(targets: Targets, failures: int, within: timedelta) -> list[Auto
 
 
 def _many_failures(targets: Targets, failures: int, within: timedelta) -> AutomationCore:
-    # A run from the command line has no worker that could stop it, and a person who watches it.
-    minutes = f"{within.total_seconds() / 60:g} minutes"
+    minutes = _minutes(within)
     return AutomationCore(
         name=MANY_FAILURES,
         description=f"{failures} failed generations of a batch within {minutes}: its run is cancelled",
-        trigger=EventTrigger(
-            expect={GENERATION_FAILED},
-            match=ResourceSpecification({"prefect.resource.id": "imagine.batch.*"}),
-            match_related=_DEPLOYED,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=failures,
-            within=within,
-        ),
-        actions=[
-            CancelFlowRun(),
-            *_notification(
-                targets,
-                f"Batch {_BATCH}: many failures",
-                f"{failures} generations of batch {_BATCH} failed within {minutes}. Its run was cancelled "
-                f"and can be resumed. The last one:\n{_PAYLOAD}",
-            ),
-        ],
+        trigger=_failures_of_a_batch(FLOW, failures, within),
+        actions=[CancelFlowRun(), *_cancelled_notification(targets, failures, within)],
     )
+
+
+def _many_failures_in_fleet(targets: Targets, failures: int, within: timedelta) -> AutomationCore:
+    # The run that tells of the last failure has one shard of many.
+    cancel = [] if targets.cancel is None else [_with_the_run(targets.cancel)]
+    return AutomationCore(
+        name=MANY_FAILURES_IN_FLEET,
+        description=f"{failures} failed generations of a batch that a fleet runs within {_minutes(within)}: "
+        f"{CANCEL} cancels the batch",
+        trigger=_failures_of_a_batch(SHARD_FLOW, failures, within),
+        actions=[*cancel, *_cancelled_notification(targets, failures, within)] if cancel else [],
+    )
+
+
+def _failures_of_a_batch(flow: str, failures: int, within: timedelta) -> EventTrigger:
+    # A run from the command line has no worker that could stop it, and a person who watches it.
+    return EventTrigger(
+        expect={GENERATION_FAILED},
+        match=ResourceSpecification({"prefect.resource.id": "imagine.batch.*"}),
+        match_related=[_of_flow(flow), _DEPLOYED],
+        for_each={"prefect.resource.id"},
+        posture=Posture.Reactive,
+        threshold=failures,
+        within=within,
+    )
+
+
+def _cancelled_notification(targets: Targets, failures: int, within: timedelta) -> list[ActionTypes]:
+    return _notification(
+        targets,
+        f"Batch {_BATCH}: many failures",
+        f"{failures} generations of batch {_BATCH} failed within {_minutes(within)}. It was cancelled and "
+        f"can be resumed. The last one:\n{_PAYLOAD}",
+    )
+
+
+def _minutes(within: timedelta) -> str:
+    return f"{within.total_seconds() / 60:g} minutes"
+
+
+def _with_the_run(deployment: UUID) -> RunDeployment:
+    """Runs a deployment with the id of the run that the event is about, or comes from."""
+    return RunDeployment(deployment_id=deployment, parameters={"flow_run_id": _THE_RUN})
 
 
 def _low_credits(targets: Targets) -> AutomationCore:
@@ -191,16 +235,15 @@ def _budget_runs_out(targets: Targets) -> AutomationCore:
 
 def _resume_crashed(targets: Targets) -> AutomationCore:
     # Of a run from the command line nobody else has the prompts, the keys or the folder.
-    run = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
     return AutomationCore(
         name=RESUME_CRASHED,
         description=f"a deployed run of {FLOW} or {SHARD_FLOW} has crashed: {RESUME} goes on with it",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
-            match_related=[_OF_FLOW, _DEPLOYED],
+            match_related=[_OF_EITHER, _DEPLOYED],
             posture=Posture.Reactive,
         ),
-        actions=[RunDeployment(deployment_id=targets.resume, parameters={"flow_run_id": run})],
+        actions=[_with_the_run(targets.resume)],
     )
 
 
@@ -216,7 +259,7 @@ def _lost_worker(targets: Targets) -> AutomationCore:
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ends)},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=_OF_FLOW,
+            match_related=_OF_EITHER,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -239,18 +282,25 @@ def _notification(targets: Targets, subject: str, body: str) -> list[ActionTypes
 async def _targets(client: PrefectClient, notify: str | None) -> Targets:
     heartbeat = get_current_settings().flows.heartbeat_frequency or HEARTBEAT_SECONDS
     deployed = await client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
-    try:
-        resume = await client.read_deployment_by_name(RESUME)
-    except ObjectNotFound as error:
+    resume = await _deployed(client, RESUME)
+    if resume is None:
         raise ConfigurationError(
             f"there is no deployment {RESUME} on the Prefect server: run `prefect deploy --all` first"
-        ) from error
+        )
     return Targets(
-        resume=resume.id,
+        resume=resume,
+        cancel=await _deployed(client, CANCEL),
         scheduled=tuple(each.id for each in deployed if each.schedules),
         notification=None if notify is None else await _block(client, notify),
         lost_after=timedelta(seconds=MISSED_HEARTBEATS * heartbeat),
     )
+
+
+async def _deployed(client: PrefectClient, name: str) -> UUID | None:
+    try:
+        return (await client.read_deployment_by_name(name)).id
+    except ObjectNotFound:
+        return None
 
 
 async def _block(client: PrefectClient, notify: str) -> UUID:

@@ -34,6 +34,7 @@ from prefect_imagine.tasks.automations import (
     LOST_WORKER,
     LOW_CREDITS,
     MANY_FAILURES,
+    MANY_FAILURES_IN_FLEET,
     NAMES,
     RESUME_CRASHED,
     remove,
@@ -46,6 +47,8 @@ from tests.prefect_server import settings, shared_server, stop_shared_server
 pytestmark = pytest.mark.long
 TOLD_ALONE = {BUDGET_REACHED, BUDGET_THRESHOLD_REACHED}
 """They do nothing but tell people, where there is a block to tell them with."""
+OF_FLEETS = {MANY_FAILURES_IN_FLEET}
+"""They need a deployment that cancels batches."""
 WITHIN = timedelta(minutes=10)
 SECONDS = 120.0
 
@@ -73,6 +76,18 @@ async def generate_batch(failures: int = 0) -> None:
     for index in range(failures):
         tell_failure("ours", index)
         tell_failure(f"another-{index}", index)
+
+
+@flow(name="generate-shard")
+async def generate_shard(failures: int = 0) -> None:
+    """Stands for the real one: it has the same name, and tells of failed generations of one batch."""
+    for index in range(failures):
+        tell_failure("of-a-fleet", index)
+
+
+@flow(name="cancel-batch")
+async def cancel_batch(flow_run_id: str) -> None:
+    """Stands for the real one: it has the same name and parameter."""
 
 
 @flow(name="resume-crashed")
@@ -177,6 +192,23 @@ async def test_many_failures_of_one_batch_cancel_its_run(client: PrefectClient, 
     assert (await client.read_flow_run(ill.id)).state_type == "CANCELLING"
 
 
+async def test_many_failures_of_shards_cancel_their_batch(client: PrefectClient, resume: UUID) -> None:
+    cancel = await client.create_deployment(await client.create_flow(cancel_batch), "cancel-batch")
+    shards = await client.create_deployment(await client.create_flow(generate_shard), "generate-shard")
+    await set_up(failures=3, within=WITHIN)
+    first, second = [await client.create_flow_run_from_deployment(shards) for _ in range(2)]
+    await run_flow_async(generate_shard, flow_run=first, parameters={"failures": 2}, return_type="state")
+    await run_flow_async(generate_shard, flow_run=second, parameters={"failures": 1}, return_type="state")
+    of_it = DeploymentFilter(id=DeploymentFilterId(any_=[cancel]))
+
+    async def runs() -> list[FlowRun]:
+        return await client.read_flow_runs(deployment_filter=of_it)
+
+    [made_of_it] = await until(runs)
+    assert made_of_it.parameters["flow_run_id"] in (str(first.id), str(second.id))
+    assert (await client.read_flow_run(second.id)).state_type == "COMPLETED", "its batch ends it"
+
+
 async def test_low_credits_pause_what_spends_on_a_schedule(
     client: PrefectClient, resume: UUID, nightly: UUID, notified: tuple[str, list[str]]
 ) -> None:
@@ -264,7 +296,9 @@ async def test_setting_up_again_changes_nothing_and_brings_up_to_date_what_diffe
     client: PrefectClient, nightly: UUID
 ) -> None:
     first = await set_up(failures=3, within=WITHIN)
-    assert {each.name: each.change for each in first} == dict.fromkeys(set(NAMES) - TOLD_ALONE, "made")
+    assert {each.name: each.change for each in first} == dict.fromkeys(
+        set(NAMES) - TOLD_ALONE - OF_FLEETS, "made"
+    )
     before = await made(client)
     again = await set_up(failures=3, within=WITHIN)
     assert {each.change for each in again} == {"unchanged"}
@@ -301,7 +335,7 @@ async def test_exactly_what_was_made_is_removed(client: PrefectClient, nightly: 
     own = await client.create_automation(copy_of((await made(client))[LOST_WORKER], "my own"))
     try:
         removed = await remove()
-        assert {each.name for each in removed} == set(NAMES) - TOLD_ALONE
+        assert {each.name for each in removed} == set(NAMES) - TOLD_ALONE - OF_FLEETS
         assert list(await made(client)) == ["my own"]
         assert await remove() == []
     finally:

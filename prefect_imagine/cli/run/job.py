@@ -102,7 +102,7 @@ async def _prepared(job: Job, store: Store, watcher: TerminalObserver) -> Summar
     pool = None if job.dry_run else job.fleet
     fleet = await fleet_run(pool, job.workers, job.root, job.credentials, verbose=job.verbose)
     if fleet is not None:
-        fleet = await fleet.check_free(store, job.batch_id or "")
+        fleet = await fleet.free(store, job.batch_id or "", wait=job.options.wait)
     prepared_of = prepare_batch(
         store,
         job.batch_id or "",
