@@ -6,8 +6,11 @@ import gc
 import socket
 from contextlib import suppress
 
+import httpx
 import pytest
 
+from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.providers.transport import connections
 from prefect_imagine.providers.transport.connections import Timeouts
 
 from .clients import READS, OpenClient, asked
@@ -45,6 +48,32 @@ async def test_the_environments_proxy_is_used(
     assert (await open_client(provider, "http://api.invalid/v1").create(asked(provider))).id == "7"
     [seen] = api.seen
     assert seen.headers["Host"] == "api.invalid"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:99999", "ftp://a", "http://"])
+def test_a_proxy_that_is_none_for_http_is_refused_unseen(
+    open_client: OpenClient, provider: str, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("all_proxy", proxy.replace("//", "//user:SECRET@"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(ConfigurationError, match="proxy") as caught:
+        open_client(provider, "http://api.invalid/v1")
+    assert "SECRET" not in str(caught.value)
+
+
+def test_addresses_of_ipv6_are_excepted_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:9")
+    monkeypatch.setenv("no_proxy", "::1")
+    assert connections._proxy_of(httpx.URL("http://[::1]:5970/v1")) is None
+    assert connections._proxy_of(httpx.URL("http://[::2]:5970/v1")) == "http://proxy.invalid:9"
+
+
+async def test_cookies_are_not_sent_back(api: ScriptedApi, open_client: OpenClient, provider: str) -> None:
+    api.default = answer({"id": 7}, headers={"Set-Cookie": "session=1; Path=/"})
+    client = open_client(provider, api.url)
+    for _ in range(2):
+        await client.create(asked(provider))
+    assert not [seen for seen in api.seen if "Cookie" in seen.headers]
 
 
 async def test_hosts_that_the_environment_excepts_are_reached_without_a_proxy(

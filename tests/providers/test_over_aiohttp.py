@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import httpx
@@ -27,21 +27,34 @@ async def speaking(*answers: bytes | None) -> AsyncIterator[tuple[str, list[byte
     """A server that writes these bytes, one after each request of a connection, and closes the connection
     where there is `None` or no more; its address, and the heads it has read."""
     heads: list[bytes] = []
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for each in answers:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            if each is None:
+                break
+            writer.write(each)
+            await writer.drain()
+
+    async with listening_raw(say) as url:
+        yield url, heads
+
+
+@asynccontextmanager
+async def listening_raw(
+    say: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server that says this on each connection, and closes it; its address."""
     handling: list[asyncio.Task[None] | None] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handling.append(asyncio.current_task())
         async with closing(writer):
-            for each in answers:
-                heads.append(await reader.readuntil(b"\r\n\r\n"))
-                if each is None:
-                    break
-                writer.write(each)
-                await writer.drain()
+            await say(reader, writer)
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         await asyncio.gather(*filter(None, handling))
@@ -124,6 +137,49 @@ async def test_a_connection_that_breaks_later_sends_nothing_again(method: str) -
         with pytest.raises(httpx.RemoteProtocolError):
             await client.request(method, url)
         assert len(heads) == 2
+
+
+@pytest.mark.parametrize("stray", [b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 2\r\n\r\n{}", b"?"])
+async def test_what_came_on_an_idle_connection_answers_nothing(stray: bytes) -> None:
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    came, send = asyncio.Event(), asyncio.Event()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(good)
+        if not send.is_set():
+            await send.wait()
+            writer.write(stray)
+            await writer.drain()
+            came.set()
+        await reader.read()
+
+    async with listening_raw(say) as url, client_with() as client:
+        assert (await client.get(url)).status_code == 200
+        send.set()
+        await came.wait()
+        assert (await client.post(url)).status_code == 200
+
+
+async def test_a_server_that_speaks_first_is_not_asked() -> None:
+    connected: list[bool] = []
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 2)
+        connected.append(bool(await reader.read()))
+
+    async with listening_raw(say) as url, client_with() as client:
+        with suppress(httpx.TransportError):  # what it says may come later than the question
+            await client.post(url)
+    assert 1 <= len(connected) <= 5
+
+
+async def test_packed_answers_count_as_they_are_unpacked() -> None:
+    packed = gzip.compress(b" " * 100_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    async with speaking(head + packed) as (url, _), client_with(most_bytes=50_000) as client:
+        with pytest.raises(httpx.ReadError, match="more than 50000 bytes"):
+            await client.get(url)
 
 
 async def test_an_answer_above_the_size_is_not_taken() -> None:

@@ -8,11 +8,14 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from yarl import URL
 
 from prefect_imagine.backoff import backoff
+from prefect_imagine.errors import ConfigurationError
 from prefect_imagine.providers.transport.over_aiohttp import AiohttpTransport, SocketOption, Wiring
 
 MAX_CONNECTIONS = 48
@@ -32,7 +35,8 @@ class Timeouts:
 
 
 def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
-    """A client whose requests all go to this base URL, through the environment's proxy where it has one."""
+    """A client whose requests all go to this base URL, through the environment's proxy where it has one. It
+    keeps no cookies. Raises `ConfigurationError` where that proxy is none for HTTP."""
     wiring = Wiring(
         most=MAX_CONNECTIONS,
         # Shorter than servers keep them: a create on a connection being closed is ambiguous.
@@ -44,7 +48,12 @@ def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=AiohttpTransport(wiring),
         timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.read),
-        headers={"Accept": "application/json", "User-Agent": "prefect-imagine"},
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": "prefect-imagine",
+        },
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 
@@ -65,9 +74,20 @@ def _proxy_of(url: httpx.URL) -> str | None:
     """The environment's proxy for an address, as httpx finds it for clients without a transport."""
     proxies = getproxies()
     found = proxies.get(url.scheme) or proxies.get("all")
-    if not found or proxy_bypass(url.netloc.decode("ascii")):
+    # An address of IPv6 is excepted without the brackets that it has beside a port.
+    if not found or proxy_bypass(url.netloc.decode("ascii")) or proxy_bypass(url.host):
         return None
-    return found if "://" in found else f"http://{found}"
+    address = found if "://" in found else f"http://{found}"
+    try:
+        proxy = URL(address)
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise ConfigurationError(
+            f"the environment's proxy for {url.scheme}://{url.host} is no http(s)://host:port: set "
+            f"{url.scheme}_proxy to one, or except the host by no_proxy"
+        )
+    return address
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from base64 import b64encode
@@ -13,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from yarl import URL
 
 BEFORE_SENDING = "prefect_imagine.before_sending"
@@ -22,6 +24,7 @@ BeforeSending = Callable[[], None]
 reaches the caller as it is."""
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes]
 _LONGEST_HEADER = 64 * 1024
+_OF_THE_PACKING = (b"content-encoding", b"content-length", b"transfer-encoding")
 _BROKEN_ANSWERS = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
 _SET_BY_HTTPX = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -35,7 +38,7 @@ class Wiring:
         idle_seconds: after which an unused connection is closed.
         proxy: the address of an HTTP proxy, with its user and password if it wants them.
         socket_options: set on each connection.
-        most_bytes: of one answer, as it is sent. Some APIs answer with the media themselves.
+        most_bytes: of one answer, unpacked. Some APIs answer with the media themselves.
     """
 
     most: int
@@ -48,7 +51,7 @@ class Wiring:
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Of one event loop: that in which the first request is sent. Follows no redirects, keeps no cookies,
-    and takes the timeouts `connect` and `read` of a request."""
+    unpacks answers, and takes the timeouts `connect` and `read` of a request."""
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
@@ -77,7 +80,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 content = await _content(answer, self._wiring.most_bytes)
         return httpx.Response(
             answer.status,
-            headers=list(answer.raw_headers),
+            headers=[each for each in answer.raw_headers if each[0].lower() not in _OF_THE_PACKING],
             stream=httpx.ByteStream(content),
             extensions={"reason_phrase": (answer.reason or "").encode("latin-1", "replace")},
         )
@@ -101,7 +104,7 @@ def _open_session(wiring: Wiring) -> aiohttp.ClientSession:
             opened.setsockopt(*option)
         return opened
 
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         limit=wiring.most,
         keepalive_timeout=wiring.idle_seconds,
         ssl=wiring.tls,
@@ -112,12 +115,37 @@ def _open_session(wiring: Wiring) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,  # httpx does it
         skip_auto_headers=_SET_BY_HTTPX,
         max_line_size=_LONGEST_HEADER,
         max_field_size=_LONGEST_HEADER,
         trace_configs=[_told_of_sending()],
     )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out no connection on which something came that nobody has asked for, as of a server that answers
+    twice or says why it closes: the next request would take that for its own answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 aiohttp calls it so
+    ) -> Connection:
+        for _ in range(self.limit + 1):
+            connection = await super().connect(req, traces, timeout)
+            try:
+                # What the system has of it by now is looked for in one round, and taken in the next.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            except BaseException:
+                connection.close()
+                raise
+            protocol = connection.protocol
+            if protocol is not None and protocol.is_connected() and not protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError("the server speaks before it is asked")
 
 
 class _Sending:
