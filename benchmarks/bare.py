@@ -62,7 +62,7 @@ class _Script:
             creating = group.create_task(self._create_all(client, prompts))
             while not creating.done() or self._flying:
                 await asyncio.wait([creating], timeout=LOOK_SECONDS)
-                for record in await self._landed(client):
+                for record in await self._landed(client, everything=creating.done()):
                     group.create_task(self._store(client, record))
 
     async def _create_all(self, client: httpx.AsyncClient, prompts: list[str]) -> None:
@@ -75,19 +75,21 @@ class _Script:
         answer.raise_for_status()
         self._flying.add(self._wire.unwrapped(answer.json())["id"])
 
-    async def _landed(self, client: httpx.AsyncClient) -> list[dict[str, Any]]:
-        """The records that have ended since the last look, by newest pages while these show any."""
+    async def _landed(self, client: httpx.AsyncClient, *, everything: bool) -> list[dict[str, Any]]:
+        """The records that have ended since the last look, by newest pages while these show any; or by all,
+        once nothing comes that would bring older ones to light."""
         landed: list[dict[str, Any]] = []
         offset = 0
         while self._flying:
             query = {"limit": PAGE, "offset": offset}
             url = f"{self._wire.base}/generations"
             answer = await client.get(url, headers=self._wire.headers, params=query)
-            rows = [row for row in answer.json()["data"] if row["id"] in self._flying]
+            shown = answer.json()["data"]
+            rows = [row for row in shown if row["id"] in self._flying]
             ended = [row for row in rows if row["status"] == self._wire.done]
             self._flying -= {row["id"] for row in ended}
             landed += ended
-            if not rows:
+            if not (shown if everything else rows):
                 break
             offset += PAGE
         return landed
