@@ -25,9 +25,9 @@ def measure(rig: Rig) -> Table:
         "One batch over a fleet",
         f"AI Visual Studio with one key of {LIMIT:,} requests a minute and headers, N = {items:,}, jobs of "
         "1 to 3 s, into S3; PostgreSQL, Valkey, two web processes, services, S3, the sandbox and all workers "
-        "on these processors. Limit used: requests over those that the limit allows, in windows that ended "
-        "while creates went on, and between these. Task runs, and events that are missing of them: of all "
-        "batches so far.",
+        "on these processors. Limit used: requests over those that the limit allows, in the span of whole "
+        "minutes that has the fewest of all that are as long. Task runs, and events that are missing of "
+        "them: of all batches so far.",
         (
             "workers",
             "generations/s",

@@ -63,7 +63,7 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
         )
         figures = run_batch(stack, images)
         used = figures.limit_used(round(arguments.limit * WINDOW / 60), WINDOW)
-        print(*figures.lines(), f"limit used              {used:.2f} of full windows", sep="\n", flush=True)
+        print(*figures.lines(), f"limit used              {used:.2f} at least", sep="\n", flush=True)
         if arguments.keep:
             print("Ctrl-C ends it", flush=True)
             with suppress(KeyboardInterrupt):

@@ -65,16 +65,20 @@ class Figures:
         return self.created[-1] - self.created[0] if self.created else 0.0
 
     def limit_used(self, limit: int, seconds: float) -> float:
-        """Requests over those that the limit allows, in windows that ended while creates went on, with the
-        time that lay between them. Requests other than creates are taken to be spread like these."""
-        opened = list(self.created[:1])
-        for at in self.created:
-            if at >= opened[-1] + seconds:
-                opened.append(at)
-        if len(opened) < 2:
+        """Requests over those that the limit allows, in that span of the creates which has the fewest of all
+        that are as long: as many windows as went by. So it does not matter when these opened, and that a
+        part of one allows as many as a whole. Requests other than creates are taken to be spread like these.
+        """
+        windows = int(self.creating // seconds)
+        if windows == 0:
             return math.nan
-        inside = bisect_left(self.created, opened[-1])
-        return inside * self.requests_a_generation / (limit * (opened[-1] - opened[0]) / seconds)
+        span, last = windows * seconds, self.created[-1]
+        fewest = min(
+            bisect_left(self.created, at + span) - number
+            for number, at in enumerate(self.created, start=1)
+            if at + span <= last
+        )
+        return fewest * self.requests_a_generation / (limit * windows)
 
     @property
     def sent(self) -> dict[str, int]:
