@@ -1,64 +1,77 @@
-"""Waves: about a hundred in a run, fewer where they end in a moment, and only so many under way together."""
+"""How much of a stage is under way together."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from prefect_imagine.engine.stages.waves import BRIEF, LONG, Waves
+from prefect_imagine.engine import run_loop
+from prefect_imagine.engine.session import Session
+from prefect_imagine.engine.stages import waves
+from prefect_imagine.sandbox import RateLimit, RunningSandbox
+from prefect_imagine.stores import Store
+from tests.engine.engine_runs import Runs, numbered
+
+PROVIDER = "aivisualstudio"
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def passed(waves: Waves, clock: Clock, *seconds: float) -> list[int]:
-    """The sizes of waves that took so long, one after the other, and of the next."""
-    sizes = [waves.size]
-    for each in seconds:
-        entered = await waves.enter()
-        clock.now += each
-        waves.leave(entered)
-        sizes.append(waves.size)
-    return sizes
+@pytest.fixture
+async def session(
+    sandbox: RunningSandbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Session]:
+    """Of a batch of one large wave, at a provider that takes its time."""
+    monkeypatch.setattr(waves, "WAVES", 1)
+    sandbox.configure(rate_limits={PROVIDER: RateLimit()}, server_delay_seconds=0.6)
+    runs = Runs(sandbox, store)
+    async with runs.session(numbered(PROVIDER, 130), rates={PROVIDER: "500/1s"}) as opened:
+        yield opened
+        runs.check()
 
 
-async def test_waves_that_end_in_a_moment_grow_up_to_four_times() -> None:
-    clock = Clock()
-    brief = BRIEF / 2
-    assert await passed(Waves(2000, clock), clock, brief, brief, brief) == [20, 40, 80, 80]
+async def test_a_large_wave_leaves_connections_to_reads(session: Session) -> None:
+    sending = session.runs[PROVIDER].admission.sending
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(sending))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await run_loop.run_session(session)
+    watching.cancel()
+    await session.close_books()
+    assert 16 < most <= 40
 
 
-async def test_waves_that_last_shrink_again_but_not_below_a_hundredth() -> None:
-    clock = Clock()
-    brief, long = BRIEF / 2, LONG * 2
-    assert await passed(Waves(2000, clock), clock, brief, brief, 2.0, long, long, long) == [
-        *(20, 40, 80, 80),
-        *(40, 20, 20),
-    ]
+class TwoWaves:
+    """Does nothing but what it is told to until two waves of creates are under way together."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._together = asyncio.Barrier(2)
+
+    async def create(self, provider: str, items: list[int]) -> object:
+        async with asyncio.timeout(60):
+            await self._together.wait()
+        return await self._session.create(provider, items)
+
+    async def poll(self, provider: str) -> None:
+        await self._session.poll(provider)
+
+    async def store_outputs(self, provider: str, items: list[int]) -> object:
+        return await self._session.store_outputs(provider, items)
 
 
-@pytest.mark.parametrize("expected", [0, 1, 99, 100])
-async def test_a_run_of_up_to_a_hundred_has_a_wave_for_each(expected: int) -> None:
-    clock = Clock()
-    assert await passed(Waves(expected, clock), clock, *[BRIEF / 2] * 3) == [1, 1, 1, 1]
-
-
-@pytest.mark.parametrize(("expected", "together"), [(50, 16), (200, 9), (800, 3), (2000, 2), (10_000, 2)])
-async def test_so_many_are_under_way_together(expected: int, together: int) -> None:
-    clock = Clock()
-    waves = Waves(expected, clock)
-    entered = [await waves.enter() for _ in range(together)]
-    next_one = asyncio.create_task(waves.enter())
-    await asyncio.sleep(0)
-    assert not next_one.done()
-    clock.now += 2.0
-    waves.leave(entered[0])
-    assert await next_one == clock.now
+async def test_a_large_wave_begins_while_another_is_ending(
+    sandbox: RunningSandbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waves, "WAVES", 2)
+    runs = Runs(sandbox, store)
+    async with runs.session(numbered(PROVIDER, 40)) as opened:
+        await run_loop.run_session(opened, TwoWaves(opened))
+        await opened.close_books()
+    runs.check()
