@@ -137,10 +137,10 @@ def definitions(targets: Targets, failures: int, within: timedelta) -> list[Auto
 
 
 def _many_failures(targets: Targets, failures: int, within: timedelta) -> AutomationCore:
-    minutes = _minutes(within)
     return AutomationCore(
         name=MANY_FAILURES,
-        description=f"{failures} failed generations of a batch within {minutes}: its run is cancelled",
+        description=f"{failures} failed generations of a batch within {_minutes(within)}: "
+        "its run is cancelled",
         trigger=_failures_of_a_batch(FLOW, failures, within),
         actions=[CancelFlowRun(), *_cancelled_notification(targets, failures, within)],
     )
@@ -148,13 +148,15 @@ def _many_failures(targets: Targets, failures: int, within: timedelta) -> Automa
 
 def _many_failures_in_fleet(targets: Targets, failures: int, within: timedelta) -> AutomationCore:
     # The run that tells of the last failure has one shard of many.
-    cancel = [] if targets.cancel is None else [_with_the_run(targets.cancel)]
+    actions: list[ActionTypes] = []
+    if targets.cancel is not None:
+        actions = [_with_the_run(targets.cancel), *_cancelled_notification(targets, failures, within)]
     return AutomationCore(
         name=MANY_FAILURES_IN_FLEET,
         description=f"{failures} failed generations of a batch that a fleet runs within {_minutes(within)}: "
         f"{CANCEL} cancels the batch",
         trigger=_failures_of_a_batch(SHARD_FLOW, failures, within),
-        actions=[*cancel, *_cancelled_notification(targets, failures, within)] if cancel else [],
+        actions=actions,
     )
 
 

@@ -63,7 +63,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         limits = request.extensions.get("timeout", {})
         body = await request.aread()
         sending = _Sending(request.extensions.get(BEFORE_SENDING))
-        with _as_httpx(), sending:
+        with sending, _as_httpx():
             async with self._session().request(
                 request.method,
                 URL(str(request.url), encoded=True),
