@@ -17,6 +17,7 @@ from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.session import Session
 from prefect_imagine.engine.shards.opener import ShardOpener
 from prefect_imagine.engine.traces import batch_trace
+from prefect_imagine.heap import frozen_heap
 from prefect_imagine.providers.models import Generation
 from prefect_imagine.stores import Store
 from prefect_imagine.tracing import named_by
@@ -61,7 +62,7 @@ async def open_session(
         FencedError: another process took it in the same moment.
         StoreError: the store is gone.
     """
-    with batch_trace(prepared.batch_id, prepared.clients, named_by(begun_in)) as trace:
+    with frozen_heap(), batch_trace(prepared.batch_id, prepared.clients, named_by(begun_in)) as trace:
         blocking = Blocking(patience=options.timing.patience, pauses=pauses)
         try:
             wanted = await blocking(read_wanted, store, prepared.batch_id)

@@ -12,7 +12,6 @@ from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.session import GRACE_SECONDS, Session
 from prefect_imagine.engine.stages.waves import Waves
 from prefect_imagine.errors import FencedError
-from prefect_imagine.heap import frozen_heap
 
 LONGEST_HOLD = 5.0
 
@@ -32,20 +31,17 @@ class Stages(Protocol):
 
 async def run_session(session: Session, stages: Stages | None = None) -> None:
     """Run a session's batch as far as it goes: all providers side by side."""
-    with frozen_heap():
-        running = asyncio.ensure_future(_run_all(session, stages or session))
-        stopped = asyncio.ensure_future(session.stopped.wait())
-        fenced = asyncio.ensure_future(session.fenced.wait())
-        try:
-            await asyncio.wait((running, stopped, fenced), return_when=asyncio.FIRST_COMPLETED)
-            if not fenced.done():
-                await asyncio.wait(
-                    (running, fenced), timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-        finally:
-            for each in (running, stopped, fenced):
-                each.cancel()
-            ended = await asyncio.gather(running, stopped, fenced, return_exceptions=True)
+    running = asyncio.ensure_future(_run_all(session, stages or session))
+    stopped = asyncio.ensure_future(session.stopped.wait())
+    fenced = asyncio.ensure_future(session.fenced.wait())
+    try:
+        await asyncio.wait((running, stopped, fenced), return_when=asyncio.FIRST_COMPLETED)
+        if not fenced.done():
+            await asyncio.wait((running, fenced), timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in (running, stopped, fenced):
+            each.cancel()
+        ended = await asyncio.gather(running, stopped, fenced, return_exceptions=True)
     if isinstance(ended[0], Exception):
         raise ended[0]
     if session.fenced.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -117,7 +118,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Output(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True)  # thousands are held at once: see BatchItem
+class Output:
     """One file or text of a generation; once stored, also where it is and what it weighs.
 
     Attributes:
@@ -129,6 +131,8 @@ class Output(Frozen):
         sha256: hex digest of its bytes.
         thumbnail: a smaller picture's place in the store, below the batch, where a large one has such.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     url: str | None = None
     text: str | None = None

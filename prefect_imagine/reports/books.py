@@ -18,15 +18,17 @@ from prefect_imagine.stores import Store
 
 
 def shards_of(store: Store, batch_id: str, held: Mapping[int, Shard] | None = None) -> Iterator[Shard]:
-    """The shards of a batch, one after the other. Raises `StoreError`.
+    """The shards of a batch, one after the other: none is kept here while the next one is read. Raises
+    `StoreError`.
 
     Args:
         held: shards that need not be read, by number.
     """
-    for shard in shard_numbers(store, batch_id):
-        known = (held or {}).get(shard) or read_unsettled(store, batch_id, shard)
-        if known is not None:
-            yield known
+
+    def known(shard: int) -> Shard | None:
+        return (held or {}).get(shard) or read_unsettled(store, batch_id, shard)
+
+    return filter(None, map(known, shard_numbers(store, batch_id)))
 
 
 def usage_key(batch_id: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Protocol
 
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.shard import Shard, Way, ways
+from prefect_imagine.batches.shard import Shard, Way, standing, ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, item_cost, way_cost
 from prefect_imagine.line_file import LineFile
@@ -80,8 +81,13 @@ def manifest_key(batch_id: str) -> str:
 
 
 def make_manifest(shards: Iterable[Shard]) -> Iterator[ManifestItem]:
-    """The manifest of a batch by its shards."""
-    return (_manifest_item(item, known) for shard in shards for item, known in shard.standings())
+    """The manifest of a batch by its shards, each of which is dropped before the next one is asked for."""
+    return chain.from_iterable(map(_manifest_items, shards))
+
+
+def _manifest_items(shard: Shard) -> Iterator[ManifestItem]:
+    for item in shard.plan.items:
+        yield _manifest_item(standing(item, shard.state), shard.state[item.index])
 
 
 def _manifest_item(item: BatchItem, known: ItemState) -> ManifestItem:

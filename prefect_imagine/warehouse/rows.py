@@ -107,7 +107,7 @@ def _generation_row(shard: ChangedShard, item: BatchItem, known: ItemState) -> R
 
 
 def _output_row(output: Output) -> Row:
-    return output.model_dump(exclude={"url"})
+    return {name: value for name, value in asdict(output).items() if name != "url"}
 
 
 def _without_prompts(row: Row) -> Row:

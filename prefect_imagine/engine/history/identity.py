@@ -27,6 +27,8 @@ class RequestIdentity(NamedTuple):
     seed: str | None
 
 
+PROMPTS = 2048
+"""So many are kept in the notation in which they are compared: each may have thousands of letters."""
 CUT_AT_LEAST = 30
 """Letters and digits of a prompt that was cut short: fewer are as well another prompt."""
 
@@ -159,10 +161,11 @@ def _seed(value: object) -> str | None:
     return None if value in (0, -1) else str(value)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=PROMPTS)
 def _text(text: str) -> str:
     """A prompt without what providers echo as they please: white space, composed letters, HTML's escapes."""
-    return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+    plain = " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+    return text if plain == text else plain  # most are plain, and held by their items anyway
 
 
 @lru_cache(maxsize=1024)
@@ -172,7 +175,7 @@ def _model(name: str) -> str:
     return _letters(last) or name
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=PROMPTS)
 def _letters(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(sign for sign in plain if sign.isalnum())

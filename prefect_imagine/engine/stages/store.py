@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import httpx
@@ -174,11 +175,10 @@ class StoreStage:
                 return copy.of(source)
 
             stored = self._within_batch(self._mover.move(stem, output, metadata, copied))
-            return stored.model_copy(update={"thumbnail": self._put_thumbnail(stored, copy)})
+            return replace(stored, thumbnail=self._put_thumbnail(stored, copy))
 
     def _within_batch(self, stored: Output) -> Output:
-        key = (stored.key or "").removeprefix(f"{self._run.batch_id}/")
-        return stored.model_copy(update={"key": key})
+        return replace(stored, key=(stored.key or "").removeprefix(f"{self._run.batch_id}/"))
 
     def _put_thumbnail(self, output: Output, copy: PictureCopy) -> str | None:
         """Put a stored picture's thumbnail, if there is one, and return its key. Without it the report
