@@ -19,8 +19,10 @@ OVERDUE = 0.15
 DELIVERED_AFTER = 60.0
 """How much longer than usual a job takes whose delivery counts as lost, where ends are delivered."""
 WHILE_DELIVERING = 300.0
-FULL = 0.2
+FULL = 0.1
 """How much closer looks may follow each other where places for jobs are scarce, and requests are not."""
+OVERDUE_IN_PLACE = 0.05
+"""The same as `OVERDUE` where another job waits for the place, and requests are not scarce."""
 _Sort = tuple[GenerationKind, str | None]
 
 
@@ -112,7 +114,7 @@ class Cadence:
             creating: more creates are to come.
             scarce: requests are limited, so that each look costs a create.
             full_in: seconds until creates have to wait for a job to end, where the provider limits how
-                many may be pending.
+                many may be pending; infinite where there is nothing to create any more.
             delivering: the provider delivers the ends of jobs: a look is for those whose delivery is lost.
             since_look: seconds since the last look.
         """
@@ -127,8 +129,8 @@ class Cadence:
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
-        closest = self._closest if scarce or full_soon is None else FULL * self._closest
-        wait = self._worth_waiting_for(jobs, full_soon)
+        closest = self._closest if scarce or full_in is None else FULL * self._closest
+        wait = self._worth_waiting_for(jobs, full_soon, OVERDUE if scarce else OVERDUE_IN_PLACE)
         return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
 
     def _until_lost(self, jobs: Sequence[RunningJob], since_look: float) -> float:
@@ -141,7 +143,9 @@ class Cadence:
         oldest = max(now - job.since for job in jobs)
         return max(0.0, min(WHILE_DELIVERING, max(DELIVERED_AFTER, OVERDUE * oldest)) - since_look)
 
-    def _worth_waiting_for(self, jobs: Sequence[RunningJob], full_in: float | None) -> float:
+    def _worth_waiting_for(
+        self, jobs: Sequence[RunningJob], full_in: float | None, overdue_in_place: float
+    ) -> float:
         now = self._clock()
         age = min(now - job.since for job in jobs)
         # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
@@ -151,6 +155,6 @@ class Cadence:
         left = [(job.since + typical[job.sort] - now, now - job.since) for job in jobs]
         if full_in is not None:
             # One that is overdue may land any moment, but the longer it has hung the less likely.
-            return max(full_in, min(wait if wait > 0 else OVERDUE * since for wait, since in left))
+            return max(full_in, min(wait if wait > 0 else overdue_in_place * since for wait, since in left))
         landing = sorted(wait for wait, _ in left if wait > 0)
         return landing[len(landing) * 3 // 4] if landing else OVERDUE * age

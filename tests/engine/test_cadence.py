@@ -73,11 +73,22 @@ def test_a_job_that_is_about_to_land_is_looked_at_the_sooner_the_less_requests_a
     assert lasting(4.0).wait(jobs, creating=False, scarce=scarce, full_in=0.0) == about(closest)
 
 
-def test_a_job_that_hangs_in_a_full_queue_is_looked_at_ever_more_rarely() -> None:
+@pytest.mark.parametrize(("scarce", "expected"), [(True, (6.0, 15.0)), (False, (2.0, 5.0))])
+def test_a_job_that_hangs_in_a_full_queue_is_looked_at_ever_more_rarely(
+    scarce: bool, expected: tuple[float, float]
+) -> None:
     waits = [
-        lasting(4.0).wait([job(age)], creating=False, scarce=False, full_in=0.0) for age in (40, 100, 1000)
+        lasting(4.0).wait([job(age)], creating=False, scarce=scarce, full_in=0.0) for age in (40, 100, 1000)
     ]
-    assert waits == [about(6.0), about(15.0), about(MAX_POLL_SECONDS)]
+    assert waits == [*map(about, expected), about(MAX_POLL_SECONDS)]
+
+
+def test_the_last_jobs_where_places_are_scarce_are_looked_at_closely_unless_requests_are_scarce_too() -> None:
+    waits = [
+        lasting(4.0).wait([job(3.9)], creating=False, scarce=scarce, full_in=math.inf)
+        for scarce in (True, False)
+    ]
+    assert waits == [about(CLOSEST), about(FULL * CLOSEST)]
 
 
 def test_a_look_that_is_wanted_at_once_is_had_once() -> None:

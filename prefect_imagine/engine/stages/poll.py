@@ -112,8 +112,10 @@ class PollStage:
         """Seconds until creates fill the queue that the provider was found to have."""
         run = self._run
         limit = run.admission.max_pending.limit
-        if limit is None or not run.creating:
+        if limit is None:
             return None
+        if not run.creating:
+            return math.inf
         room = limit - len(run.queues.running) - len(run.admission.sending)
         return max(0, room) * run.client.pacer.seconds_per_request
 
