@@ -14,8 +14,17 @@ def frozen_heap() -> Iterator[None]:
     It would go through all that Prefect and boto3 keep there, again and again, while the event loop stands
     still.
     """
-    gc.freeze()
+    freeze_heap()
     try:
         yield
     finally:
         gc.unfreeze()
+
+
+def freeze_heap() -> None:
+    """Keep from it, until that block ends, what has come since, too.
+
+    What goes meanwhile is gone at once all the same, unless its parts refer to each other: a run makes hardly
+    anything of that kind.
+    """
+    gc.freeze()

@@ -81,7 +81,7 @@ class Downloader:
                 name=name,
             )
         finally:
-            response.close()
+            _close(response)
 
     def close(self) -> None:
         """Close all connections."""
@@ -99,7 +99,7 @@ class Downloader:
                 target = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not target:
                     return response
-                response.close()
+                _close(response)
                 at = at.join(target)
         except (httpx.InvalidURL, UnicodeError) as error:
             raise OutputError(f"{name} is not an address, or leads to none", reason="refused_url") from error
@@ -111,7 +111,7 @@ class Downloader:
         response = self._send(url, api, policy, policy.auth_headers if own and policy.auth_first else {})
         late = own and policy.auth_headers and not policy.auth_first
         if late and response.status_code in (401, 403):
-            response.close()
+            _close(response)
             response = self._send(url, api, policy, policy.auth_headers)
         return response
 
@@ -124,9 +124,14 @@ class Downloader:
         try:
             _check_peer(response, url, api)
         except OutputError:
-            response.close()
+            _close(response)
             raise
         return response
+
+
+def _close(response: httpx.Response) -> None:
+    response.close()
+    response.stream = httpx.ByteStream(b"")  # it and the answer refer to each other
 
 
 def _check_peer(response: httpx.Response, url: httpx.URL, api: httpx.URL) -> None:

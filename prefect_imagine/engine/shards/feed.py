@@ -21,6 +21,7 @@ from prefect_imagine.engine.open_shards import OpenShard, OpenShards
 from prefect_imagine.engine.planning.prepare import PreparedBatch
 from prefect_imagine.engine.provider_run import ProviderRun
 from prefect_imagine.engine.shards.opener import ShardOpener
+from prefect_imagine.heap import freeze_heap
 from prefect_imagine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class ShardFeed:
                     elif run is not None:
                         run.jobs.load(way.item, way.state)
             await asyncio.sleep(0)
+        freeze_heap()
         for run in runs.values():
             run.wake_up.wake()
 

@@ -220,6 +220,9 @@ class Api:
         )
         self.requests[purpose] += 1
         response = await self._client.send(request)
+        # It has been read. It and the answer refer to each other, so that both would stay in memory until the
+        # garbage collector comes by, which stops the event loop, and it would come by more often.
+        response.stream = httpx.ByteStream(b"")
         self.clock.learn(response.headers)
         failure = self._failure(response)
         if permit is not None:
