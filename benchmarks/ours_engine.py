@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import prefect_imagine.stores.s3  # noqa: F401 - before the run, like the bare script's boto3
 from benchmarks.runs import Job
 from prefect_imagine.batches.options import BatchOptions
 from prefect_imagine.engine.open_session import open_session

@@ -67,6 +67,8 @@ def main() -> None:
     """Run, and print the result as the last line."""
     job = Job(**json.loads(sys.argv[1]))
     runner = importlib.import_module(RUNNERS[job.runner])
+    if job.output.startswith("s3://"):  # before the run, like the bare script's boto3
+        importlib.import_module("prefect_imagine.stores.s3")
     base, cpu, began = peak_memory(), sum(os.times()[:2]), time.monotonic()
     stored, said, blocked = asyncio.run(watched(runner.generate(job)))
     seconds = time.monotonic() - began

@@ -15,7 +15,7 @@ from prefect_imagine.providers.on_refusal import FAIL, OnRefusal
 from prefect_imagine.providers.prices import PriceList
 from prefect_imagine.providers.registry import check_providers
 
-SHARD_SIZE = 2500
+SHARD_SIZE = 5000
 MOST_OF_A_SHARD = 20_000
 """Items of a shard: they are held in memory while it is open."""
 MOST_WORKERS = 10_000

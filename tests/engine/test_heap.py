@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
+
+import httpx
+import pytest
 
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store
@@ -27,3 +31,24 @@ async def test_the_collector_passes_over_what_was_there_before_a_run(
     watching.cancel()
     assert most > before + 10_000
     assert gc.get_freeze_count() == before
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is collected while this lasts, and what is collected in the end is kept to be looked at."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_answers_and_downloads_leave_the_collector_nothing(
+    sandbox: RunningSandbox, store: Store
+) -> None:
+    await Runs(sandbox, store).run([*numbered("aivisualstudio", 3), *numbered("imaginelab", 3)])
+    gc.collect()
+    assert not [each for each in gc.garbage if isinstance(each, httpx.Response)]
