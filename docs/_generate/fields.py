@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -42,9 +43,11 @@ def fields_of(model: Model) -> Iterator[FieldOf]:
         yield FieldOf(name, types[name], default, f"{sentence(meaning)}{_words(model, name)}")
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[Model]:
     """The models that a type is made of, in the order in which they are written."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+    if inspect.isclass(annotation) and (
+        issubclass(annotation, BaseModel) or is_pydantic_dataclass(annotation)
+    ):
         yield annotation
     for part in get_args(annotation):
         yield from models_in(part)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from prefect_imagine.providers.credits import Credits
 
@@ -118,7 +118,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)  # thousands are held at once: see BatchItem
+# Thousands are held at once, and a pydantic model takes ten times as much memory.
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Output:
     """One file or text of a generation; once stored, also where it is and what it weighs.
 
@@ -131,8 +132,6 @@ class Output:
         sha256: hex digest of its bytes.
         thumbnail: a smaller picture's place in the store, below the batch, where a large one has such.
     """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
 
     url: str | None = None
     text: str | None = None
