@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectAlreadyExists
 
 from prefect_imagine import BatchOptions, Fleet, Prompt, generate_batch
 from prefect_imagine.batches.fleet.dispatch import Dispatch, ShardEnd, put_end, read_dispatch
@@ -81,11 +83,18 @@ class Pool:
         return {run.parameters["shard"]: state for run, state in zip(wanted, states, strict=True)}
 
 
+async def made_work_pool(name: str) -> None:
+    """A new work pool, of a name that no other has."""
+    async with get_client() as client:
+        with suppress(ObjectAlreadyExists):  # a busy server has made it, and Prefect's client has asked again
+            await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
 async def made_pool(root: Path, name: str | None = None) -> Pool:
     """A new pool, and the deployment that serves it."""
     name = name or f"fleet-{uuid4().hex[:8]}"
+    await made_work_pool(name)
     async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
         await client.create_deployment(
             flow_id=await client.create_flow_from_name("generate-shard"),
             name=name,

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 from pydantic import SecretStr
@@ -24,7 +23,18 @@ from prefect_imagine.flows.shard_runs import shard_runs
 from prefect_imagine.reports.position import position_of
 from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from tests.books import assert_bill_is_exact, assert_paid_once, assert_stored_exactly
-from tests.flows.fleets import Pool, batch_id, collected, end_unrun, foxes, names, once, pool, spent
+from tests.flows.fleets import (
+    Pool,
+    batch_id,
+    collected,
+    end_unrun,
+    foxes,
+    made_work_pool,
+    names,
+    once,
+    pool,
+    spent,
+)
 from tests.flows.prefect_api import answered, artifacts_of, events_about, flow_run_of, run_named, until
 
 __all__ = ["batch_id", "pool"]
@@ -236,8 +246,7 @@ class TestWhatIsWrong:
         self, keys: RunningSandbox, prefect_server: str, tmp_path: Path
     ) -> None:
         name = f"bare-{uuid4().hex[:8]}"
-        async with get_client() as client:
-            await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        await made_work_pool(name)
         state = await Pool(name, tmp_path).hand_over(foxes(2), "foxes")
         assert f"`prefect deploy --name generate-shard --pool {name}` makes one" in (state.message or "")
 
