@@ -22,7 +22,7 @@ def frozen_heap() -> Iterator[None]:
 
 
 def freeze_heap() -> None:
-    """Keep from it, until that block ends, what has come since, too.
+    """Keep from the garbage collector also what has come since, until the block of `frozen_heap` ends.
 
     What goes meanwhile is gone at once all the same, unless its parts refer to each other: a run makes hardly
     anything of that kind.

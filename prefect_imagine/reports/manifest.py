@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Protocol
 
 from prefect_imagine.batches.plan import BatchItem
-from prefect_imagine.batches.shard import Shard, Way, standing, ways
+from prefect_imagine.batches.shard import Shard, Way, ways
 from prefect_imagine.batches.state import ItemState, Phase
 from prefect_imagine.billing.costs import ItemCost, item_cost, way_cost
 from prefect_imagine.line_file import LineFile
@@ -86,8 +86,8 @@ def make_manifest(shards: Iterable[Shard]) -> Iterator[ManifestItem]:
 
 
 def _manifest_items(shard: Shard) -> Iterator[ManifestItem]:
-    for item in shard.plan.items:
-        yield _manifest_item(standing(item, shard.state), shard.state[item.index])
+    for item, known in shard.standings():
+        yield _manifest_item(item, known)
 
 
 def _manifest_item(item: BatchItem, known: ItemState) -> ManifestItem:
