@@ -1,6 +1,9 @@
-"""How many jobs a provider takes at once."""
+"""How many jobs a provider takes at once, and how its refusals tell."""
 
 from __future__ import annotations
+
+from prefect_imagine.errors import RateLimitedError
+from prefect_imagine.providers.limits.pacing import Pacer
 
 CREATES_BETWEEN_PROBES = 20
 """Accepted creates after which one more pending job is tried than the provider was found to take."""
@@ -47,3 +50,56 @@ class PendingLimit:
             self._between_probes = min(MAX_CREATES_BETWEEN_PROBES, 2 * self._between_probes)
         self._limit = float(pending)
         self._refused_at = pending
+
+
+class CreateRefusals:
+    """Tells what the refusals of creates are about: the jobs pending, or the rate.
+
+    A rate refuses reads as well. Where nothing else tells which of the two it was, a read is sent at once,
+    before many jobs can have ended, and a create after it: the queue is full if the read passes twice and the
+    create does not.
+
+    Attributes:
+        count: how many there were since a create was accepted.
+    """
+
+    def __init__(self, limit: PendingLimit, pacer: Pacer) -> None:
+        self.count = 0
+        self._limit = limit
+        self._pacer = pacer
+        self._reads_pass = False
+        self._passed_before = 0
+
+    def accepted(self, pending: int) -> None:
+        """A create passed while so many jobs were pending."""
+        self.count = 0
+        self._passed_before = self._pacer.passed_in_doubt
+        self._limit.accepted(pending)
+
+    def refused(self, error: RateLimitedError, pending: int) -> bool:
+        """A create was refused while so many jobs were pending. Returns whether a look helps to tell why."""
+        self.count += 1
+        may_be_full = not self._pacer.led_by_headers
+        unexplained = may_be_full and error.retry_after is None
+        probed = may_be_full and self._limit.reached(pending + 1)
+        patiently = self.count > 1 and self._reads_pass and not self._passed_in_doubt
+        self._reads_pass = False
+        if pending and (error.queue_full or probed or patiently):
+            self._limit.refused(pending)
+            if unexplained:
+                self._pacer.undo_backoff()
+            return False
+        if pending and unexplained:
+            self._pacer.doubt()
+        return bool(pending) and may_be_full
+
+    def read_passed(self, pending: int) -> None:
+        """A look has passed, after which so many jobs are pending."""
+        self._reads_pass = True
+        if pending and self.count > 1 and self._passed_in_doubt > 1:
+            self._passed_before = self._pacer.passed_in_doubt
+            self._limit.refused(pending)
+
+    @property
+    def _passed_in_doubt(self) -> int:
+        return self._pacer.passed_in_doubt - self._passed_before

@@ -28,6 +28,7 @@ from prefect_imagine.engine.history.identity import RequestIdentity, request_ide
 from prefect_imagine.engine.history.other_batches import OtherBatches
 from prefect_imagine.engine.job_index import JobIndex
 from prefect_imagine.engine.open_shards import OpenShard, OpenShards
+from prefect_imagine.engine.pending_limit import CreateRefusals
 from prefect_imagine.engine.queues import Queues
 from prefect_imagine.engine.traces import BatchTrace
 from prefect_imagine.engine.wake_up import WakeUp
@@ -58,7 +59,7 @@ class ProviderRun:
         trouble: how long reads have been failing.
         stop: why nothing more is created.
         polling: whether the poll stage still follows jobs.
-        reads_pass: whether a poll has passed since the last 429.
+        refusals: what the provider's refusals of creates are about.
         pending_waves: waves of creates that have not ended.
         history_usable: whether the provider's history can be read, as far as is known.
         sends: creates that go on to their end although their wave is cancelled.
@@ -105,7 +106,7 @@ class ProviderRun:
         self.trouble = FailureTimer(options.timing.patience)
         self.stop: Stop | None = None
         self.polling = True
-        self.reads_pass = False
+        self.refusals = CreateRefusals(self.admission.max_pending, client.pacer)
         self.pending_waves = 0
         self.history_usable = True
         self.sends: set[asyncio.Task[None]] = set()

@@ -82,6 +82,17 @@ def test_a_prompt_does_nothing_to_a_terminal(copy: Path, keyless: Shell) -> None
     assert len([line for line in shown.splitlines() if line.startswith("batch ")]) == 1
 
 
+def test_a_long_prompt_is_shown_shortened_and_told_whole(copy: Path, keyless: Shell) -> None:
+    lines = manifest_of(copy / "traced")
+    lines[1]["request"]["prompt"] = long = "tall trees, " * 400
+    (copy / "traced" / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    digest = lines[1]["outputs"][0]["sha256"]
+    shown = sought(keyless, digest, copy).stdout
+    assert max(map(len, shown.splitlines())) < 500
+    assert "tall trees, tall" in shown
+    assert sought(keyless, digest, copy, "--json").last["found"][0]["request"]["prompt"] == long
+
+
 def test_digits_find_it_too_and_nothing_is_exit_1(batch: Path, keyless: Shell, tmp_path: Path) -> None:
     digest = manifest_of(batch)[0]["outputs"][0]["sha256"]
     for digits in (digest, digest[:8], digest[:12].upper()):

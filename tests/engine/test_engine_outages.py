@@ -101,6 +101,37 @@ async def test_creates_that_are_never_accepted_end_the_run_while_reads_pass(runs
     runs.check()
 
 
+async def test_where_creates_fail_one_after_the_other_not_all_are_sent(runs: Runs) -> None:
+    """Each that fails leaves open whether it was accepted."""
+    runs.sandbox.faults.add(FaultRule("error_before", "imaginelab", "create"))
+    rows = numbered("imaginelab", 60)
+    async with asyncio.timeout(60):
+        ended = await runs.run(rows, timing=BRIEF.model_copy(update={"patience": 2.0}))
+    assert ended.summary.exit_code == 5
+    assert ended.summary.requests.create < 40
+    runs.sandbox.faults.clear()
+    assert (await runs.run(rows)).summary.exit_code == 0
+    runs.check()
+
+
+async def test_a_queue_that_others_have_filled_is_not_asked_again_and_again(runs: Runs) -> None:
+    runs.sandbox.configure(
+        pending_caps={"aivisualstudio": 2},
+        latency={"image": (3.0, 3.0)},
+        rate_limits={"aivisualstudio": RateLimit(limit=1000, window_seconds=10.0, headers=True)},
+    )
+    async with runs.session(numbered("aivisualstudio", 2), batch="others") as others:
+        theirs = asyncio.create_task(run_session(others))
+        jobs = others.runs["aivisualstudio"].jobs
+        await others.runs["aivisualstudio"].wake_up.wait_for(lambda: len(jobs.order) == 2, 30)
+        ended = await runs.run(rows_of("aivisualstudio", "ours"))
+        await theirs
+        await others.close_books()
+    assert ended.summary.exit_code == 0
+    assert ended.summary.requests.create < 30
+    runs.check()
+
+
 @pytest.mark.parametrize("fault", ["error_before", "cut_after"])
 async def test_a_batch_whose_first_creates_are_all_lost_is_stored(runs: Runs, fault: str) -> None:
     rows = [*rows_of("imaginelab", "fox", "fox", "fox"), *rows_of("imaginelab", "hen", "hen")]

@@ -73,6 +73,8 @@ OPEN = [
     "Failed to notify webhook: invalid URL",
     "value violates the constraint jobs_pkey",
     "The worker's queue is full",
+    "Too many pending jobs: the upstream failed",
+    "Too many pending jobs, but this one was already queued",
     "The request could not be completed",
     "Your request cannot be processed",
     "Queue is full, but the generation was already accepted",
@@ -134,6 +136,20 @@ REFUSED: list[tuple[str, type[ImagineError]]] = [
     ("The prompt violates our terms", ModerationError),
 ]
 
+FULL = [
+    "too_many_pending_jobs",
+    "Too many pending jobs. Please retry when one has finished.",
+    "You have too many generations in progress",
+    "You have reached the maximum number of concurrent generations (3).",
+    "Concurrent generation limit reached",
+    "You already have 3 pending imagines",
+    "Your plan allows at most 3 concurrent jobs",
+    "Pending request limit exceeded",
+    "The generation queue is full",
+    "Too many jobs",
+]
+"""What says that the caller has as many jobs under way as it may have."""
+
 
 def bodies(provider: str, words: str) -> list[Any]:
     return [shape(words) for shape in SHAPES[provider]]
@@ -163,6 +179,18 @@ async def test_what_speaks_of_the_request_the_key_the_limit_or_the_credits_refus
         api.on(CREATES[provider], answer(body, status))
         with pytest.raises(error):
             await open_client(provider, api.url).create(asked(provider))
+
+
+@pytest.mark.parametrize("words", FULL)
+async def test_a_full_queue_is_told_by_its_words_whatever_the_status(
+    api: ScriptedApi, open_client: OpenClient, provider: str, words: str
+) -> None:
+    client = open_client(provider, api.url)
+    for body, status in product(bodies(provider, words), (400, 403, 409, 422, 429)):
+        api.on(CREATES[provider], answer(body, status))
+        with pytest.raises(RateLimitedError) as refused:
+            await client.create(asked(provider))
+        assert refused.value.queue_full
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])

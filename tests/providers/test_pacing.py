@@ -160,10 +160,10 @@ async def test_the_pacer_knows_when_requests_are_scarce() -> None:
     assert free.seconds_per_request == pytest.approx(2.0, rel=0.1)
 
 
-async def test_a_429_that_says_requests_remain_quietens_nobody() -> None:
+async def test_a_429_about_pending_jobs_quietens_nobody() -> None:
     pacer = await opened()
     told = {"x-ratelimit-limit": "60", "x-ratelimit-remaining": "30", "x-ratelimit-reset": "60"}
-    pacer.answered(await pacer.acquire(Priority.CREATE), 429, told)
+    pacer.answered(await pacer.acquire(Priority.CREATE), 429, told, queue_full=True)
     async with asyncio.timeout(5):
         await pacer.acquire(Priority.CREATE)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from prefect_imagine.batches.plan import shortened
 from prefect_imagine.cli import output
 from prefect_imagine.cli.addresses import absolute
 from prefect_imagine.cli.options import DEFAULT_OUTPUT, Json, Output
@@ -19,6 +20,9 @@ from prefect_imagine.redaction import printable
 from prefect_imagine.reports.find import Found, Searched, check_digest, find_output
 from prefect_imagine.reports.summary import SOME_FAILED
 from prefect_imagine.stores import open_store
+
+PROMPT_SHOWN = 400
+"""Characters of a prompt: a terminal would be full of a long one."""
 
 
 def find(
@@ -76,7 +80,7 @@ def _described(found: Found, address: str) -> Iterator[str]:
     item, request = found.item, found.item.request
     yield printable(f"batch {found.batch_id}, item {item.index}" + (f" ({item.name})" if item.name else ""))
     facts = {
-        "prompt": request.prompt,
+        "prompt": shortened(request.prompt, PROMPT_SHOWN),
         "made by": f"{request.provider} {request.kind.value} {request.model or 'default'}",
         "job": item.id,
         "created": _moment(item.created_at),

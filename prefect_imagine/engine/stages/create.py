@@ -39,6 +39,8 @@ MAX_RENEWALS = 4
 """Refusals of the key for one item, each with another token, after which no token is what is missing."""
 CREATES_AT_ONCE = MAX_CONNECTIONS - 8
 """The most creates that are under way or wait for a permit: no read waits behind them for a connection."""
+FAILURES_IN_A_ROW = 5
+"""Creates in vain after which one at a time finds out how things are, each after a pause."""
 MAX_INLINE = 32
 """Items whose outputs are held in memory until the store has taken them."""
 
@@ -51,7 +53,6 @@ class CreateStage:
         self._one_by_one = asyncio.Lock()
         self._endings = Endings(run.client)
         self._purse = Purse(run)
-        self._refusals = 0
         self._failures = 0
         self._trouble = FailureTimer(run.timing.patience)
         self._renewals: Counter[int] = Counter()
@@ -87,7 +88,7 @@ class CreateStage:
         that have one. A run that stops lets everybody pass."""
         run, admission = self._run, self._run.admission
         unproven = run.client.lists_refused and not admission.readable
-        probes = self._refusals or self._purse.short or unproven
+        probes = self._probes or self._purse.short or unproven
         one_by_one = probes and (self._placed or (unproven and run.queues.running))
         crowded = len(run.queues.inline) >= MAX_INLINE or self._placed.total() >= CREATES_AT_ONCE
         full = crowded or one_by_one or self._purse.waits or admission.waiting or admission.full(self._placed)
@@ -133,11 +134,16 @@ class CreateStage:
 
     @property
     def _may_send(self) -> bool:
-        """Whether a create may be sent now. After a refusal one finds out how things are, and not all that
-        have been waiting."""
+        """Whether a create may be sent now."""
         run = self._run
-        one_by_one = self._refusals and run.admission.sending
+        one_by_one = self._probes and run.admission.sending
         return run.stop is None and not (one_by_one or run.admission.waiting or run.admission.full())
+
+    @property
+    def _probes(self) -> bool:
+        """Whether one create finds out how things are, and not all that have been waiting: after a refusal,
+        or where one after the other fails."""
+        return self._run.refusals.count > 0 or self._failures >= FAILURES_IN_A_ROW
 
     async def _send(self, item: BatchItem, permit: Permit) -> None:
         run = self._run
@@ -257,11 +263,11 @@ class CreateStage:
     async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
         run = self._run
         if isinstance(error, AmbiguousCreateError):
-            self._count_failure(error)
+            await self._after_failure(error, pause=self._failures + 1 >= FAILURES_IN_A_ROW)
         elif isinstance(error, InsufficientCreditsError):
             run.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
-            self._on_rate_limit(error)
+            await self._on_rate_limit(error)
         elif isinstance(error, AuthenticationError):
             await self._on_refused_key(item, error)
         elif is_final(error):
@@ -277,43 +283,34 @@ class CreateStage:
         else:
             self._run.halt(StopReason.AUTHENTICATION, str(error))
 
-    async def _after_failure(self, error: ProviderError) -> None:
-        self._count_failure(error)
-        await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
-
-    def _count_failure(self, error: ProviderError) -> None:
+    async def _after_failure(self, error: ProviderError, *, pause: bool = True) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
         self._failures += 1
         self._trouble.failed()
         if self._trouble.expired:
             self._run.halt(StopReason.FAILING, f"no create has been accepted for too long: {error}")
+        if pause:
+            await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
 
     def _accepted(self) -> None:
         run = self._run
-        self._refusals = self._failures = 0
+        self._failures = 0
         self._trouble.clear()
         self._renewals.clear()
         run.trouble.clear()
         run.admission.accepted += 1
-        run.admission.max_pending.accepted(len(run.queues.running))
+        run.refusals.accepted(len(run.queues.running))
 
-    def _on_rate_limit(self, error: RateLimitedError) -> None:
-        """A 429 on creates only, while reads pass, means that too many jobs are pending."""
+    async def _on_rate_limit(self, error: RateLimitedError) -> None:
+        """Too many requests, or too many jobs: those of others too, which nobody here sees end."""
         run = self._run
-        self._refusals += 1
         # Creates that are answered when their job has ended are jobs under way, too.
         pending = len(run.queues.running) + (len(run.admission.sending) - 1 if error.queue_full else 0)
-        unexplained = error.retry_after is None and not run.client.pacer.led_by_headers
-        may_be_full = not run.client.pacer.led_by_headers
-        probed = may_be_full and run.admission.max_pending.reached(pending + 1)
-        if pending and (error.queue_full or probed or (self._refusals > 1 and run.reads_pass)):
-            run.admission.max_pending.refused(pending)
-            if unexplained:
-                run.client.pacer.undo_backoff()
-        elif pending and may_be_full:
-            run.cadence.look_at_once = True  # whether a read passes tells which limit it was
-        run.reads_pass = False
+        if run.refusals.refused(error, pending):
+            run.cadence.look_at_once = True
         run.wake_up.wake()
         run.trouble.failed()
         if run.trouble.expired:
             run.halt(StopReason.UNREACHABLE, str(error))
+        elif error.queue_full and not pending:
+            await asyncio.sleep(run.pauses.after_failure(min(run.refusals.count, 5)))

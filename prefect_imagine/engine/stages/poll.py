@@ -147,7 +147,6 @@ class PollStage:
         seen = {} if shown is None else dict(shown.rows)
         if to_ask:
             seen.update(await self._seen(to_ask))
-            run.reads_pass = True
             await self._looks.tell(run.client.beside.values(), boot_seconds() - begun)
         if seen and not run.admission.readable:
             run.admission.readable = True
@@ -159,6 +158,8 @@ class PollStage:
             self._come = run.arrivals.count
             given_up = self._given_up(seen, set(to_ask))
             await self._write_down([*landed, *given_up])
+        if to_ask:
+            run.refusals.read_passed(len(run.queues.running))
         unseen = any(isinstance(entry, Failed) and entry.reason == VANISHED for entry in given_up)
         if unseen and run.client.lists_refused and not run.admission.readable:
             run.halt(StopReason.UNREADABLE, f"{run.provider}: this key may not read what it creates")

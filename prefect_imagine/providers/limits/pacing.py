@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,9 @@ from prefect_imagine.providers.limits.rates import Rate
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+MAX_DOUBTS = 3
+"""Refusals of which it is found out whether they were about the rate: where a rate lets a request pass every
+moment, it looks like a queue in which a place has just come free."""
 REFUSED_WITHIN = 2.0
 """Seconds after which a request that has no answer yet will hardly be refused any more."""
 
@@ -35,10 +39,15 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Permit:
-    """Leave to send one request now."""
+    """Leave to send one request now.
+
+    Attributes:
+        doubts: it was given in spite of a refusal, to see whether that was about the rate.
+    """
 
     priority: Priority
     granted_at: float
+    doubts: bool = False
 
 
 class SharedLimit(Protocol):
@@ -53,6 +62,7 @@ class Pacer:
 
     Attributes:
         refused: how many requests were refused for the rate so far.
+        passed_in_doubt: how many reads have passed that went out in spite of a refusal.
 
     Args:
         cell: where the pace is kept.
@@ -68,9 +78,11 @@ class Pacer:
         self._shared = shared
         self._queues = {priority: asyncio.Lock() for priority in Priority}
         self._reads_waiting = 0
+        self._in_doubt = False
+        self._doubts = MAX_DOUBTS
         self._flying: list[float] = []
         self._news = asyncio.Event()
-        self.refused = 0
+        self.refused = self.passed_in_doubt = 0
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
         """Wait for leave to send one request. `demand`: how many more the caller is going to want."""
@@ -100,9 +112,12 @@ class Pacer:
 
     async def _own_permit(self, priority: Priority, demand: int) -> Permit:
         """Leave from this machine's pace."""
-        while (wait := self._reserve(priority, demand)) > 0:
+        while not (priority is Priority.READ and self._in_doubt):
+            wait = self._reserve(priority, demand)
+            if wait <= 0:
+                return self._granted(priority)
             await self._sleep(wait)
-        return self._granted(priority)
+        return self._granted_in_doubt()
 
     def _frozen_since(self, permit: Permit) -> bool:
         """Whether a 429 has come since a permit was given."""
@@ -187,14 +202,17 @@ class Pacer:
         """The limit as 429s have measured it; `None` where none was met, or headers tell it."""
         return self._cell.update(lambda pace: (pace, measuring.measured(pace)))
 
-    def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from the answer that came for a permit."""
+    def answered(
+        self, permit: Permit, status: int, headers: Mapping[str, str], *, queue_full: bool = False
+    ) -> None:
+        """Learn from the answer that came for a permit. `queue_full`: it says that too many jobs are pending,
+        which is no matter of the rate: the caller deals with it."""
         self._landed(permit)
         reported = RateHeaders.of(headers, time.time())
         now = boot_seconds()
-        # A 429 that says requests remain is not about the rate: the caller deals with a full queue.
-        if status == 429 and not (reported.remaining and reported.retry_after is None):
+        if status == 429 and not queue_full:
             self.refused += 1
+            self._doubts = 0 if permit.doubts else self._doubts
             self._change(lambda pace: rates.refused(pace, now, reported, permit.granted_at))
         else:
             created = status < 300 and permit.priority is Priority.CREATE
@@ -203,12 +221,23 @@ class Pacer:
                     pace, now, reported, created=created, granted_at=permit.granted_at
                 )
             )
+            if permit.doubts:
+                self.passed_in_doubt += 1
+                self.undo_backoff()
 
     def keep_below(self, rate: Rate) -> None:
         """Keep another rate from now on where the provider's headers name none."""
         self._rate = rate
         self._change(lambda pace: pace if pace.by_headers else replace(pace, interval=rate.interval))
         self._tell()
+
+    def doubt(self) -> None:
+        """The last refusal may have been about jobs: the next read goes out at once, and nobody waits any
+        longer if it passes. Where a rate is known, or was found in this way, it is believed."""
+        if self._doubts and not self.limited and self._shared is None:
+            self._doubts -= 1
+            self._in_doubt = True
+            self._tell()
 
     def undo_backoff(self) -> None:
         """The last 429s were about pending jobs, not about the rate: they slow nobody down."""
@@ -250,6 +279,17 @@ class Pacer:
 
     def _granted(self, priority: Priority) -> Permit:
         permit = Permit(priority, boot_seconds())
+        self._flying.append(permit.granted_at)
+        return permit
+
+    def _granted_in_doubt(self) -> Permit:
+        """Leave to send a read in spite of a refusal. Its answer counts like those of the requests that were
+        under way when that came: it neither ends the pause nor makes it longer."""
+        self._in_doubt = False
+        refused_at = self._cell.update(
+            lambda pace: (replace(pace, in_flight=pace.in_flight + 1), pace.frozen_at)
+        )
+        permit = Permit(Priority.READ, math.nextafter(refused_at, -math.inf), doubts=True)
         self._flying.append(permit.granted_at)
         return permit
 

@@ -19,6 +19,7 @@ from prefect_imagine.providers.transport.failures import (
     OF_ITSELF,
     ErrorDetail,
     ErrorReader,
+    is_queue_full,
     kind_of,
     proves_refusal,
 )
@@ -103,7 +104,8 @@ class FailureReader:
         if isinstance(error, RateLimitedError):
             reported = RateHeaders.of(response.headers, time.time())
             error.retry_after = reported.retry_after
-            error.queue_full = full or (bool(reported.remaining) and reported.retry_after is None)
+            left = bool(reported.remaining) and reported.retry_after is None
+            error.queue_full = full or left or is_queue_full(said.words)
         return error
 
     def refuses(self, response: httpx.Response, failure: ProviderError) -> bool:

@@ -90,9 +90,32 @@ _ABOUT_A_RATE = re.compile(
     r"|concurren(?:t|cy)(?: requests?)? limit\w*)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_TELLS_TO_WAIT = re.compile(
-    r"^\W*(?:(?:the |your )?queue (?:is )?(?:currently )?full|(?:please )?slow down)\b",
+_TELLS_TO_WAIT = re.compile(r"^\W*(?:please )?slow down\b", re.IGNORECASE | re.MULTILINE)
+_UNFINISHED = (
+    r"(?:pending|queued|waiting|running|active|outstanding|unfinished|ongoing|concurrent|simultaneous|parallel"
+    r"|in[ -](?:progress|process|flight|(?:the )?queue)|being (?:processed|generated))"
+)
+_JOBS = (
+    r"(?:jobs?|tasks?|generations?|imagines?|images?|videos?|renders?|predictions?|skybox(?:es)?|creations?)"
+)
+_UNFINISHED_JOBS = (
+    rf"\b(?:{_UNFINISHED} (?:\w+ )?{_JOBS}|pending requests?|(?:job|task|generation|render)s? queue"
+    rf"|(?:{_JOBS}|requests?) (?:that |are |is |already |currently |still ){{0,3}}{_UNFINISHED})\b"
+)
+_LIMIT = (
+    r"\b(?:too many|max(?:imum)?|limit(?:ed)?|quota|cap(?:acity)?|full|exceed(?:s|ed)?|at most|only|up to"
+    r"|already ha(?:ve|s))\b"
+)
+_AT_CAPACITY = re.compile(
+    rf"{_LIMIT}[^\n.!]{{0,60}}{_UNFINISHED_JOBS}|{_UNFINISHED_JOBS}[^\n.!]{{0,60}}{_LIMIT}"
+    r"|\btoo many jobs\b|^\W*(?:the |your )?queue (?:is )?(?:currently )?full\b",
     re.IGNORECASE | re.MULTILINE,
+)
+_NOT_OF_THE_CALLERS_JOBS = re.compile(
+    r"\b(internal|servers?|upstream|backend|gateway|proxy|database|workers?|crash\w*|exception|failed"
+    r"|time[ds]?[ -]?out|timeouts?|invalid|must|parameters?|fields?|validation"
+    r"|already (?:created|accepted|queued|submitted))\b",
+    re.IGNORECASE,
 )
 _SPEAKS_OF_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
 _SPEAKS_OF_CREDITS = re.compile(r"credit|quota|balance|insufficient funds", re.IGNORECASE)
@@ -130,10 +153,16 @@ def is_moderation(message: str) -> bool:
     return _MODERATION.search(message) is not None
 
 
+def is_queue_full(words: str) -> bool:
+    """Whether an error's words say that the caller has as many jobs under way as it may have."""
+    said = _QUOTED.sub(" it ", words).replace("_", " ")
+    return bool(_AT_CAPACITY.search(said)) and not _NOT_OF_THE_CALLERS_JOBS.search(said)
+
+
 def _by_words(words: str) -> type[ProviderError]:
     """The error that nothing but its words, its code among them, name."""
     said = _QUOTED.sub(" it ", words)  # what is quoted was sent, and may be any word
-    if _TELLS_TO_WAIT.search(said) and not _HAPPENED.search(said):
+    if is_queue_full(words) or (_TELLS_TO_WAIT.search(said) and not _HAPPENED.search(said)):
         return RateLimitedError
     if _ABOUT_A_FAILURE.search(said):
         return ServerError
@@ -150,7 +179,7 @@ def _by_words(words: str) -> type[ProviderError]:
 
 
 def _forbidden(words: str) -> type[ProviderError]:
-    if _SPEAKS_OF_A_RATE.search(words):
+    if _SPEAKS_OF_A_RATE.search(words) or is_queue_full(words):
         return RateLimitedError
     if is_moderation(words):
         return ModerationError
@@ -185,6 +214,8 @@ def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
 
 def _contradicts(status: int, said: str) -> bool:
     """Whether words report something that happened after the create was taken, whatever the status means."""
+    if is_queue_full(said):
+        return False
     if status != 429:  # of a rate, an API may say that it is busy and when to try again
         return _ABOUT_A_FAILURE.search(said) is not None
     return _HAPPENED.search(said) is not None or _FAILED_BEHIND.search(said) is not None

@@ -227,8 +227,10 @@ class Api:
         failure = self._failure(response)
         if permit is not None:
             # Some APIs report a rate limit by their words or code, under another status.
-            status = 429 if isinstance(failure, RateLimitedError) else response.status_code
-            self.pacer.answered(permit, status, response.headers)
+            limited = failure if isinstance(failure, RateLimitedError) else None
+            queue_full = limited is not None and limited.queue_full and limited.retry_after is None
+            status = 429 if limited else response.status_code
+            self.pacer.answered(permit, status, response.headers, queue_full=queue_full)
         return response, failure
 
     async def _accepted(

@@ -194,7 +194,7 @@ class Api(ABC):
     def _check_cap(self, call: Call) -> None:
         cap = self.world.settings.pending_caps.get(self.provider)
         if cap is not None and call.account.unfinished(call.now) >= cap:
-            refusal = self.refuse("rate_limited", f"Too many pending generations: at most {cap} are allowed")
+            refusal = self.refuse("rate_limited", "Too many requests")  # it does not say which limit it is
             if wait := self.world.settings.pending_retry_after:
                 refusal.headers["Retry-After"] = f"{wait:g}"
             raise refusal
