@@ -31,6 +31,7 @@ CASES = (
     "resume",
     "events",
     "fleet",
+    "fleet_spare",
 )
 
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from benchmarks.rig import Rig
 from benchmarks.stack import Stack, missing
 from benchmarks.stack.batch import MEGABYTE, PROVIDER, Figures, run_batch
 from benchmarks.tables import Table
 
-LIMIT, WINDOW = 6000, 60.0
-WORKERS = (1, 2, 4)
-SANDBOX = {
-    "image_pixels": 32,
-    "latency": {"image": (1.0, 3.0)},
-    "rate_limits": {PROVIDER: {"limit": LIMIT, "window_seconds": WINDOW, "headers": True}},
-}
+WINDOW = 60.0
+PLACE = (
+    "PostgreSQL, Valkey, two web processes, services, S3, the sandbox and all workers on these processors."
+)
+USED = (
+    "Limit used: requests over those that the limit allows, in the span of whole minutes that has the fewest "
+    "of all that are as long."
+)
 
 
 def measure(rig: Rig) -> Table:
     """Throughput, what is used of the limit, and memory, by the number of workers."""
+    return measured(rig, "One batch over a fleet", 6000, 20_000, (1, 2, 4))
+
+
+def measured(rig: Rig, title: str, limit: int, items: int, workers: Sequence[int]) -> Table:
+    """Batches of so many items under a limit of requests a minute, one for each number of workers."""
     if missing():
         raise RuntimeError(missing())
-    items = 400 if rig.quick else 20_000
+    items = 400 if rig.quick else items
     table = Table(
-        "One batch over a fleet",
-        f"AI Visual Studio with one key of {LIMIT:,} requests a minute and headers, N = {items:,}, jobs of "
-        "1 to 3 s, into S3; PostgreSQL, Valkey, two web processes, services, S3, the sandbox and all workers "
-        "on these processors. Limit used: requests over those that the limit allows, in the span of whole "
-        "minutes that has the fewest of all that are as long. Task runs, and events that are missing of "
-        "them: of all batches so far.",
+        title,
+        f"AI Visual Studio with one key of {limit:,} requests a minute and headers, N = {items:,}, jobs of "
+        f"1 to 3 s, into S3; {PLACE} {USED} Task runs, and events that are missing of them: of all batches "
+        "so far.",
         (
             "workers",
             "generations/s",
@@ -44,20 +51,28 @@ def measure(rig: Rig) -> Table:
             "s held by that",
         ),
     )
-    with Stack(rig.folder / "fleet", workers=max(WORKERS), sandbox=SANDBOX) as stack:
-        for workers in WORKERS:
-            figures = run_batch(stack, items, f"fleet-{workers}", workers)
+    with Stack(rig.folder / "fleet", workers=max(workers), sandbox=_sandbox(limit)) as stack:
+        for number in workers:
+            figures = run_batch(stack, items, f"fleet-{number}", number)
             if not figures.completed:
                 raise RuntimeError(f"{figures.state}: {figures.stored} of {items} stored")
-            _add(table, workers, figures)
+            _add(table, number, limit, figures)
     return table
 
 
-def _add(table: Table, workers: int, figures: Figures) -> None:
+def _sandbox(limit: int) -> dict[str, Any]:
+    return {
+        "image_pixels": 32,
+        "latency": {"image": (1.0, 3.0)},
+        "rate_limits": {PROVIDER: {"limit": limit, "window_seconds": WINDOW, "headers": True}},
+    }
+
+
+def _add(table: Table, workers: int, limit: int, figures: Figures) -> None:
     table.add(
         workers,
         figures.stored / figures.creating,
-        figures.limit_used(LIMIT, WINDOW),
+        figures.limit_used(limit, WINDOW),
         figures.requests["rate_limited"],
         f"{figures.requests_a_generation:.3f}",
         figures.sent.get("list", 0),
