@@ -183,9 +183,11 @@ class AmbiguousCreateError(ProviderError):
 
     Attributes:
         answered: it was answered as a success, but with no job that could be read.
+        queue_full: it was answered with an error whose words say that too many jobs are pending.
     """
 
     answered = False
+    queue_full = False
 
 
 class CreateGenerationsError(ImagineError):

@@ -28,12 +28,17 @@ _Sort = tuple[GenerationKind, str | None]
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job under way: since when (boot clock), and of what sort its latency is."""
+    """A job under way: since when (boot clock), and of what sort its latency is.
+
+    Attributes:
+        watched: it has been looked at since it began. Of another the first look does not say when it ended.
+    """
 
     item: int
     since: float
     kind: GenerationKind
     model: str | None
+    watched: bool = True
 
     @property
     def sort(self) -> _Sort:
@@ -75,7 +80,8 @@ class Cadence:
         now = self._clock()
         ages: defaultdict[_Sort, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
         for job, lasted in ended.items():
-            ages[job.sort][0].append(now - job.since)
+            if job.watched:
+                ages[job.sort][0].append(now - job.since)
             if lasted is not None and lasted > 0:
                 self._latencies[job.sort].tell(min(now - job.since, lasted))
         for job in running:
@@ -118,12 +124,12 @@ class Cadence:
             delivering: the provider delivers the ends of jobs: a look is for those whose delivery is lost.
             since_look: seconds since the last look.
         """
-        if self.look_at_once:
-            self.look_at_once = False
-            return 0.0
         jobs = list(jobs)
         if not jobs:
             return MAX_POLL_SECONDS
+        if self.look_at_once:
+            self.look_at_once = False
+            return 0.0
         if delivering:
             return self._until_lost(jobs, since_look) * random.uniform(0.95, 1.05)
         full_soon = full_in if full_in is not None and full_in < WHILE_CREATING else None

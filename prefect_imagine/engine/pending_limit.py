@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from prefect_imagine.errors import RateLimitedError
+from prefect_imagine.errors import AmbiguousCreateError, RateLimitedError
 from prefect_imagine.providers.limits.pacing import Pacer
 
-CREATES_BETWEEN_PROBES = 20
-"""Accepted creates after which one more pending job is tried than the provider was found to take."""
-MAX_CREATES_BETWEEN_PROBES = 80
+CREATES_BETWEEN_PROBES = 3
+"""Accepted creates for each job that may be pending, after which one more is tried: the fewer a provider
+takes, the more one more is worth."""
+MAX_CREATES_BETWEEN_PROBES = 12
+LEAST_BETWEEN_PROBES = 0.25
+ERRORS_OF_A_FULL_QUEUE = 2
+"""Creates in a row that are answered with an error, while jobs are pending, after which the queue may be full
+although nobody says so in words that are known."""
 
 
 class PendingLimit:
@@ -19,7 +24,7 @@ class PendingLimit:
 
     def __init__(self) -> None:
         self._limit: float | None = None
-        self._between_probes = CREATES_BETWEEN_PROBES
+        self._patience = float(CREATES_BETWEEN_PROBES)
         self._refused_at = 0
 
     @property
@@ -30,6 +35,7 @@ class PendingLimit:
     def begin_at(self, limit: int) -> None:
         """Begin with a limit that was found before."""
         self._limit = float(limit)
+        self._refused_at = limit
 
     def reached(self, pending: int) -> bool:
         """Whether so many jobs are all that the provider takes."""
@@ -41,13 +47,13 @@ class PendingLimit:
             return
         if pending + 1 >= int(self._limit) > self._refused_at:
             self._refused_at = int(self._limit)
-            self._between_probes = max(1, self._between_probes // 2)
-        self._limit += 1 / self._between_probes
+            self._patience = max(LEAST_BETWEEN_PROBES, self._patience / 2)
+        self._limit += 1 / max(1.0, self._patience * int(self._limit))
 
     def refused(self, pending: int) -> None:
         """A create was refused because so many jobs were pending."""
         if self._limit is not None:
-            self._between_probes = min(MAX_CREATES_BETWEEN_PROBES, 2 * self._between_probes)
+            self._patience = min(MAX_CREATES_BETWEEN_PROBES, 2 * self._patience)
         self._limit = float(pending)
         self._refused_at = pending
 
@@ -69,10 +75,11 @@ class CreateRefusals:
         self._pacer = pacer
         self._reads_pass = False
         self._passed_before = 0
+        self._errors = 0
 
     def accepted(self, pending: int) -> None:
         """A create passed while so many jobs were pending."""
-        self.count = 0
+        self.count = self._errors = 0
         self._passed_before = self._pacer.passed_in_doubt
         self._limit.accepted(pending)
 
@@ -92,6 +99,13 @@ class CreateRefusals:
         if pending and unexplained:
             self._pacer.doubt()
         return bool(pending) and may_be_full
+
+    def in_doubt(self, error: AmbiguousCreateError, pending: int) -> None:
+        """A create may have been accepted, or refused, while so many jobs were pending. If the queue is full,
+        the next had better wait for a job to end: each that is refused stays open for minutes."""
+        self._errors += error.status_code is not None and 400 <= error.status_code < 500
+        if pending and (error.queue_full or self._errors >= ERRORS_OF_A_FULL_QUEUE):
+            self._limit.refused(pending)
 
     def read_passed(self, pending: int) -> None:
         """A look has passed, after which so many jobs are pending."""

@@ -125,7 +125,7 @@ class ProviderRun:
         elif state.phase in looked_for and state.intent is not None:
             self.queues.open[item.index] = self.reopened(item, state.intent)
         elif state.phase is Phase.CREATED and state.id is not None:
-            self.queues.running[state.id] = self.running_job(item, state.created_at)
+            self.queues.running[state.id] = self.running_job(item, state.created_at, watched=False)
         elif state.phase is Phase.FINISHED:
             self.queues.to_store.append(item.index)
 
@@ -190,10 +190,12 @@ class ProviderRun:
         """Our mark on one attempt, for providers that echo one."""
         return f"{item.item_id}:{attempt}"
 
-    def running_job(self, item: BatchItem, created_at: datetime | None = None) -> RunningJob:
+    def running_job(
+        self, item: BatchItem, created_at: datetime | None = None, *, watched: bool = True
+    ) -> RunningJob:
         """A job of an item, under way since then, or from now on."""
         age = 0.0 if created_at is None else max(0.0, (utc_now() - created_at).total_seconds())
-        return RunningJob(item.index, boot_seconds() - age, item.request.kind, item.request.model)
+        return RunningJob(item.index, boot_seconds() - age, item.request.kind, item.request.model, watched)
 
     def reopened(self, item: BatchItem, intent: Intent) -> OpenAttempt:
         """The open attempt that an intent became. A process that cannot tell the intent's age waits as

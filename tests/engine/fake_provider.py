@@ -158,6 +158,7 @@ class FreePacer:
     limited = False
     led_by_headers = False
     seconds_per_request = 0.0
+    passed_in_doubt = 0
 
     async def acquire(self, priority: Priority, *, demand: int = 0) -> Permit:
         return Permit(priority, clock.boot_seconds())
@@ -167,6 +168,9 @@ class FreePacer:
 
     def undo_backoff(self) -> None:
         """Nothing to forget."""
+
+    def doubt(self) -> None:
+        """Nobody waits."""
 
 
 class FakeClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,15 @@ def lasting(*seconds: float) -> Cadence:
     for each in seconds:
         learned.learn({job(1000.0): each}, [])
     return learned
+
+
+def test_what_nobody_watched_teaches_nothing() -> None:
+    """A job that ended while no process ran was as old as the time since its create."""
+    learned = Cadence(clock=lambda: NOW)
+    learned.learn({replace(job(600.0), watched=False): None}, [])
+    assert learned.latencies == {}
+    learned.learn({replace(job(600.0), watched=False): 3.0}, [])
+    assert list(learned.latencies.values()) == [3.0]
 
 
 def about(seconds: float) -> object:

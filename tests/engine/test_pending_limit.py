@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from prefect_imagine.engine.pending_limit import CreateRefusals, PendingLimit
-from prefect_imagine.errors import RateLimitedError
-from prefect_imagine.providers.limits.pacing import MAX_DOUBTS, Pacer, Permit, Priority
+from prefect_imagine.errors import AmbiguousCreateError, RateLimitedError
+from prefect_imagine.providers.limits.pacing import MAX_DOUBTS, Pacer, Permit, Priority, SharedLimit
 from prefect_imagine.providers.limits.rates import Rate
 from tests.engine.fake_provider import moved_time
 
@@ -47,8 +49,16 @@ class Key:
         return waiting
 
 
-async def test_a_full_queue_is_told_while_time_stands_still() -> None:
-    key = Key()
+class Unset:
+    """A limit over all machines that nobody has set, as the flows have one for each key."""
+
+    async def acquire(self, priority: Priority) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("shared", [None, Unset()])
+async def test_a_full_queue_is_told_while_time_stands_still(shared: SharedLimit | None) -> None:
+    key = Key(Pacer(shared=shared))
     with moved_time():
         await key.sent(Priority.CREATE, 200, 0)
         for _ in range(2):
@@ -102,3 +112,63 @@ async def test_where_a_rate_is_known_it_is_believed() -> None:
         time.now += 1
         await key.sent(Priority.CREATE, 429, 3)
         assert await key.waits(Priority.READ)
+
+
+async def test_refusals_of_one_moment_are_asked_about_once() -> None:
+    key = Key()
+    with moved_time():
+        await key.sent(Priority.CREATE, 200, 0)
+        two = [await key.permit(Priority.CREATE) for _ in range(2)]
+        for permit in two:
+            key.pacer.answered(permit, 429, {})
+            key.refusals.refused(FULL, 3)
+        await key.sent(Priority.READ, 200, 3)
+        for _ in range(MAX_DOUBTS - 1):
+            await key.sent(Priority.CREATE, 429, 3)
+            await key.sent(Priority.READ, 200, 3)
+    assert key.limit.limit == 3
+
+
+def test_errors_in_a_row_may_be_a_full_queue_s() -> None:
+    key = Key()
+    unknown = AmbiguousCreateError("400: nope, later", status_code=400)
+    key.refusals.in_doubt(unknown, 3)
+    key.refusals.accepted(3)
+    key.refusals.in_doubt(unknown, 3)
+    assert key.limit.limit is None
+    key.refusals.in_doubt(unknown, 3)
+    assert key.limit.limit == 3
+
+
+def test_an_outage_is_no_full_queue_unless_it_says_so() -> None:
+    key = Key()
+    for _ in range(9):
+        key.refusals.in_doubt(AmbiguousCreateError("503: Service unavailable", status_code=503), 3)
+        key.refusals.in_doubt(AmbiguousCreateError("a create got no answer"), 3)
+    assert key.limit.limit is None
+    told = AmbiguousCreateError("503: Too many jobs running", status_code=503)
+    told.queue_full = True
+    key.refusals.in_doubt(told, 3)
+    assert key.limit.limit == 3
+
+
+def test_a_limit_that_rises_is_noticed_the_sooner_the_lower_it_was() -> None:
+    limit, creates = PendingLimit(), 0
+    limit.refused(1)
+    while (limit.limit or 0) < 12:
+        limit.accepted((limit.limit or 0) - 1)
+        creates += 1
+    assert creates < 40
+
+
+def test_a_limit_that_stays_is_tried_ever_more_rarely() -> None:
+    limit, creates, refused = PendingLimit(), 0, 0
+    limit.refused(8)
+    for _ in range(2000):
+        if (limit.limit or 0) > 8:
+            limit.refused(8)
+            refused += 1
+        else:
+            limit.accepted(7)
+            creates += 1
+    assert refused < creates / 60

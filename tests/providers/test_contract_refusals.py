@@ -75,6 +75,8 @@ OPEN = [
     "The worker's queue is full",
     "Too many pending jobs: the upstream failed",
     "Too many pending jobs, but this one was already queued",
+    "You already have this generation in progress",
+    "Too many pending jobs: the same prompt is running",
     "The request could not be completed",
     "Your request cannot be processed",
     "Queue is full, but the generation was already accepted",
@@ -105,6 +107,7 @@ REFUSED: list[tuple[str, type[ImagineError]]] = [
     ("The prompt may not be greater than 600 characters.", InvalidRequestError),
     ("Model foo is disabled", InvalidRequestError),
     ("Duration too high", InvalidRequestError),
+    ("Prompt length limit exceeded", InvalidRequestError),
     ("Failed to parse request body", InvalidRequestError),
     ("Unknown model 'server-v2'", InvalidRequestError),
     ("Parameter 'started' is invalid", InvalidRequestError),
@@ -147,6 +150,11 @@ FULL = [
     "Pending request limit exceeded",
     "The generation queue is full",
     "Too many jobs",
+    "Max 3 skyboxes in progress at once",
+    "Upgrade your plan to run more than 3 generations at once",
+    "All your slots are busy",
+    "No more than 3 generations at the same time: at most 3 are allowed",
+    "Invalid request. You can only generate 3 skyboxes at a time.",
 ]
 """What says that the caller has as many jobs under way as it may have."""
 
@@ -191,6 +199,24 @@ async def test_a_full_queue_is_told_by_its_words_whatever_the_status(
         with pytest.raises(RateLimitedError) as refused:
             await client.create(asked(provider))
         assert refused.value.queue_full
+
+
+async def test_a_full_queue_is_told_by_a_list_of_what_is_wrong_too(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    listed = {"base": ["You can only generate 3 skyboxes at a time"]}
+    api.on(CREATES[provider], answer({"message": "The given data was invalid.", "errors": listed}, 422))
+    with pytest.raises(RateLimitedError, match="base: You can only generate 3 skyboxes at a time"):
+        await open_client(provider, api.url).create(asked(provider))
+
+
+async def test_what_is_used_up_for_a_day_is_not_waited_for(
+    api: ScriptedApi, open_client: OpenClient, provider: str
+) -> None:
+    for body in bodies(provider, "Daily limit reached"):
+        api.on(CREATES[provider], answer(body, 429))
+        with pytest.raises(InsufficientCreditsError):
+            await open_client(provider, api.url).create(asked(provider))
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])

@@ -248,6 +248,7 @@ class CreateStage:
         run.queues.running[generation.id] = run.running_job(item)
         if run.client.lists_refused and not run.admission.readable:
             run.cadence.look_at_once = True  # whether it can be read decides if another is created
+        if run.cadence.look_at_once:
             run.wake_up.wake()
 
     async def _ended(self, item: BatchItem, generation: Generation) -> None:
@@ -263,6 +264,7 @@ class CreateStage:
     async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
         run = self._run
         if isinstance(error, AmbiguousCreateError):
+            run.refusals.in_doubt(error, self._pending)
             await self._after_failure(error, pause=self._failures + 1 >= FAILURES_IN_A_ROW)
         elif isinstance(error, InsufficientCreditsError):
             run.halt(StopReason.CREDITS, str(error))
@@ -299,13 +301,19 @@ class CreateStage:
         self._renewals.clear()
         run.trouble.clear()
         run.admission.accepted += 1
-        run.refusals.accepted(len(run.queues.running))
+        run.refusals.accepted(self._pending - 1)
+
+    @property
+    def _pending(self) -> int:
+        """How many jobs are under way, those included that are being written down."""
+        return len(self._run.queues.running) + len(self._answered)
 
     async def _on_rate_limit(self, error: RateLimitedError) -> None:
         """Too many requests, or too many jobs: those of others too, which nobody here sees end."""
         run = self._run
         # Creates that are answered when their job has ended are jobs under way, too.
-        pending = len(run.queues.running) + (len(run.admission.sending) - 1 if error.queue_full else 0)
+        sending = len(run.admission.sending) - len(self._answered) - 1
+        pending = self._pending + (sending if error.queue_full else 0)
         if run.refusals.refused(error, pending):
             run.cadence.look_at_once = True
         run.wake_up.wake()

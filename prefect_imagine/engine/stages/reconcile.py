@@ -219,7 +219,7 @@ class Reconciler:
             Adopted(item=attempt.item, at=utc_now(), attempt=attempt.attempt, id=job.id, credits=job.credits)
         )
         run.queues.open.pop(attempt.item, None)
-        run.queues.running[job.id] = run.running_job(run.shards.item(attempt.item))
+        run.queues.running[job.id] = run.running_job(run.shards.item(attempt.item), watched=False)
         run.wake_up.notify()
 
     async def _history_unusable(self, attempts: Sequence[OpenAttempt], error: ProviderError) -> None:

@@ -104,6 +104,8 @@ class Pacer:
         except BaseException:
             self.release(permit)
             raise
+        if permit.doubts:
+            return permit
         if self._frozen_since(permit):
             self.release(permit)
             return await self._own_permit(priority, demand)
@@ -234,7 +236,7 @@ class Pacer:
     def doubt(self) -> None:
         """The last refusal may have been about jobs: the next read goes out at once, and nobody waits any
         longer if it passes. Where a rate is known, or was found in this way, it is believed."""
-        if self._doubts and not self.limited and self._shared is None:
+        if self._doubts and not self._in_doubt and not self.limited:
             self._doubts -= 1
             self._in_doubt = True
             self._tell()

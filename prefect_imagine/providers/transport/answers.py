@@ -26,6 +26,8 @@ from prefect_imagine.providers.transport.failures import (
 from prefect_imagine.redaction import redacted
 
 UNREADABLE = object()
+MAX_MESSAGE = 2000
+"""Characters of an error answer that are kept."""
 _NO_FIELDS = frozenset(("error", "errors", "message", "messages", "detail", "details", "non_field_errors"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -123,11 +125,17 @@ class FailureReader:
         if response.status_code < 300:
             return detail
         complaints = _complaints(body) if response.status_code in (400, 422) else ()
-        words = detail.message if detail is not None else "; ".join(complaints) or _words(response, body)
+        listed = "; ".join(complaints)
+        words = detail.message if detail is not None else listed or _words(response, body)
         if not words:
             return None
         said = detail or ErrorDetail(words)
-        return replace(said, names_fields=True) if complaints else said
+        if not complaints:
+            return said
+        # What is wrong stands in the list as often as not: "The given data was invalid" alone helps nobody.
+        told = all(complaint in said.message for complaint in complaints)
+        message = said.message if told else f"{said.message.rstrip(' .:')}; {listed}"
+        return replace(said, message=message[:MAX_MESSAGE], names_fields=True)
 
 
 def _complaints(body: Any) -> tuple[str, ...]:

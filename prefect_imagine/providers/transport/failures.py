@@ -64,8 +64,8 @@ _OF_A_REQUEST = re.compile(
     re.IGNORECASE,
 )
 _COMPLAINT = re.compile(
-    r"\b(invalid|required?s?|missing|must|should|may not|too \w+|at (?:least|most)|exceeds?|maximum|minimum"
-    r"|out of (?:range|bounds)|(?:un|not |n.t )supported|not \w+|isn.t|can.t|cannot|valid|validation"
+    r"\b(invalid|required?s?|missing|must|should|may not|too \w+|at (?:least|most)|exceed(?:s|ed)?|maximum"
+    r"|minimum|out of (?:range|bounds)|(?:un|not |n.t )supported|not \w+|isn.t|can.t|cannot|valid|validation"
     r"|malformed|unprocessable|unknown|unrecogni[sz]ed|unexpected|does(?: not|n.t)|empty|blank"
     r"|no (?:such|longer|prompt|model)|provide|enter|illegal|wrong|incorrect|bad|disabled|deprecated|retired"
     r"|rejected|parse|parsing|expected|greater than|less than|longer than|shorter than)\b",
@@ -100,23 +100,28 @@ _JOBS = (
 )
 _UNFINISHED_JOBS = (
     rf"\b(?:{_UNFINISHED} (?:\w+ )?{_JOBS}|pending requests?|(?:job|task|generation|render)s? queue"
+    rf"|{_JOBS} at (?:once|a time|the same time)"
     rf"|(?:{_JOBS}|requests?) (?:that |are |is |already |currently |still ){{0,3}}{_UNFINISHED})\b"
 )
 _LIMIT = (
-    r"\b(?:too many|max(?:imum)?|limit(?:ed)?|quota|cap(?:acity)?|full|exceed(?:s|ed)?|at most|only|up to"
-    r"|already ha(?:ve|s))\b"
+    r"\b(?:too many|more than|max(?:imum)?|limit(?:ed)?|quota|cap(?:acity)?|full|exceed(?:s|ed)?|at most|only"
+    r"|up to|already ha(?:ve|s) \d+)\b"
 )
 _AT_CAPACITY = re.compile(
     rf"{_LIMIT}[^\n.!]{{0,60}}{_UNFINISHED_JOBS}|{_UNFINISHED_JOBS}[^\n.!]{{0,60}}{_LIMIT}"
-    r"|\btoo many jobs\b|^\W*(?:the |your )?queue (?:is )?(?:currently )?full\b",
+    r"|\btoo many jobs\b|^\W*(?:the |your )?queue (?:is )?(?:currently )?full\b"
+    r"|\bslots? (?:are |is )?(?:all )?(?:busy|exhausted|full|in use|taken|used up)\b"
+    r"|\bno (?:free |available )slots?\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_NOT_OF_THE_CALLERS_JOBS = re.compile(
+_OF_OTHERS = re.compile(
     r"\b(internal|servers?|upstream|backend|gateway|proxy|database|workers?|crash\w*|exception|failed"
-    r"|time[ds]?[ -]?out|timeouts?|invalid|must|parameters?|fields?|validation"
-    r"|already (?:created|accepted|queued|submitted))\b",
+    r"|time[ds]?[ -]?out|timeouts?|already (?:created|accepted|queued|submitted|started)|charged|deducted"
+    r"|duplicate\w*|identical|same(?! time))\b",
     re.IGNORECASE,
 )
+_OF_A_FIELD = re.compile(r"\b(invalid|must|parameters?|fields?|validation)\b", re.IGNORECASE)
+_SENTENCES = re.compile(r"[.;!\n]\s*")
 _SPEAKS_OF_A_RATE = re.compile(r"\b(rate[ _-]?limit\w*|too many requests)\b", re.IGNORECASE)
 _SPEAKS_OF_CREDITS = re.compile(r"credit|quota|balance|insufficient funds", re.IGNORECASE)
 _ABOUT_CREDITS = re.compile(
@@ -129,6 +134,12 @@ _ABOUT_CREDITS = re.compile(
     r"(?:daily|weekly|monthly|usage|spending|plan.?s?|free)(?: \w+)? (?:limit|quota|allowance)\b",
     re.IGNORECASE | re.MULTILINE,
 )
+_OF_A_PERIOD = re.compile(
+    r"\b(?:daily|weekly|monthly)\b[^\n.]{0,30}\b(?:limit|quota|allowance)\b[^\n.]{0,20}"
+    r"\b(?:reached|exceeded|exhausted|used up)\b",
+    re.IGNORECASE,
+)
+"""What is used up for so long is not waited for."""
 _QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`]{1,80}\1")
 _HAPPENED = re.compile(r"\balready (?:created|accepted|queued|submitted)\b", re.IGNORECASE)
 _FAILED_BEHIND = re.compile(
@@ -156,7 +167,10 @@ def is_moderation(message: str) -> bool:
 def is_queue_full(words: str) -> bool:
     """Whether an error's words say that the caller has as many jobs under way as it may have."""
     said = _QUOTED.sub(" it ", words).replace("_", " ")
-    return bool(_AT_CAPACITY.search(said)) and not _NOT_OF_THE_CALLERS_JOBS.search(said)
+    return not _OF_OTHERS.search(said) and any(
+        _AT_CAPACITY.search(sentence) and not _OF_A_FIELD.search(sentence)
+        for sentence in _SENTENCES.split(said)
+    )
 
 
 def _by_words(words: str) -> type[ProviderError]:
@@ -197,7 +211,7 @@ def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
         404: NotFoundError,
         405: NotFoundError,
         408: ConnectionFailedError,
-        429: RateLimitedError,
+        429: InsufficientCreditsError if _OF_A_PERIOD.search(words) else RateLimitedError,
     }
     if status in known:
         return known[status]
@@ -205,6 +219,8 @@ def kind_of(status: int, detail: ErrorDetail | None) -> type[ProviderError]:
         return ServerError
     if 300 <= status < 400:
         return UnexpectedResponseError
+    if is_queue_full(words):
+        return RateLimitedError
     if detail is not None and detail.names_fields:
         return InvalidRequestError
     kind = _by_words(words)

@@ -26,7 +26,7 @@ from prefect_imagine.providers.limits.pacing import Pacer, Permit, Priority
 from prefect_imagine.providers.transport.answers import UNREADABLE, CreateAnswer, FailureReader, json_of
 from prefect_imagine.providers.transport.auth import Auth
 from prefect_imagine.providers.transport.connections import Timeouts, open_connections
-from prefect_imagine.providers.transport.failures import ErrorReader
+from prefect_imagine.providers.transport.failures import ErrorReader, is_queue_full
 from prefect_imagine.providers.transport.over_aiohttp import BEFORE_SENDING
 from prefect_imagine.redaction import guard_httpx_logs, redacted
 
@@ -254,7 +254,11 @@ class Api:
             ambiguous = self._ambiguous(f"the answer to a create cannot be read ({unread})", status)
             ambiguous.answered = response.is_success
             raise ambiguous from unread
-        raise failure if self._failure.refuses(response, failure) else self._ambiguous(str(failure), status)
+        if self._failure.refuses(response, failure):
+            raise failure
+        ambiguous = self._ambiguous(str(failure), status)
+        ambiguous.queue_full = is_queue_full(str(failure))
+        raise ambiguous
 
     def _create_failed(self, error: Exception, sent: bool) -> ProviderError:
         too_late = isinstance(error, _TooLateError)  # a head without its body at most: nothing to accept
