@@ -29,13 +29,9 @@ STOPPED = {StopReason.INTERRUPTED: INTERRUPTED, StopReason.TERMINATED: TERMINATE
 
 
 def stopped_text(reason: StopReason, batch_id: str, root: str) -> str:
-    """That a run was told to stop, and how to go on with its batch."""
-    return f"{reason}; {how_to_go_on(batch_id, root)}"
-
-
-def how_to_go_on(batch_id: str, root: str) -> str:
-    """The command that resumes a batch."""
-    return f"go on with: prefect-imagine resume {shlex.quote(batch_id)} --output {shlex.quote(root)}"
+    """That a run was told to stop, and the command that resumes its batch."""
+    resume = f"prefect-imagine resume {shlex.quote(batch_id)} --output {shlex.quote(root)}"
+    return f"{reason}; go on with: {resume}"
 
 
 def _note(now: Far) -> str:

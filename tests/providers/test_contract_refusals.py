@@ -135,6 +135,7 @@ REFUSED: list[tuple[str, type[ImagineError]]] = [
     ("Too many concurrent requests", RateLimitedError),
     ("Please slow down", RateLimitedError),
     ("Prompt blocked", ModerationError),
+    ("Prompt flagged: more than 3 skyboxes at once", ModerationError),
     ("Your request was blocked", ModerationError),
     ("The prompt violates our terms", ModerationError),
 ]

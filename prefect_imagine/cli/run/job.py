@@ -18,7 +18,7 @@ from prefect_imagine.cli import output
 from prefect_imagine.cli.blocks import accounts_for
 from prefect_imagine.cli.ending import show_end
 from prefect_imagine.cli.private_server import some_prefect_server
-from prefect_imagine.cli.progress import STOPPED, TerminalObserver, stopped_text
+from prefect_imagine.cli.progress import STOPPED, TerminalObserver
 from prefect_imagine.cli.run.changes import announce, dry_run, plan_counts
 from prefect_imagine.cli.run.fleet import fleet_run, handed_over
 from prefect_imagine.cli.run.which_batch import default_batch
@@ -79,9 +79,9 @@ def to_its_end(job: Job) -> Summary:
     except BaseException:  # a cancellation, or what Prefect makes of a signal
         if watcher.stop is None:
             raise
-        batch_id = job.batch_id or ""
-        message = stopped_text(watcher.stop, batch_id, job.root)
-        return output.nothing_done(message, STOPPED[watcher.stop], batch_id)
+        # There may be no batch yet that could be resumed.
+        message = f"{watcher.stop}; run the same command again to go on"
+        return output.nothing_done(message, STOPPED[watcher.stop], job.batch_id or "")
 
 
 async def _run(job: Job, watcher: TerminalObserver) -> Summary:

@@ -167,7 +167,7 @@ def is_moderation(message: str) -> bool:
 def is_queue_full(words: str) -> bool:
     """Whether an error's words say that the caller has as many jobs under way as it may have."""
     said = _QUOTED.sub(" it ", words).replace("_", " ")
-    return not _OF_OTHERS.search(said) and any(
+    return not (_OF_OTHERS.search(said) or is_moderation(words)) and any(
         _AT_CAPACITY.search(sentence) and not _OF_A_FIELD.search(sentence)
         for sentence in _SENTENCES.split(said)
     )
