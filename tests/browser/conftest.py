@@ -15,10 +15,21 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, Response, async_playwright
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    Response,
+    async_playwright,
+    expect,
+)
 
 from tests.prefect_server import PREFECT_SERVER_OF_PAGES, session_server
 
+PATIENCE = 60.0
+"""Seconds that a page may take to show something: the machine may have other work."""
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +40,8 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 def chromium_path() -> str | None:
