@@ -265,7 +265,9 @@ class CreateStage:
         run = self._run
         if isinstance(error, AmbiguousCreateError):
             run.refusals.in_doubt(error, self._pending)
-            await self._after_failure(error, pause=self._failures + 1 >= FAILURES_IN_A_ROW)
+            self._count_failure(error)
+            if self._failures >= FAILURES_IN_A_ROW:
+                await self._pause()
         elif isinstance(error, InsufficientCreditsError):
             run.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
@@ -285,14 +287,19 @@ class CreateStage:
         else:
             self._run.halt(StopReason.AUTHENTICATION, str(error))
 
-    async def _after_failure(self, error: ProviderError, *, pause: bool = True) -> None:
+    async def _after_failure(self, error: ProviderError) -> None:
+        self._count_failure(error)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
+
+    def _count_failure(self, error: ProviderError) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
         self._failures += 1
         self._trouble.failed()
         if self._trouble.expired:
             self._run.halt(StopReason.FAILING, f"no create has been accepted for too long: {error}")
-        if pause:
-            await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
 
     def _accepted(self) -> None:
         run = self._run

@@ -27,7 +27,7 @@ from prefect_imagine.redaction import redacted
 
 UNREADABLE = object()
 MAX_MESSAGE = 2000
-"""Characters of an error answer that are kept."""
+"""Characters of an error's message with its list of what is wrong in which field."""
 _NO_FIELDS = frozenset(("error", "errors", "message", "messages", "detail", "details", "non_field_errors"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
