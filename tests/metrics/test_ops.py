@@ -23,6 +23,7 @@ from tests.metrics.expressions import (
 from tests.metrics.prometheus import CONFIG, ROOT, RULES, WITH_PROMETHEUS, promtool
 
 HERE = Path(__file__).parent
+ALERTS = (HERE / "alerts.yml", HERE / "alerts_of_days.yml")
 
 
 @pytest.mark.parametrize(("where", "expression"), [*of_dashboard(), *of_rules()])
@@ -106,14 +107,18 @@ def test_promtool_is_content() -> None:
     assert "SUCCESS" in promtool("check", "config", CONFIG)
 
 
-@WITH_PROMETHEUS
-def test_alerts_come_when_they_should_and_then_only() -> None:
-    cases = yaml.safe_load((HERE / "alerts.yml").read_text())
-    tries = [each for test in cases["tests"] for each in test["alert_rule_test"]]
+def test_each_alert_is_tried_where_it_comes_and_where_it_does_not() -> None:
+    cases = [test for file in ALERTS for test in yaml.safe_load(file.read_text())["tests"]]
+    tries = [each for test in cases for each in test["alert_rule_test"]]
     tried = {(each["alertname"], bool(each.get("exp_alerts"))) for each in tries}
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
     assert tried == {(alert, comes) for alert in alerts for comes in (True, False)}
-    promtool("test", "rules", HERE / "alerts.yml")
+
+
+@WITH_PROMETHEUS
+@pytest.mark.parametrize("file", ALERTS, ids=lambda file: file.stem)
+def test_alerts_come_when_they_should_and_then_only(file: Path) -> None:
+    promtool("test", "rules", file)
 
 
 @WITH_PROMETHEUS
