@@ -13,10 +13,11 @@ import httpx
 import pytest
 from PIL import Image, ImageChops, ImageFont, ImageStat
 
-from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.sandbox.media.pictures import drawable
 
 from .callers import CREATES, Callers
+from .receiver import until
 
 MODELS = {
     "image": "seedream-5.0-lite",
@@ -71,6 +72,20 @@ def test_every_kind_is_valid(
         output = job["outputs"][0]
         assert output["sha256"] == hashlib.sha256(file.content).hexdigest()
         assert (output["bytes"], output["media_type"]) == (len(file.content), file.headers["Content-Type"])
+
+
+def test_a_client_that_goes_away_is_no_error_of_the_server(
+    callers: Callers, sandbox: RunningSandbox, http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = callers.made("imaginelab")
+    sandbox.advance(11)
+    url = callers.media_url("imaginelab", job)
+    sandbox.faults.add(FaultRule("slow", on="media", seconds=0.3))
+    with pytest.raises(httpx.ReadTimeout):
+        http.get(url, timeout=0.1)
+    until(lambda: sandbox.books.in_flight["imaginelab"] == 0)
+    assert http.get(url).is_success, "the first one's answer is over"
+    assert "Error handling request" not in caplog.text
 
 
 @pytest.mark.parametrize("output_format", ["webp", "png", "jpg"])

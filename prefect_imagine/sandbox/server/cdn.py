@@ -62,6 +62,8 @@ class MediaServer:
             response = await self._spoilt(request, job, fired) or await self._file(request, one, fired)
             status = response.status
             return response
+        except ConnectionResetError:  # the client has gone
+            return abort(request)
         finally:
             books.leave(job.provider, status)
 
