@@ -6,18 +6,29 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_OLDEST = 2
+"""The generation whose collections go through everything."""
+
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Keep what is in memory by now from the garbage collector until the block ends.
+    """Keep what is in memory by now from the garbage collector until the block ends, and whatever a full
+    collection has found in use since.
 
-    It would go through all that Prefect and boto3 keep there, again and again, while the event loop stands
-    still.
+    It would go through all that Prefect, boto3 and the run itself keep there, again and again, while the event
+    loop stands still.
     """
+
+    def collected(phase: str, told: dict[str, int]) -> None:
+        if phase == "stop" and told["generation"] == _OLDEST:
+            freeze_heap()
+
     freeze_heap()
+    gc.callbacks.append(collected)
     try:
         yield
     finally:
+        gc.callbacks.remove(collected)
         gc.unfreeze()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from prefect_imagine.heap import frozen_heap
 from prefect_imagine.sandbox import RunningSandbox
 from prefect_imagine.stores import Store
 from tests.engine.engine_runs import Runs, numbered
@@ -30,6 +31,18 @@ async def test_the_collector_passes_over_what_was_there_before_a_run(
     await Runs(sandbox, store).run(numbered("aivisualstudio", 3))
     watching.cancel()
     assert most > before + 10_000
+    assert gc.get_freeze_count() == before
+
+
+def test_what_a_full_collection_has_found_in_use_is_not_looked_at_again() -> None:
+    before = gc.get_freeze_count()
+    with frozen_heap():
+        frozen = gc.get_freeze_count()
+        used: list[object] = [[] for _ in range(1000)]
+        gc.collect()
+        assert gc.get_freeze_count() >= frozen + len(used)
+    assert gc.get_freeze_count() == before
+    gc.collect()
     assert gc.get_freeze_count() == before
 
 

@@ -18,7 +18,7 @@ from .scripted import ScriptedApi, answer
 
 def client_with(**wiring: object) -> httpx.AsyncClient:
     """A client of a transport with this wiring."""
-    given = {"most": 4, "idle_seconds": 4.0, "tls": ssl.create_default_context(), **wiring}
+    given = {"most": 4, "idle_seconds": 4.0, "tls": ssl.create_default_context, **wiring}
     return httpx.AsyncClient(transport=AiohttpTransport(Wiring(**given)))  # type: ignore[arg-type]
 
 

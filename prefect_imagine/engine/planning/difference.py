@@ -119,7 +119,7 @@ class Holdings:
             else:
                 kept += 1
         return Difference(
-            new=_New(asked, held, new if left else len(asked)),
+            new=_New(asked, held, new) if left else asked,
             kept=kept,
             withdrawn=frozenset(_those(left.values(), WITHDRAWABLE)),
             gone=frozenset(_those(left.values(), (*WITHDRAWABLE, Phase.OPEN, Phase.UNKNOWN, Phase.CREATED))),

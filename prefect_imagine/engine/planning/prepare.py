@@ -224,7 +224,7 @@ async def prepare_batch(
     if creates:
         later = {name for each in creatable for name in each.providers} | outlook.may_follow
         providers |= dict.fromkeys(sorted(later.difference(without)))
-    providers |= dict.fromkeys(providers_of(difference.new))
+    providers |= dict.fromkeys(await asyncio.to_thread(providers_of, difference.new))
     found_by = or_problems(difference.new, accounts, options) if len(difference.new) else accounts
     clients_of = connect(list(providers), found_by, options, shared, models=bool(len(difference.new)))
     async with clients_of as those:

@@ -41,7 +41,7 @@ def open_connections(base_url: str, timeouts: Timeouts) -> httpx.AsyncClient:
         most=MAX_CONNECTIONS,
         # Shorter than servers keep them: a create on a connection being closed is ambiguous.
         idle_seconds=4.0,
-        tls=_ssl_context(),
+        tls=_ssl_context,
         proxy=_proxy_of(httpx.URL(base_url)),
         socket_options=_bounded_delivery(timeouts.create),
     )

@@ -36,6 +36,7 @@ class Wiring:
     Attributes:
         most: connections at once; further requests wait for one.
         idle_seconds: after which an unused connection is closed.
+        tls: loads the certificates, in a thread, before the first request: that takes a tenth of a second.
         proxy: the address of an HTTP proxy, with its user and password if it wants them.
         socket_options: set on each connection.
         most_bytes: of one answer, unpacked. Some APIs answer with the media themselves.
@@ -43,7 +44,7 @@ class Wiring:
 
     most: int
     idle_seconds: float
-    tls: ssl.SSLContext
+    tls: Callable[[], ssl.SSLContext]
     proxy: str | None = None
     socket_options: tuple[SocketOption, ...] = ()
     most_bytes: int = 512 * 1024 * 1024
@@ -63,8 +64,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         limits = request.extensions.get("timeout", {})
         body = await request.aread()
         sending = _Sending(request.extensions.get(BEFORE_SENDING))
+        session = await self._session()
         with sending, _as_httpx():
-            async with self._session().request(
+            async with session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
                 data=body or None,
@@ -90,13 +92,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._opened is not None:
             await self._opened.close()
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            self._opened = _open_session(self._wiring)
+            tls = await asyncio.to_thread(self._wiring.tls)
+            if self._opened is None:  # other requests may have waited for it too
+                self._opened = _open_session(self._wiring, tls)
         return self._opened
 
 
-def _open_session(wiring: Wiring) -> aiohttp.ClientSession:
+def _open_session(wiring: Wiring, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     def open_socket(address: Any) -> socket.socket:
         family, kind, protocol, *_ = address
         opened = socket.socket(family, kind, protocol)
@@ -107,7 +111,7 @@ def _open_session(wiring: Wiring) -> aiohttp.ClientSession:
     connector = _Connector(
         limit=wiring.most,
         keepalive_timeout=wiring.idle_seconds,
-        ssl=wiring.tls,
+        ssl=tls,
         # What the system resolves, whatever else is installed.
         resolver=aiohttp.ThreadedResolver(),
         socket_factory=open_socket,
