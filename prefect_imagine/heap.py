@@ -15,8 +15,8 @@ def frozen_heap() -> Iterator[None]:
     """Keep what is in memory by now from the garbage collector until the block ends, and whatever a full
     collection has found in use since.
 
-    It would go through all that Prefect, boto3 and the run itself keep there, again and again, while the event
-    loop stands still.
+    It would go through all that Prefect, boto3 and the run itself keep there, again and again, while the
+    event loop stands still.
     """
 
     def collected(phase: str, told: dict[str, int]) -> None:

@@ -92,8 +92,7 @@ class Cadence:
     @property
     def latencies(self) -> dict[_Sort, float]:
         """Seconds that jobs of a kind and model take, where it is known."""
-        known = {sort: latencies.typical for sort, latencies in self._latencies.items()}
-        return {sort: seconds for sort, seconds in known.items() if seconds is not None}
+        return _known((sort, each.typical) for sort, each in self._latencies.items())
 
     def begin_with(self, kind: GenerationKind, model: str | None, seconds: float) -> None:
         """Begin with how long jobs of a sort took before."""
@@ -163,4 +162,13 @@ class Cadence:
             # One that is overdue may land any moment, but the longer it has hung the less likely.
             return max(full_in, min(wait if wait > 0 else overdue_in_place * since for wait, since in left))
         landing = sorted(wait for wait, _ in left if wait > 0)
-        return landing[len(landing) * 3 // 4] if landing else OVERDUE * age
+        most = landing[len(landing) * 3 // 4] if landing else 0.0
+        overdue = max(self._closest, OVERDUE * age)
+        slowest = _known((sort, each.slowest) for sort, each in self._latencies.items())
+        last = max(job.since + slowest[job.sort] - now for job in jobs)
+        # A look at most of them is not worth its request where the last end soon after.
+        return last if 0 < last <= most + overdue else most or overdue
+
+
+def _known(seconds: Iterable[tuple[_Sort, float | None]]) -> dict[_Sort, float]:
+    return {sort: each for sort, each in seconds if each is not None}

@@ -62,6 +62,16 @@ def test_in_the_tail_most_landings_are_waited_for() -> None:
     assert lasting(30.0).wait(jobs, creating=False, scarce=True) == about(28.0)
 
 
+def test_the_last_jobs_are_looked_at_once_where_they_end_close_together() -> None:
+    jobs = [job(age) for age in (1.0, 2.0, 3.0)]
+    assert lasting(3.0, 4.0, 5.0).wait(jobs, creating=False, scarce=True) == about(4.0)
+
+
+def test_the_last_jobs_are_looked_at_before_the_slowest_has_ended_where_that_takes_long() -> None:
+    jobs = [job(age) for age in (2.0, 4.0, 6.0)]
+    assert lasting(15.0, 20.0, 38.0).wait(jobs, creating=False, scarce=True) == about(18.0)
+
+
 def test_a_full_queue_is_looked_at_when_its_next_job_lands() -> None:
     jobs = [job(age) for age in (2.0, 8.0, 14.0, 20.0)]
     assert lasting(30.0).wait(jobs, creating=False, scarce=True, full_in=0.0) == about(10.0)
@@ -173,6 +183,13 @@ def test_a_few_that_hang_do_not_hide_how_long_the_others_take() -> None:
     ended = {job(age): None for age in (4.2, 4.4, 9.0, 14.0, 28.0)}
     learned.learn(ended, [job(age) for age in (0.5, 4.0, 300.0)])
     assert learned.latencies == {(GenerationKind.IMAGE, "m"): pytest.approx(4.2)}
+
+
+def test_those_that_run_on_tell_how_long_the_slowest_take() -> None:
+    learned = Cadence(clock=lambda: NOW)
+    ended = {job(age): None for age in (3.6, 4.0, 5.0)}
+    learned.learn(ended, [job(age) for age in (1.0, 3.0, 4.6, 60.0)])
+    assert learned.wait([job(0.0)], creating=False, scarce=True) == about(1.1 * 4.6)
 
 
 def test_looks_that_show_no_end_tell_nothing() -> None:
