@@ -90,6 +90,25 @@ def test_a_wait_that_is_told_measures_at_once(kind: LimitKind) -> None:
     assert run.refusals <= 5
 
 
+@pytest.mark.parametrize("kind", ["fixed", "sliding"])
+@pytest.mark.parametrize("rule", [PER_MINUTE, PER_TEN_SECONDS])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_wait_that_is_told_in_whole_seconds_does_not_blur_the_measure(
+    kind: LimitKind, rule: RateLimit, seed: int
+) -> None:
+    """Of what the limit allows, 0.93 of the bound, no more is lost than a margin."""
+    random.seed(seed)
+    over, refusals, known = [], [], None
+    for _ in range(6):
+        each = night(replace(rule, kind=kind), known, tells=True)
+        over.append(over_bound(each))
+        refusals.append(each.refusals)
+        known = measuring.measured(each.pace)
+    assert max(over[1:]) <= 0.99
+    assert refusals[0] <= 2
+    assert mean(refusals[1:]) <= 1
+
+
 # Latencies that differ by 0.2 s on the way fill windows of one second unevenly.
 @pytest.mark.parametrize(
     ("rule", "in_the_end"),

@@ -23,6 +23,10 @@ RAMP_SECONDS = 10.0
 USUAL_WINDOWS = (1.0, 5.0, 10.0, 60.0)
 CLOCKED_WINDOWS = (10.0, 60.0)
 """Those of them that are waited for in full, in case they begin by the provider's clock."""
+LONG_WINDOWS = (5.0, 10.0, 60.0)
+"""Those of them that a wait tells that is told in whole seconds."""
+ROUNDED_UP = 1.5
+"""Seconds by which such a wait may be longer than it need be, with what is added to it."""
 AFTER_OPENING = 0.25
 SHORT_WAIT = 0.2
 LONGEST_WAIT = 60.0
@@ -148,7 +152,9 @@ def _span(pace: Pace, now: float) -> float:
     """Seconds in which the limit allows as many requests as have passed since they began."""
     refused, passed = pace.frozen_at - pace.began_at, now - pace.began_at
     if pace.wait_told and pace.freezes == 1:
-        return passed
+        told = pace.frozen_until - pace.began_at
+        windows = (window for window in LONG_WINDOWS if refused < window <= told <= window + ROUNDED_UP)
+        return next((EXACT * window for window in windows), passed)
     if _waits_for_windows(pace):
         for window in USUAL_WINDOWS:
             if refused < window <= passed:
@@ -158,8 +164,11 @@ def _span(pace: Pace, now: float) -> float:
 
 def _corrected(pace: Pace, interval: float) -> float:
     """The interval in view of the one before, which was measured too."""
-    if pace.passed > FEW_PASSED and pace.freezes == 1 and not pace.wait_told:
-        return pace.interval * (1 + WINDOW_PASSED / 2 * _quickening(pace))  # as it was on average
+    if pace.passed > FEW_PASSED and pace.freezes == 1:
+        average = pace.interval * (1 + WINDOW_PASSED / 2 * _quickening(pace))
+        # A wait that is told would have made place for the requests of a window.
+        wait = max(0.0, pace.frozen_until - pace.frozen_at - ROUNDED_UP) if pace.wait_told else 0.0
+        return average + wait / min(pace.passed, WINDOW_PASSED)
     if interval < FAR_OFF * pace.interval:
         # A few requests measure little: the interval before counts as some more of them.
         known = pace.passed / (pace.passed + FEW_PASSED)
