@@ -135,8 +135,14 @@ class Cadence:
         if creating and scarce and full_soon is None:
             return WHILE_CREATING * random.uniform(0.95, 1.05)
         closest = self._closest if scarce or full_in is None else FULL * self._closest
-        wait = self._worth_waiting_for(jobs, full_soon, OVERDUE if scarce else OVERDUE_IN_PLACE)
-        return max(closest, min(MAX_POLL_SECONDS, wait)) * random.uniform(0.95, 1.05)
+        if {job.sort for job in jobs} - set(self.latencies):
+            # Look early; the interval grows with the age of what is overdue.
+            wait = max(closest, 0.4 * self._youngest(jobs))
+        elif full_soon is not None:
+            wait = max(closest, self._until_free(jobs, full_soon, OVERDUE if scarce else OVERDUE_IN_PLACE))
+        else:
+            wait = self._until_ended(jobs, closest, since_look)
+        return min(MAX_POLL_SECONDS, wait) * random.uniform(0.95, 1.05)
 
     def _until_lost(self, jobs: Sequence[RunningJob], since_look: float) -> float:
         """Seconds until the delivery of the oldest job's end counts as lost; of one that is longer under way,
@@ -148,26 +154,28 @@ class Cadence:
         oldest = max(now - job.since for job in jobs)
         return max(0.0, min(WHILE_DELIVERING, max(DELIVERED_AFTER, OVERDUE * oldest)) - since_look)
 
-    def _worth_waiting_for(
-        self, jobs: Sequence[RunningJob], full_in: float | None, overdue_in_place: float
-    ) -> float:
-        now = self._clock()
-        age = min(now - job.since for job in jobs)
-        # Where nothing has been seen yet, look early; the interval grows with the age of what is overdue.
-        typical = self.latencies
-        if any(job.sort not in typical for job in jobs):
-            return 0.4 * age
+    def _until_free(self, jobs: Sequence[RunningJob], full_in: float, overdue: float) -> float:
+        """Seconds until a create can have the place of a job that has ended."""
+        now, typical = self._clock(), self.latencies
         left = [(job.since + typical[job.sort] - now, now - job.since) for job in jobs]
-        if full_in is not None:
-            # One that is overdue may land any moment, but the longer it has hung the less likely.
-            return max(full_in, min(wait if wait > 0 else overdue_in_place * since for wait, since in left))
-        landing = sorted(wait for wait, _ in left if wait > 0)
-        most = landing[len(landing) * 3 // 4] if landing else 0.0
-        overdue = max(self._closest, OVERDUE * age)
+        # One that is overdue may end any moment, but the longer it has hung the less likely.
+        return max(full_in, min(wait if wait > 0 else overdue * since for wait, since in left))
+
+    def _until_ended(self, jobs: Sequence[RunningJob], closest: float, since_look: float) -> float:
+        """Seconds until most jobs have ended, or all where the last ones end soon after: a look at most of
+        them is not worth its request then."""
+        now, typical = self._clock(), self.latencies
         slowest = _known((sort, each.slowest) for sort, each in self._latencies.items())
-        last = max(job.since + slowest[job.sort] - now for job in jobs)
-        # A look at most of them is not worth its request where the last end soon after.
-        return last if 0 < last <= most + overdue else most or overdue
+        left = [job.since + slowest[job.sort] - now for job in jobs]
+        if 2 * sum(-since_look < each <= 0 for each in left) >= len(jobs):
+            return max(0.0, closest - since_look)
+        ending = sorted(wait for job in jobs if (wait := job.since + typical[job.sort] - now) > 0)
+        most = ending[len(ending) * 3 // 4] if ending else 0.0
+        soon = most + max(closest, OVERDUE * self._youngest(jobs))
+        return max(closest, max(left) if 0 < max(left) <= soon else most or soon)
+
+    def _youngest(self, jobs: Iterable[RunningJob]) -> float:
+        return min(self._clock() - job.since for job in jobs)
 
 
 def _known(seconds: Iterable[tuple[_Sort, float | None]]) -> dict[_Sort, float]:

@@ -21,13 +21,14 @@ class Latencies:
 
     A record that says when its job began and ended tells it. Where none does, a look shows which ages had
     ended by then and which had not, and the age between these two tells it; how old those are that run on
-    tells how long the slowest take.
+    tells how long the slowest take. A look after all have ended says only that they take no longer.
     """
 
     def __init__(self) -> None:
         self._told: deque[float] = deque(maxlen=TOLD)
         self._seen: deque[float] = deque(maxlen=LOOKS)
         self._running: deque[float] = deque(maxlen=LOOKS)
+        self._at_most: deque[float] = deque(maxlen=LOOKS)
 
     def tell(self, seconds: float) -> None:
         """A record tells how long its job took."""
@@ -36,15 +37,20 @@ class Latencies:
     def see(self, ended: Sequence[float], running: Sequence[float]) -> None:
         """A look has shown the ages of jobs that have ended since the one before, and of others that still
         run."""
-        if ended:
-            self._seen.append(turning_point(ended, running))
+        if not ended:
+            return
+        point = turning_point(ended, running)
+        if any(2 * age >= point for age in running):
+            self._seen.append(point)
             self._running.append(self._oldest(running))
+        else:
+            self._at_most.append(point)
 
     @property
     def typical(self) -> float | None:
         """Seconds; `None` while nothing is known."""
         known = self._told or self._seen
-        return median(known) if known else None
+        return median(known) if known else min(self._at_most, default=None)
 
     @property
     def slowest(self) -> float | None:

@@ -62,6 +62,22 @@ def test_in_the_tail_most_landings_are_waited_for() -> None:
     assert lasting(30.0).wait(jobs, creating=False, scarce=True) == about(28.0)
 
 
+def test_when_the_tail_begins_those_are_looked_at_that_have_ended_if_they_are_most() -> None:
+    jobs = [job(age) for age in (2.0, 20.0, 25.0, 30.0)]
+    waits = [
+        lasting(4.0).wait(jobs, creating=False, scarce=True, since_look=seconds) for seconds in (29.0, 0.5)
+    ]
+    assert waits == [0.0, about(2.0)], "the second time they have been looked at"
+    assert lasting(4.0).wait([job(4.1)], creating=False, scarce=True, since_look=0.5) == about(1.5)
+
+
+def test_a_job_that_hangs_is_looked_at_ever_more_rarely() -> None:
+    waits = [
+        lasting(4.0).wait([job(age)], creating=False, scarce=True, since_look=3.0) for age in (30.0, 100.0)
+    ]
+    assert waits == [about(4.5), about(15.0)]
+
+
 def test_the_last_jobs_are_looked_at_once_where_they_end_close_together() -> None:
     jobs = [job(age) for age in (1.0, 2.0, 3.0)]
     assert lasting(3.0, 4.0, 5.0).wait(jobs, creating=False, scarce=True) == about(4.0)
@@ -190,6 +206,15 @@ def test_those_that_run_on_tell_how_long_the_slowest_take() -> None:
     ended = {job(age): None for age in (3.6, 4.0, 5.0)}
     learned.learn(ended, [job(age) for age in (1.0, 3.0, 4.6, 60.0)])
     assert learned.wait([job(0.0)], creating=False, scarce=True) == about(1.1 * 4.6)
+
+
+def test_a_look_after_all_have_ended_is_believed_until_another_shows_some_that_run() -> None:
+    learned = Cadence(clock=lambda: NOW)
+    learned.learn({job(age): None for age in (10.0, 10.4)}, [])
+    assert list(learned.latencies.values()) == [10.0]
+    learned.learn({job(age): None for age in (4.2, 9.0)}, [job(3.0)])
+    learned.learn({job(30.0): None}, [job(1.0)])
+    assert list(learned.latencies.values()) == [pytest.approx(4.2)]
 
 
 def test_looks_that_show_no_end_tell_nothing() -> None:
