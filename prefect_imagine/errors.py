@@ -2,6 +2,7 @@
 
 ImagineError
 ├── ConfigurationError            a key, an option or an address is missing or wrong; nothing was spent
+│   ├── ProviderUnavailableError  a provider cannot serve now; nothing was spent, and it may pass
 │   ├── PromptFileError           one thing in a prompts file (row, column)
 │   └── InvalidPromptsError       everything that is wrong with the prompts (problems)
 ├── ProviderError                 an API's answer (provider, status_code, code, retryable)
@@ -49,6 +50,11 @@ class ImagineError(Exception):
 
 class ConfigurationError(ImagineError):
     """A key, an option or an address is missing or wrong. Raised before anything is spent."""
+
+
+class ProviderUnavailableError(ConfigurationError):
+    """A provider answers that it cannot serve now, before anything was sent that costs: the same again later
+    may do."""
 
 
 class PromptFileError(ConfigurationError):

@@ -186,10 +186,19 @@ def costs_of(line: UsageLine) -> tuple[Credits, ...]:
 
 
 def balance_change(
-    provider: str, before: Credits, after: Credits, charged: Credits, possible: Credits = 0
+    provider: str,
+    before: Credits,
+    after: Credits,
+    charged: Credits,
+    possible: Credits = 0,
+    left: Credits = 0,
 ) -> BalanceChange:
-    """Hold an account's change against the bill of one run, in which creates of unknown fate possibly cost
-    so much more."""
+    """Hold an account's change against the bill of one run.
+
+    Args:
+        possible: what creates of unknown fate cost besides, if they were accepted.
+        left: what those cost, at most, whose answer or end an earlier run had not seen.
+    """
     spent = add_credits([before, -after])
     difference = add_credits([spent, -charged])
     if difference == 0:
@@ -205,6 +214,8 @@ def balance_change(
             note += (
                 f"creates whose fate is unknown ({possible} credits possible), or other use of the account"
             )
+        elif 0 < -difference <= left:
+            note += f"creates of an earlier run, which were paid before this one ({left} credits at most)"
         else:
             note += "other use of the account, a top-up, or a refund that the records do not show"
     return BalanceChange(

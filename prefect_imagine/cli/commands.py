@@ -7,7 +7,13 @@ import os
 
 from prefect_imagine.cli import output
 from prefect_imagine.cli.arguments import parse
-from prefect_imagine.errors import BatchBusyError, ConfigurationError, FencedError, ImagineError
+from prefect_imagine.errors import (
+    BatchBusyError,
+    ConfigurationError,
+    FencedError,
+    ImagineError,
+    ProviderUnavailableError,
+)
 from prefect_imagine.providers.registry import provider_names
 from prefect_imagine.reports.summary import BAD_INPUT, BUSY, INFRASTRUCTURE, INTERRUPTED, Summary
 from prefect_imagine.tracing import continued
@@ -44,6 +50,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _code_of(error: ImagineError) -> int:
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError) and not isinstance(error, ProviderUnavailableError):
         return BAD_INPUT
     return BUSY if isinstance(error, BatchBusyError | FencedError) else INFRASTRUCTURE

@@ -96,7 +96,8 @@ class RunOptions:
         fleet: have the workers of this Prefect work pool run the batch's shards, and end.
         workers: how many share it; default: those of the pool that are online.
         webhook_url: where a receiver can be reached (webhooks serve).
-        timing: seconds of the protocol: deadline, create, settle, margin, patience.
+        timing: seconds of the protocol: deadline, create, settle, margin, longest_job,
+            longest_video, patience.
         verbose: log every decision.
     """
 

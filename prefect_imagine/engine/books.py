@@ -204,5 +204,8 @@ class RunBooks:
             traffic.saw_balance(line.name, after)
             known = self._before.get(line.name)
             charged = add_credits([line.charged, -known.charged if known is not None else 0])
-            changes.append(balance_change(line.name, before.credits, after.credits, charged, line.possible))
+            left = add_credits([known.possible, known.estimated]) if known is not None else 0
+            changes.append(
+                balance_change(line.name, before.credits, after.credits, charged, line.possible, left)
+            )
         return tuple(changes)

@@ -224,6 +224,13 @@ def test_what_unknown_creates_may_have_cost_explains_a_balance_first(possible: C
     assert ("creates whose fate is unknown" in note) is blamed
 
 
+@pytest.mark.parametrize(("left", "explained"), [(10, True), (5, False)])
+def test_what_an_earlier_run_has_paid_for_is_no_top_up(left: int, explained: bool) -> None:
+    note = balance_change("p", 100, 95, 15, 0, left).note
+    assert note.startswith("the balance fell by 5, the jobs of this run cost 15: 10 less than billed, by ")
+    assert ("creates of an earlier run, which were paid before this one" in note) is explained
+
+
 def test_the_summary_takes_its_numbers_from_the_bill() -> None:
     usage = bill(
         [make_item(1), make_item(2, price=None)], intent(1), created(1, 5, "j"), stored(1), intent(2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_imagine.sandbox import RunningSandbox
+from prefect_imagine.sandbox import FaultRule, RunningSandbox
 from prefect_imagine.sandbox.server.s3 import S3Server
 from tests.cli.commands import Shell, assert_contract, assert_refused
 
@@ -281,6 +281,17 @@ def test_addresses_that_nobody_answers_at_are_told_in_seconds(
     assert_refused(no_store, "nothing was created", "no answer from S3", "AWS_ENDPOINT_URL")
     assert_refused(no_server, "nothing was created", "PREFECT_API_URL")
     assert time.monotonic() - begun < GIVE_UP_SECONDS
+
+
+@pytest.mark.long
+def test_an_outage_before_anything_is_created_is_no_bad_input(
+    bare_shell: Shell, prompts: Path, providers: RunningSandbox
+) -> None:
+    providers.faults.add(FaultRule("error_before", provider="imagineapi", status=503))
+    ended = bare_shell.run("generate", prompts, "--provider", "imagineapi", "--json")
+    providers.faults.clear()
+    assert ended.code == 5
+    assert "nothing was created: run the same again later" in assert_contract(ended)["error"]
 
 
 @pytest.mark.parametrize(

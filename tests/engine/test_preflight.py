@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_imagine.engine.planning.preflight import Inspection, inspect
-from prefect_imagine.errors import ConfigurationError
+from prefect_imagine.errors import ConfigurationError, ProviderUnavailableError
 from prefect_imagine.providers.limits.pacing import Pacer
 from prefect_imagine.providers.registry import open_client, spec_of
 from prefect_imagine.providers.spec import Account
+from tests.providers.clients import BRISK
 from tests.providers.scripted import Answer, ScriptedApi, answer, scripted_api
 
 MODELS, WALLET, ME = "GET /generations/models", "GET /credits/wallet", "GET /auth/me"
@@ -31,7 +32,7 @@ async def api() -> AsyncIterator[ScriptedApi]:
 
 
 async def looked_up(api: ScriptedApi, provider: str = "imaginelab") -> Inspection:
-    account = Account(spec_of(provider), key=SecretStr("k"), base_url=api.url)
+    account = Account(spec_of(provider), key=SecretStr("k"), base_url=api.url, timeouts=BRISK)
     client = open_client(account, pacer=Pacer())
     try:
         return await inspect({provider: client})
@@ -82,6 +83,13 @@ async def test_models_that_cannot_be_read_are_a_warning(
     assert found.catalogs["imaginelab"].models == ()
     assert found.balances["imaginelab"].credits == 7
     assert "imaginelab: models are not checked: " in caplog.text
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_an_outage_is_told_from_a_mistake(api: ScriptedApi, status: int) -> None:
+    api.on(WALLET, answer({"detail": "Try again later"}, status))
+    with pytest.raises(ProviderUnavailableError, match="nothing was created: run the same again later"):
+        await looked_up(api)
 
 
 @pytest.mark.parametrize("endpoint", [MODELS, WALLET])

@@ -15,6 +15,7 @@ from prefect_imagine.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ProviderError,
+    ProviderUnavailableError,
     RateLimitedError,
     ServerError,
 )
@@ -63,6 +64,7 @@ async def inspect(clients: Mapping[str, ProviderClient], *, models: bool = True)
 
     Raises:
         ConfigurationError: a key is refused, or an endpoint cannot be reached within 15 seconds.
+        ProviderUnavailableError: a provider has an outage, or its rate is used up.
     """
     found = await asyncio.gather(*(_reached(client, models=models) for client in clients.values()))
     return Inspection(dict(zip(clients, found, strict=True)))
@@ -104,6 +106,11 @@ async def _catalog(client: ProviderClient, *, models: bool) -> Catalog:
             f"{error} (HTTP {error.status_code}): set {spec_of(client.provider).credentials_help}"
         ) from error
     except ProviderError as error:
+        # Of one that has never answered, the address may be wrong.
+        if isinstance(error, ServerError | RateLimitedError) or (error.retryable and client.clock.known):
+            raise ProviderUnavailableError(
+                f"{error}; nothing was created: run the same again later, or `resume` what there is"
+            ) from error
         raise ConfigurationError(f"{error}; nothing was created") from error
     return Catalog(models=listed or (), balance=balance)
 
