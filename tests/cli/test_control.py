@@ -19,7 +19,7 @@ def fresh(providers: RunningSandbox) -> Iterator[None]:
     providers.reset()
     yield
     providers.faults.clear()
-    providers.configure(rate_limits={"aivisualstudio": RateLimit()})
+    providers.configure(rate_limits={"aivisualstudio": RateLimit()}, access={"aivisualstudio": "full"})
 
 
 def _wait(ready: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
@@ -99,3 +99,17 @@ def test_single_items_are_created_again(shell: Shell, providers: RunningSandbox)
     resumed = shell.run("resume", "again", "--json")
     assert (resumed.last["requests"]["create"], resumed.last["items"]["failed"]) == (1, 1)
     assert shell.run("resume", "again", "--json").last["requests"]["create"] == 0
+
+
+def test_who_creates_again_what_may_exist_is_told_that_it_may_cost_twice(
+    shell: Shell, providers: RunningSandbox
+) -> None:
+    providers.configure(access={"aivisualstudio": "no_lists"})
+    providers.faults.add(FaultRule("cut_after", on="create", match="doubt 1", times=1))
+    file = shell.write("doubt.txt", _lines(2, "doubt"))
+    short = ("--timing", "deadline=1,create=1,settle=1,margin=1")
+    ended = shell.run("generate", file, *MINE, *short, "--json")
+    assert (ended.code, ended.last["items"]["unknown"]) == (1, 1), ended.stderr
+    told = shell.run("generate", file, *MINE, "--recreate-unknown", "--dry-run")
+    assert "creating 1 items again: 5 credits estimated; 1 may have been created before" in told.stderr
+    assert len(providers.report()["jobs"]) == 2

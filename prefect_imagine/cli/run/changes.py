@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from prefect_imagine.batches.state import Phase
 from prefect_imagine.billing.estimates import EstimateLine, estimate_text
 from prefect_imagine.billing.money import add_money
 from prefect_imagine.cli import output
@@ -26,6 +27,8 @@ def dry_run(prepared: PreparedBatch, address: str, *, to_stderr: bool) -> Summar
         output.line(f"batch {prepared.batch_id}: nothing is left to create", to_stderr=to_stderr)
     if _amends(prepared):
         output.line(_changes_text(prepared), to_stderr=to_stderr)
+    if prepared.again:
+        output.line(_again_text(prepared), to_stderr=to_stderr)
     summary, _ = prepared.position.summary(address)
     known = add_credits(line.credits for line in lines if line.credits is not None)
     unpriced = sum(line.counted for line in lines if line.credits is None)
@@ -84,10 +87,15 @@ def announce(prepared: PreparedBatch) -> None:
     """Say how a batch is amended, and what creating again is going to cost, before it does."""
     if _amends(prepared):
         output.say(_changes_text(prepared))
-    if not prepared.again:
-        return
+    if prepared.again:
+        output.say(_again_text(prepared))
+
+
+def _again_text(prepared: PreparedBatch) -> str:
     items = sum(line.counted for line in prepared.again)
     priced = add_credits(line.credits for line in prepared.again if line.credits is not None)
     unpriced = sum(line.counted for line in prepared.again if line.credits is None)
     note = f" and {unpriced} without a price" if unpriced else ""
-    output.say(f"creating {items} items again: {priced} credits estimated{note}")
+    doubtful = sum(each.again and each.phase is Phase.UNKNOWN for each in prepared.creatable)
+    risk = f"; {doubtful} may have been created before, and are paid twice then" if doubtful else ""
+    return f"creating {items} items again: {priced} credits estimated{note}{risk}"
