@@ -175,8 +175,9 @@ class BaseClient:
         await self.api.aclose()
 
     async def check(self) -> None:
-        """One row of the list, which needs the key."""
-        await self.check_list()
+        """One row of the list, which needs the key, unless that was found to read single ones alone."""
+        if not self.lists_refused:
+            await self.check_list()
 
     async def check_list(self) -> None:
         """One row of the list of generations."""

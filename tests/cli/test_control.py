@@ -111,5 +111,5 @@ def test_who_creates_again_what_may_exist_is_told_that_it_may_cost_twice(
     ended = shell.run("generate", file, *MINE, *short, "--json")
     assert (ended.code, ended.last["items"]["unknown"]) == (1, 1), ended.stderr
     told = shell.run("generate", file, *MINE, "--recreate-unknown", "--dry-run")
-    assert "creating 1 items again: 5 credits estimated; 1 may have been created before" in told.stderr
+    assert "creating 1 items again: 5 credits estimated; 1 may have been created before" in told.stderr, told
     assert len(providers.report()["jobs"]) == 2

@@ -31,11 +31,11 @@ async def api() -> AsyncIterator[ScriptedApi]:
         yield running
 
 
-async def looked_up(api: ScriptedApi, provider: str = "imaginelab") -> Inspection:
+async def looked_up(api: ScriptedApi, provider: str = "imaginelab", *, models: bool = True) -> Inspection:
     account = Account(spec_of(provider), key=SecretStr("k"), base_url=api.url, timeouts=BRISK)
     client = open_client(account, pacer=Pacer())
     try:
-        return await inspect({provider: client})
+        return await inspect({provider: client}, models=models)
     finally:
         await client.aclose()
 
@@ -107,6 +107,19 @@ async def test_where_nothing_can_be_read_the_key_is_checked(api: ScriptedApi) ->
         assert "IMAGINELAB_TOKEN" in await refusal(api)
     api.on(ME, answer({"detail": "Not Found"}, 404))
     assert await refusal(api) == "imaginelab: Not Found; nothing was created"
+
+
+async def test_a_key_that_may_not_list_is_taken_where_nothing_new_is_asked_for(api: ScriptedApi) -> None:
+    """A batch that is resumed needs no list of models."""
+    error = {"detail": "API key doesn't have the read scope"}
+    api.on("GET /generations", answer(error, 403))
+    api.on("GET /generations/0", answer({"detail": "Not found"}, 404))
+    for endpoint in ("GET /credits", "GET /balance", "GET /me"):
+        api.on(endpoint, answer(error, 403))
+    found = await looked_up(api, "aivisualstudio", models=False)
+    assert found.balances == {}
+    api.on("GET /generations/0", answer(error, 403))
+    assert "set AIVISUALSTUDIO_API_KEY" in await refusal(api, "aivisualstudio")
 
 
 async def test_a_token_of_imagineapi_that_may_not_list_is_taken(api: ScriptedApi) -> None:
