@@ -17,7 +17,7 @@ from pydantic import Field
 
 from prefect_imagine.backoff import PAUSES
 from prefect_imagine.batches.control.commands import Command, write_command
-from prefect_imagine.batches.fleet.dispatch import Dispatch, put_started, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, all_started, put_started, shards_to_come
 from prefect_imagine.batches.lease import LeaseTimes
 from prefect_imagine.batches.options import MOST_WORKERS, BatchOptions
 from prefect_imagine.batches.stops import StopReason
@@ -68,10 +68,12 @@ class FleetRun:
     Attributes:
         placement: where the fleet finds the batch.
         workers: how many share it.
+        online: how many of the pool's are online.
     """
 
     placement: Placement
     workers: int
+    online: int
 
     @classmethod
     async def to(cls, fleet: Fleet, output: str, bucket: Bucket, credentials: Credentials) -> FleetRun:
@@ -94,7 +96,7 @@ class FleetRun:
             },
             traceparent=traceparent(),
         )
-        return cls(placement, fleet.workers or max(1, online))
+        return cls(placement, fleet.workers or max(1, online), online)
 
     async def free(self, store: Store, batch_id: str, *, wait: bool = False) -> FleetRun:
         """The same for a batch that no fleet has.
@@ -114,6 +116,8 @@ class FleetRun:
             alive = 0 if own or not goes_on else await _alive(known, store.address)
             if not alive:
                 return replace(self, placement=replace(self.placement, after=known.generation))
+            if await _start_missing(store, known):
+                alive = await _alive(known, store.address)
             if not wait or deadline.passed:
                 raise BatchBusyError(
                     f"batch {batch_id!r} is being run by {_counted(alive, 'run')} on pool {known.pool!r}: "
@@ -196,6 +200,17 @@ async def _alive(dispatch: Dispatch, address: str) -> int:
     async with shard_runs(dispatch.pool) as runs:
         found = await runs.of(dispatch, address)
     return sum(run.state is None or not run.state.is_final() for run in found.values())
+
+
+async def _start_missing(store: Store, dispatch: Dispatch) -> bool:
+    """Start the runs that were not, where whoever handed a batch over was killed; and say whether it was so.
+    Whoever still does it is not disturbed: each run starts once."""
+    if await asyncio.to_thread(all_started, store, dispatch):
+        return False
+    shards = deque(await asyncio.to_thread(shards_to_come, store, dispatch))
+    await _start_all(dispatch, store.address, shards, asyncio.Event())
+    await asyncio.to_thread(put_started, store, dispatch)
+    return True
 
 
 async def _start_all(dispatch: Dispatch, address: str, shards: deque[int], told: asyncio.Event) -> None:

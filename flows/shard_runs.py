@@ -151,6 +151,7 @@ async def shard_runs(pool: str) -> AsyncIterator[ShardRuns]:
         if not found:
             raise ConfigurationError(
                 f"no deployment of {SHARD_FLOW} serves work pool {pool!r}: "
-                f"`prefect deploy --name {SHARD_FLOW} --pool {quote(pool)}` makes one"
+                f"`prefect deploy --name {SHARD_FLOW} --pool {quote(pool)}` makes one, or moves here what "
+                "serves another pool: where both need one, give it a second entry in prefect.yaml"
             )
         yield ShardRuns(client, pool, known.type, min(found, key=lambda each: each.name).id)

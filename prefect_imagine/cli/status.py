@@ -78,10 +78,15 @@ def status(
             raise ConfigurationError(str(error)) from error
         summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
-        _show(position, seen, batch_id, root, to_stderr=json)
         fleet = read_dispatch(store, batch_id)
-        if fleet is not None and (to_come := shards_to_come(store, fleet)):
-            output.line(_fleet_text(fleet, to_come), to_stderr=json)
+        to_come = shards_to_come(store, fleet) if fleet is not None else []
+        pool = fleet.pool if fleet is not None and to_come else None
+        _show(position, seen, batch_id, root, pool=pool, to_stderr=json)
+        if fleet is not None and to_come:
+            where_gone = (
+                "" if seen.runner else f"; where its runs are gone, `resume {batch_id}` goes on without"
+            )
+            output.line(f"{_fleet_text(fleet, to_come)}{where_gone}", to_stderr=json)
         for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
             output.line(f"told: {told}", to_stderr=json)
         return summary
@@ -130,12 +135,17 @@ def _view(batch_id: str, seen: Overview) -> Group:
     return Group(Text(f"Batch {batch_id}", style="bold"), Text(_who(seen)), bar, Text(_progress(seen)))
 
 
-def _show(position: Position, seen: Overview, batch_id: str, root: str, *, to_stderr: bool) -> None:
-    """What the bill does not tell: who runs the batch, what is under way, and why items failed."""
+def _show(
+    position: Position, seen: Overview, batch_id: str, root: str, *, pool: str | None, to_stderr: bool
+) -> None:
+    """What the bill does not tell: who runs the batch, what is under way, and why items failed. `pool`: it is
+    in the hands of a fleet."""
     if seen.runner is not None or seen.counts.unfinished:
-        output.line("; ".join([_who(seen), *_work(seen)]), to_stderr=to_stderr)
+        waits = seen.runner is None and pool is not None
+        who = f"no worker of pool {pool} runs a shard of it now" if waits else _who(seen)
+        output.line("; ".join([who, *_work(seen)]), to_stderr=to_stderr)
     show_failures(position, to_stderr=to_stderr)
-    if seen.runner is None:
+    if seen.runner is None and pool is None:
         for line in what_next(position, batch_id, root):
             output.line(line, to_stderr=to_stderr)
 

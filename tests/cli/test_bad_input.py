@@ -283,6 +283,11 @@ def test_addresses_that_nobody_answers_at_are_told_in_seconds(
     assert time.monotonic() - begun < GIVE_UP_SECONDS
 
 
+def test_workers_without_a_pool_are_refused(bare_shell: Shell, prompts: Path) -> None:
+    ended = bare_shell.run("generate", prompts, "--provider", "imaginelab", "--workers", "3", "--json")
+    assert_refused(ended, "--workers share the batch that --fleet POOL hands to a work pool: name it")
+
+
 @pytest.mark.long
 def test_an_outage_before_anything_is_created_is_no_bad_input(
     bare_shell: Shell, prompts: Path, providers: RunningSandbox

@@ -82,6 +82,9 @@ async def test_a_fleet_is_watched_between_its_runs(shell: Shell, sandbox: Runnin
     root = shell.folder / "fleet-root"
     fleet = FleetRuns(sandbox, open_store(str(root)))
     dispatch = await fleet.hand_over(numbered("aivisualstudio", 100), workers=2)
+    waiting = shell.run("status", "fleet", "--output", root)
+    assert f"no worker of pool {dispatch.pool} runs a shard of it now; 100 planned" in waiting.stdout
+    assert "creates 100 items" not in waiting.stdout, "it would be taken from the fleet"
     sandbox.configure(latency=NEVER)
     first = asyncio.create_task(fleet.work(dispatch, 1))
     watching = shell.start("status", "fleet", "--output", root, "--watch", "0.1")

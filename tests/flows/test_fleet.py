@@ -139,6 +139,21 @@ class TestWhoHasIt:
         assert "is being run by 2 runs on pool" in (state.message or "")
         assert len(await pool.runs(batch_id)) == 2
 
+    async def test_a_second_one_starts_what_the_first_was_killed_before(
+        self, pool: Pool, keys: RunningSandbox, batch_id: str
+    ) -> None:
+        await pool.hand_over(foxes(150), batch_id, workers=3)
+        runs = await pool.runs(batch_id)
+        async with get_client() as client:
+            for shard in (2, 3):
+                await client.delete_flow_run(runs[shard].id)
+        pool.store.delete(f"{batch_id}/fleet/00001/started")
+        state = await pool.hand_over(foxes(150), batch_id)
+        assert "is being run by 3 runs on pool" in (state.message or "")
+        assert (await pool.runs(batch_id)).keys() == {1, 2, 3}
+        await pool.work(batch_id)
+        assert_paid_once(keys, once(foxes(150)))
+
     async def test_one_whose_runs_are_gone_is_handed_over_again(
         self, pool: Pool, keys: RunningSandbox, batch_id: str
     ) -> None:

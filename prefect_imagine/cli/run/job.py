@@ -99,6 +99,8 @@ async def _run(job: Job, watcher: TerminalObserver) -> Summary:
 async def _prepared(job: Job, store: Store, watcher: TerminalObserver) -> Summary:
     """Compare a batch with what is asked for, and make it that. Raises `AmendedMeanwhileError` where somebody
     else does the same."""
+    if job.workers is not None and job.fleet is None:
+        raise ConfigurationError("--workers share the batch that --fleet POOL hands to a work pool: name it")
     pool = None if job.dry_run else job.fleet
     fleet = await fleet_run(pool, job.workers, job.root, job.credentials, verbose=job.verbose)
     if fleet is not None:

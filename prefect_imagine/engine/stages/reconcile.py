@@ -258,7 +258,10 @@ def _marked(finding: Finding) -> bool:
 
 def _why(verdict: Verdict, *, contested: bool) -> str:
     if contested:
-        return "another batch may have created the same prompt, and the history cannot tell them apart"
+        return (
+            "another batch or shard may have created the same prompt, and the history cannot tell them apart "
+            "until that has ended: then `reconcile` looks again"
+        )
     if verdict is Verdict.DOUBTFUL:
         return "the history shows a job that may be this one, told otherwise than it was asked for"
     if verdict is Verdict.AMBIGUOUS:
