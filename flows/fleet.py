@@ -116,7 +116,9 @@ class FleetRun:
             alive = 0 if own or not goes_on else await _alive(known, store.address)
             if not alive:
                 return replace(self, placement=replace(self.placement, after=known.generation))
-            if await _start_missing(store, known):
+            if not await asyncio.to_thread(all_started, store, known):
+                # Whoever handed it over was killed; or is not, and each run starts once all the same.
+                await _start_missing(store, known, asyncio.Event())
                 alive = await _alive(known, store.address)
             if not wait or deadline.passed:
                 raise BatchBusyError(
@@ -176,12 +178,9 @@ class FleetRun:
         """Start the runs of shards, one after the other; whether somebody has cancelled this run meanwhile:
         they want none of them."""
         told = asyncio.Event()
-        shards = deque(await asyncio.to_thread(shards_to_come, store, dispatch))
         try:
             with on_sigterm(told.set):
-                await _start_all(dispatch, store.address, shards, told)
-            if not shards:
-                await asyncio.to_thread(put_started, store, dispatch)
+                await _start_missing(store, dispatch, told)
             return told.is_set() and await self._terminate(store, dispatch)
         except asyncio.CancelledError:
             await asyncio.shield(_cancel(store, dispatch))
@@ -202,15 +201,12 @@ async def _alive(dispatch: Dispatch, address: str) -> int:
     return sum(run.state is None or not run.state.is_final() for run in found.values())
 
 
-async def _start_missing(store: Store, dispatch: Dispatch) -> bool:
-    """Start the runs that were not, where whoever handed a batch over was killed; and say whether it was so.
-    Whoever still does it is not disturbed: each run starts once."""
-    if await asyncio.to_thread(all_started, store, dispatch):
-        return False
+async def _start_missing(store: Store, dispatch: Dispatch, told: asyncio.Event) -> None:
+    """Start those runs that have not been, and say so once all are, unless somebody has told it to end."""
     shards = deque(await asyncio.to_thread(shards_to_come, store, dispatch))
-    await _start_all(dispatch, store.address, shards, asyncio.Event())
-    await asyncio.to_thread(put_started, store, dispatch)
-    return True
+    await _start_all(dispatch, store.address, shards, told)
+    if not shards:
+        await asyncio.to_thread(put_started, store, dispatch)
 
 
 async def _start_all(dispatch: Dispatch, address: str, shards: deque[int], told: asyncio.Event) -> None:
