@@ -34,16 +34,31 @@ async def test_the_collector_passes_over_what_was_there_before_a_run(
     assert gc.get_freeze_count() == before
 
 
+def looked_at(those: list[object]) -> int:
+    """How many of these the collector would go through."""
+    return len({id(each) for each in those} & {id(each) for each in gc.get_objects()})
+
+
+@pytest.fixture
+def by_hand() -> Iterator[None]:
+    """Nothing is collected but where the test says so."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("by_hand")
 def test_what_a_full_collection_has_found_in_use_is_not_looked_at_again() -> None:
-    before = gc.get_freeze_count()
     with frozen_heap():
-        frozen = gc.get_freeze_count()
-        used: list[object] = [[] for _ in range(1000)]
+        used: list[object] = [[] for _ in range(100)]
+        assert looked_at(used) == 100
         gc.collect()
-        assert gc.get_freeze_count() >= frozen + len(used)
-    assert gc.get_freeze_count() == before
+        assert looked_at(used) == 0
+        later: list[object] = [[]]
+        assert looked_at(later) == 1
+    assert looked_at([*used, *later]) == 101
     gc.collect()
-    assert gc.get_freeze_count() == before
+    assert looked_at([*used, *later]) == 101
 
 
 @pytest.fixture
