@@ -68,12 +68,12 @@ class FleetRun:
     Attributes:
         placement: where the fleet finds the batch.
         workers: how many share it.
-        online: how many of the pool's are online.
+        online: how many of the pool's were online; `None` where nobody has asked.
     """
 
     placement: Placement
     workers: int
-    online: int
+    online: int | None = None
 
     @classmethod
     async def to(cls, fleet: Fleet, output: str, bucket: Bucket, credentials: Credentials) -> FleetRun:

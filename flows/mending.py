@@ -148,4 +148,4 @@ async def run_as_before(store: Store, batch_id: str) -> Run:
         credentials=known.credentials,
         after=known.generation,
     )
-    return FleetRun(placement, workers=1, online=1).run
+    return FleetRun(placement, workers=1).run

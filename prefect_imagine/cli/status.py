@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prefect_imagine.batches.control.wanted import read_wanted
-from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet, read_dispatch, shards_to_come
+from prefect_imagine.batches.fleet.dispatch import Dispatch, in_fleet, shards_to_come
 from prefect_imagine.batches.lease import Runner, who_runs
 from prefect_imagine.batches.reading import possible_batches
 from prefect_imagine.billing.bill import Bill
@@ -78,24 +78,23 @@ def status(
             raise ConfigurationError(str(error)) from error
         summary, usage = position.summary(store.address)
         output.show_usage(usage, summary, to_stderr=json)
-        fleet = read_dispatch(store, batch_id)
-        to_come = shards_to_come(store, fleet) if fleet is not None else []
-        pool = fleet.pool if fleet is not None and to_come else None
+        fleet = in_fleet(store, batch_id)
+        pool = None if fleet is None else fleet.pool
         _show(position, seen, batch_id, root, pool=pool, to_stderr=json)
-        if fleet is not None and to_come:
-            where_gone = (
-                "" if seen.runner else f"; where its runs are gone, `resume {batch_id}` goes on without"
-            )
-            output.line(f"{_fleet_text(fleet, to_come)}{where_gone}", to_stderr=json)
+        if fleet is not None:
+            text = _fleet_text(fleet, shards_to_come(store, fleet), running=seen.runner is not None)
+            output.line(text, to_stderr=json)
         for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
             output.line(f"told: {told}", to_stderr=json)
         return summary
 
 
-def _fleet_text(fleet: Dispatch, to_come: Sequence[int]) -> str:
+def _fleet_text(fleet: Dispatch, to_come: Sequence[int], *, running: bool) -> str:
     shards = len(fleet.shards)
     at = f"{fleet.at.astimezone():%Y-%m-%d %H:%M:%S}"
-    return f"on pool {fleet.pool} since {at}: {shards - len(to_come)} of {shards} shards have ended"
+    ended = f"on pool {fleet.pool} since {at}: {shards - len(to_come)} of {shards} shards have ended"
+    gone = f"where its runs are gone, `resume {fleet.batch_id}` goes on without"
+    return ended if running else f"{ended}; {gone}"
 
 
 def _watch(looks: Iterator[Overview], batch_id: str, *, to_stderr: bool) -> Overview:

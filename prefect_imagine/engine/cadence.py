@@ -172,10 +172,14 @@ class Cadence:
         ending = sorted(wait for job in jobs if (wait := job.since + typical[job.sort] - now) > 0)
         most = ending[len(ending) * 3 // 4] if ending else 0.0
         soon = most + max(closest, OVERDUE * self._youngest(jobs))
-        return max(closest, max(left) if 0 < max(left) <= soon else most or soon)
+        last = max(left)
+        if 0 < last <= soon:
+            return max(closest, last)
+        return max(closest, most or soon)
 
     def _youngest(self, jobs: Iterable[RunningJob]) -> float:
-        return min(self._clock() - job.since for job in jobs)
+        """The age of the youngest, in seconds."""
+        return self._clock() - max(job.since for job in jobs)
 
 
 def _known(seconds: Iterable[tuple[_Sort, float | None]]) -> dict[_Sort, float]:

@@ -62,7 +62,8 @@ class Latencies:
 
     def _oldest(self, ages: Iterable[float]) -> float:
         """The oldest of those that are not stuck."""
-        return max((age for age in ages if age <= STUCK * (self.typical or 0.0)), default=0.0)
+        most = STUCK * (self.typical or 0.0)
+        return max((age for age in ages if age <= most), default=0.0)
 
 
 def turning_point(ended: Sequence[float], running: Sequence[float]) -> float:

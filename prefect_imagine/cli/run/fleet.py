@@ -40,7 +40,7 @@ async def handed_over(
         f"prefect-imagine status {prepared.batch_id} tells how far they are",
         to_stderr=to_stderr,
     )
-    if not run.online:
+    if run.online == 0:
         output.say(
             f"no worker of pool {dispatch.pool} is online: nothing runs until one is "
             f"(prefect worker start --pool {dispatch.pool})"

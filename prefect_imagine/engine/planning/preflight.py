@@ -64,7 +64,7 @@ async def inspect(clients: Mapping[str, ProviderClient], *, models: bool = True)
 
     Raises:
         ConfigurationError: a key is refused, or an endpoint cannot be reached within 15 seconds.
-        ProviderUnavailableError: a provider has an outage, or its rate is used up.
+        ProviderUnavailableError: a provider answers that it has an outage, or that its rate is used up.
     """
     found = await asyncio.gather(*(_reached(client, models=models) for client in clients.values()))
     return Inspection(dict(zip(clients, found, strict=True)))
