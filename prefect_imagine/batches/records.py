@@ -150,6 +150,17 @@ class NotSent(ItemRecord):
     message: str
 
 
+class Unanswered(ItemRecord):
+    """No answer to a create is taken any more: whoever claims its job, if there is one, may have it.
+
+    Attributes:
+        attempt: which attempt of the item it was.
+    """
+
+    kind: Literal["unanswered"] = "unanswered"
+    attempt: int
+
+
 class Absent(ItemRecord):
     """History proves that the create was not accepted.
 
@@ -291,6 +302,7 @@ AnyItemRecord = (
     | Adopted
     | Refused
     | NotSent
+    | Unanswered
     | Absent
     | Unknown
     | Finished

@@ -26,6 +26,7 @@ from prefect_imagine.batches.records import (
     Restored,
     Retry,
     Stored,
+    Unanswered,
     Unknown,
     Unwanted,
     Withdrawn,
@@ -71,6 +72,7 @@ class ItemState:
         possible_jobs: earlier attempts whose fate stayed unknown and that were created again.
         possible_at: when those were asked for; of earlier versions' the time is not known.
         asked_at: the provider's time of the last intent; `intent_at` is this side's.
+        unanswered: whether no answer to that is taken any more.
         error: the last thing that went wrong, cleared by success.
         reason: a stable word for it.
         retried: why each earlier job failed, or was refused, that was created again, in order.
@@ -97,6 +99,7 @@ class ItemState:
     error: str | None = None
     intent_at: datetime | None = None
     asked_at: datetime | None = None
+    unanswered: bool = False
     created_at: datetime | None = None
     finished_at: datetime | None = None
     stored_at: datetime | None = None
@@ -173,6 +176,7 @@ def _(record: Intent, item: ItemState) -> ItemState:
         intent=record,
         intent_at=record.at,
         asked_at=record.provider_at,
+        unanswered=False,
         id=None,
         status=None,
         outputs=(),
@@ -200,6 +204,11 @@ def _(record: Refused, item: ItemState) -> ItemState:
 @_apply.register
 def _(record: NotSent, item: ItemState) -> ItemState:
     return _not_accepted(replace(item, intent=None, reason="not_sent", error=record.message))
+
+
+@_apply.register
+def _(_record: Unanswered, item: ItemState) -> ItemState:
+    return replace(item, unanswered=True)
 
 
 @_apply.register

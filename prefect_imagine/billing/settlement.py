@@ -58,7 +58,7 @@ class Settlement(Frozen):
         outcomes: what its generations came to.
         spent: what was spent when, by model and by label.
         jobs: by provider, the ids of all its jobs, with the provider's time (epoch seconds) at which the item
-            of each was last asked for.
+            of each was last asked for, where that was answered.
     """
 
     format: Literal[3] = 3
@@ -99,7 +99,7 @@ def settle(plan: Plan, state: BatchState, seq: int, bill: Bill, as_of: datetime)
     asked = [at for way in created for at in (way.state.asked_at, way.state.intent_at) if at is not None]
     jobs: dict[str, dict[str, float | None]] = {}
     for way in created:
-        asked_at = way.state.asked_at
+        asked_at = None if way.state.unanswered else way.state.asked_at
         for charge in way.state.charges:
             own = jobs.setdefault(way.item.request.provider, {})
             own[charge.id] = asked_at.timestamp() if asked_at is not None else None

@@ -19,7 +19,8 @@ class JobIndex:
     Attributes:
         owned: by id, what the item of each job asked for; of earlier attempts' jobs too.
         order: by id, when in the journal's order each became known.
-        asked_at: by id, the provider's time at which each item's present job was asked for.
+        asked_at: by id, the provider's time at which each item's present job was asked for, where it came
+            with the answer to that: one that was found later may be another one's just like it.
         may_be_unknown: items of which a job may exist that is not known.
         rank: the place in that order of the next job to become known; those from before the run have 0.
     """
@@ -28,7 +29,7 @@ class JobIndex:
         self.owned: dict[str, RequestIdentity] = {}
         self.order: dict[str, int] = {}
         self.asked_at: dict[str, datetime] = {}
-        self.may_be_unknown: dict[int, BatchItem] = {}
+        self.may_be_unknown: set[int] = set()
         self.rank = 1
         self._shards = shards
         self._identity = identity
@@ -42,16 +43,16 @@ class JobIndex:
             if charge.id not in self.owned:
                 self.owned[charge.id] = self._identity(item)
         if may_have_unknown_job(state):
-            self.may_be_unknown[item.index] = item
+            self.may_be_unknown.add(item.index)
         else:
-            self.may_be_unknown.pop(item.index, None)
+            self.may_be_unknown.discard(item.index)
         known = self._present.pop(item.index, None)
         if known is not None:
             self.asked_at.pop(known[0], None)
         if state.id and state.asked_at:
             self._present[item.index] = (state.id, item, state.asked_at)
             # What a damaged journal may have lost was not asked for at the time that stands there.
-            if state.asked_at != self._shards.of(item.index).plan.planned_at:
+            if state.asked_at != self._shards.of(item.index).plan.planned_at and not state.unanswered:
                 self.asked_at[state.id] = state.asked_at
 
     def load(self, item: BatchItem, state: ItemState) -> None:
@@ -75,7 +76,7 @@ class JobIndex:
         for charge in state.charges:
             if self._witness is None or charge.id != self._witness[0]:
                 self._drop(charge.id)
-        self.may_be_unknown.pop(item.index, None)
+        self.may_be_unknown.discard(item.index)
 
     def _is_witness(self, job: str) -> bool:
         """Whether a job has been known for longer than the one that stays known."""

@@ -213,19 +213,6 @@ class ProviderRun:
             clocked=intent.provider_at != self.shards.of(item.index).plan.planned_at,
         )
 
-    def unsettled(self) -> set[RequestIdentity]:
-        """What is asked for by creates that are being sent, open, or unknown."""
-        sent = (self.identity(self.shards.item(index)) for index in self.admission.sending)
-        return {*sent, *self.unknown_requests(), *(each.identity for each in self.queues.open.values())}
-
-    def unknown_requests(self) -> dict[RequestIdentity, set[str]]:
-        """The fingerprints of requests that may have a job that is not known, by identity."""
-        found: dict[RequestIdentity, set[str]] = {}
-        for index, item in self.jobs.may_be_unknown.items():
-            if index not in self.queues.open:
-                found.setdefault(self.identity(item), set()).add(item.request.fingerprint)
-        return found
-
     async def record(self, *entries: AnyItemRecord) -> None:
         """Make records durable and take their cost in. What is refused is created in another way, where its
         plan has one: that is written down with the refusal, so that no process comes between them."""

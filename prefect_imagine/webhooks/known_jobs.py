@@ -18,6 +18,7 @@ from prefect_imagine.batches.records import (
     Finished,
     Intent,
     ItemRecord,
+    Unanswered,
 )
 from prefect_imagine.batches.shards import shard_numbers, shard_path
 from prefect_imagine.batches.state import Phase
@@ -64,6 +65,8 @@ class _Shard:
             if entry.item in self.others:
                 self.providers[entry.item - self.first] = self.others[entry.item][entry.alternative or 0]
             self.open.add(entry.item)
+            return
+        if isinstance(entry, Unanswered):
             return
         self.open.discard(entry.item)
         if isinstance(entry, Created | Adopted):

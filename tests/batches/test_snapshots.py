@@ -26,6 +26,7 @@ from prefect_imagine.batches.records import (
     Refused,
     Retry,
     Stored,
+    Unanswered,
     Unknown,
     to_line,
 )
@@ -136,6 +137,7 @@ def followers(state: BatchState, item: int, number: int) -> list[Entry]:
             Refused(**known, attempt=attempt, final=False, reason="rate_limited", message="slow down"),
             Refused(**known, attempt=attempt, final=True, reason="moderation", message="no"),
             NotSent(**known, attempt=attempt, message="unreachable"),
+            Unanswered(**known, attempt=attempt),
             Absent(**known, attempt=attempt),
             Unknown(**known, attempt=attempt, message="who knows"),
         ],

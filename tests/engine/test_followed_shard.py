@@ -3,6 +3,7 @@ is new."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from prefect_imagine.batches.plan import BatchItem, write_plan
 from prefect_imagine.batches.reading import Entry, segment_key
 from prefect_imagine.batches.records import Header, to_line
-from prefect_imagine.batches.state import may_have_unknown_job
 from prefect_imagine.billing.root import Unsettled, read_unsettled
 from prefect_imagine.engine.history.followed_shard import FollowedShard
 from prefect_imagine.engine.history.identity import RequestIdentity, request_identity
+from prefect_imagine.engine.history.rivals import OpenCreate, open_creates
 from tests.batches.memory_store import InterferedStore
 from tests.batches.test_snapshots import histories
 from tests.billing.test_ways import PLAN
@@ -51,10 +52,19 @@ def shard(store: InterferedStore) -> Unsettled:
     return found
 
 
-def expected(found: Unsettled) -> tuple[dict[str, datetime | None], set[RequestIdentity]]:
+def expected(found: Unsettled) -> tuple[dict[str, datetime | None], Counter[OpenCreate]]:
     own = [way for way in found.ways() if way.item.request.provider == PROVIDER]
-    ids = {charge.id: way.state.asked_at for way in own for charge in way.state.charges}
-    return ids, {identity(way.item) for way in own if may_have_unknown_job(way.state)}
+    ids = {
+        charge.id: None if way.state.unanswered else way.state.asked_at
+        for way in own
+        for charge in way.state.charges
+    }
+    creates = (
+        create
+        for way in own
+        for create in open_creates(way.state, identity(way.item), way.item.request.fingerprint)
+    )
+    return ids, Counter(creates)
 
 
 @settings(deadline=None, max_examples=100)
@@ -67,9 +77,9 @@ def test_read_on_it_says_what_the_whole_journal_says(entries: list[Entry], at_on
     for number, start in enumerate(range(1, len(entries), at_once)):
         write_segment(store, number + 2, entries[start : start + at_once])
         followed.read_on(store)
-        ids, open_classes = expected(shard(store))
+        ids, creates = expected(shard(store))
         assert followed.ids == ids
-        assert followed.open_classes == open_classes
+        assert Counter(followed.open_creates) == creates
 
 
 def test_a_look_reads_what_is_new_and_nothing_else() -> None:

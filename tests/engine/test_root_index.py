@@ -105,7 +105,7 @@ def test_an_old_root_gets_an_index_that_forgets_what_is_settled(memory: MemorySt
     ensure_index(memory)
     assert active_batches(memory) == [*(f"night-{number}" for number in range(5)), "open"]
     found = claims(memory, LONG_AGO - timedelta(days=1))
-    assert (set(found.ids), found.open_classes) == ({"j"}, {NOTHING})
+    assert (set(found.ids), [each.identity for each in found.creates]) == ({"j"}, [NOTHING])
     assert active_batches(memory) == ["open"]
     assert settled_since(memory, LONG_AGO + timedelta(days=2, hours=12)) == ["night-3", "night-4"]
     assert batches_since(memory, LONG_AGO + timedelta(days=3, hours=12)) == ["night-4", "open"]
@@ -178,7 +178,7 @@ def test_a_batch_that_came_by_other_means_than_a_run_is_there(memory: MemoryStor
         if key.startswith("named/"):
             memory.files[f"re{key}"] = memory.files.pop(key)
     found = claims(memory, LONG_AGO + timedelta(days=9))
-    assert (found.open_classes, set(found.ids)) == ({NOTHING}, {"j"})
+    assert ([each.identity for each in found.creates], set(found.ids)) == ([NOTHING], {"j"})
     long_before = LONG_AGO - timedelta(days=1)
     assert batches_since(memory, long_before) == ["moved", "named", "renamed"]
     assert under_way(memory) == ["moved"]
@@ -283,7 +283,7 @@ def test_settled_batches_outside_the_window_cost_nothing(root: Store) -> None:
 
     counted: Any = CountedStore(root)
     found = claims(counted, LONG_AGO + timedelta(days=28, hours=12))
-    assert len(found.open_classes) == 1
+    assert len(found.creates) == 1
     reads = counted.calls["read"] + counted.calls["head"]
     assert counted.calls["list"] <= 2 + 2, "the index, and the one active batch's snapshots and segments"
     assert counted.calls["folders"] == 1 + 2, "the root, and the shards of one settled batch and one active"

@@ -27,7 +27,8 @@ class OpenAttempt:
     Attributes:
         provider_at: the provider's time of the intent.
         since: boot clock of the intent, or of the moment this process learned of it if it cannot tell.
-        looking_since: boot clock of the moment from which this process has looked for it.
+        looking_since: boot clock of the moment from which this process has looked for it unhindered.
+        held_up: how many reads others' creates of the same have kept from saying whose a job is.
         known_before: how many ids the journal held before the intent.
         covering: how many reads of the history have covered its window without showing its job.
         looks: how many reads were made in all.
@@ -43,6 +44,7 @@ class OpenAttempt:
     provider_at: datetime
     since: float
     looking_since: float = 0.0
+    held_up: int = 0
     known_before: int = 0
     covering: int = 0
     looks: int = 0
@@ -58,6 +60,10 @@ class OpenAttempt:
     def sent(self, known_before: int, asked_in: SpanContext | None) -> OpenAttempt:
         """The same of a create that this process has sent, with so many ids known before it."""
         return replace(self, known_before=known_before, asked_in=asked_in)
+
+    def held(self, begun: float) -> OpenAttempt:
+        """The same after one more read, begun then, that others' creates have kept from settling it."""
+        return replace(self, looking_since=begun, held_up=self.held_up + 1)
 
     def looked(self, *, covered: bool, late: bool) -> OpenAttempt:
         """The same after one more read that did not show its job.
@@ -85,11 +91,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one read of the history says of one attempt; `job` is the one to adopt."""
+    """What one read of the history says of one attempt.
+
+    Attributes:
+        job: the one to adopt.
+        spare: others that answer it just as well, and that are not meant for another attempt: creates of
+            others explain them.
+    """
 
     attempt: OpenAttempt
     verdict: Verdict
     job: Generation | None = None
+    spare: tuple[Generation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,19 +203,21 @@ def match(
     echoes_correlator: bool,
     told_faithfully: bool | None,
     unclaimed: UnclaimedJobs,
+    alike: int = 0,
 ) -> list[Finding]:
     """Find the jobs of open attempts of one class among what the history shows.
 
     By correlator where the provider echoes one, whatever else it echoes; else by count, since identical
-    requests are different items. More candidates than attempts means that somebody else asked for the same:
-    then none is taken. A job that nobody claims, and that may be theirs although it is told otherwise, is
-    not taken, but nor are they absent then.
+    requests are different items. More candidates than creates that are known means that somebody else asked
+    for the same: then none is taken. A job that nobody claims, and that may be theirs although it is told
+    otherwise, is not taken, but nor are they absent then.
 
     Args:
         taken: ids that belong to other items or other batches.
         told_faithfully: whether this history tells jobs of this kind and model as they were asked for;
             `None` where none of ours shows it.
         unclaimed: those in the window that nobody has claimed, and that answer no create that is not settled.
+        alike: how many creates of others, or given up, ask for the same.
     """
     identity = attempts[0].identity
     free = [row for row in seen if row.id not in taken]
@@ -211,13 +226,13 @@ def match(
     if echoes_correlator:
         findings, left = _by_correlator(attempts, free)
         free = [row for row in free if row.correlator is None]
-    alike = [row for row in free if same(row, identity)]
-    candidates = [row for row in alike if within(row, window)]
-    older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in alike)
+    answers = [row for row in free if same(row, identity)]
+    candidates = [row for row in answers if within(row, window)]
+    older = any(row.created_at and window.doubtful_from <= row.created_at < window.begins for row in answers)
     if older and not candidates:
         return findings + [Finding(each, Verdict.AMBIGUOUS) for each in left]
     doubtful = unclaimed.may_answer(identity, told_faithfully)
-    return findings + [doubted(each) if doubtful else each for each in _by_count(left, candidates)]
+    return findings + [doubted(each) if doubtful else each for each in _by_count(left, candidates, alike)]
 
 
 def within(row: Generation, window: Window) -> bool:
@@ -258,14 +273,17 @@ def item_mark(correlator: str) -> str:
     return correlator.rpartition(":")[0]
 
 
-def _by_count(attempts: Sequence[OpenAttempt], candidates: Sequence[Generation]) -> list[Finding]:
+def _by_count(attempts: Sequence[OpenAttempt], candidates: Sequence[Generation], alike: int) -> list[Finding]:
     if not attempts:
         return []
-    if len(candidates) > len(attempts):
+    if len(candidates) > len(attempts) + alike:
         return [Finding(each, Verdict.AMBIGUOUS) for each in attempts]
     oldest_first = sorted(attempts, key=lambda each: each.provider_at)
     jobs = sorted(candidates, key=lambda row: row.created_at or oldest_first[0].provider_at)
+    spare = tuple(jobs[len(attempts) :])
     return [
-        Finding(each, Verdict.ADOPT, jobs[place]) if place < len(jobs) else Finding(each, Verdict.NOT_SEEN)
+        Finding(each, Verdict.ADOPT, jobs[place], spare)
+        if place < len(jobs)
+        else Finding(each, Verdict.NOT_SEEN)
         for place, each in enumerate(oldest_first)
     ]

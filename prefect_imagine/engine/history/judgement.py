@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect_imagine.engine.history.attempts import (
     Finding,
@@ -30,6 +30,7 @@ class Evidence:
         taken: ids that belong to this batch or to others under its root.
         unsettled: what is asked for by creates whose fate is not known, of this batch and others.
         by_mark: whether the provider echoes our marks.
+        alike: by what is asked for, how many creates of others, or given up, ask for just that.
         reused: ids of others whose jobs were created so long after they were asked for that the provider may
             have given an id once more, as one does that was set up anew.
     """
@@ -40,6 +41,7 @@ class Evidence:
     taken: AbstractSet[str]
     unsettled: AbstractSet[RequestIdentity]
     by_mark: bool
+    alike: Mapping[RequestIdentity, int] = field(default_factory=dict)
     reused: AbstractSet[str] = frozenset()
 
 
@@ -61,6 +63,7 @@ def judge(groups: Sequence[Sequence[OpenAttempt]], evidence: Evidence) -> list[l
             echoes_correlator=evidence.by_mark,
             told_faithfully=told.get(identity[:2]),
             unclaimed=unclaimed,
+            alike=evidence.alike.get(identity, 0),
         )
         if any(row.id in evidence.reused and within(row, evidence.window) for row in alike[identity]):
             findings = [doubted(finding) for finding in findings]

@@ -13,8 +13,10 @@ from prefect_imagine.batches.reading import segment_key
 from prefect_imagine.batches.shards import FIRST, shard_numbers, shard_path
 from prefect_imagine.billing.root import Books, Settled, Unsettled, list_settled, shard_books, take_stock
 from prefect_imagine.billing.settlement import Settlement
+from prefect_imagine.engine.history.claims import claim_job
 from prefect_imagine.engine.history.followed_shard import FollowedShard
 from prefect_imagine.engine.history.identity import RequestIdentity
+from prefect_imagine.engine.history.rivals import OpenCreate
 from prefect_imagine.errors import StoreError
 from prefect_imagine.stores import Store
 
@@ -28,13 +30,14 @@ class OtherJobs:
     """What others hold at one provider.
 
     Attributes:
-        ids: of their known jobs, with the provider's time at which each one's item was last asked for.
-        open_classes: what their creates of open or unknown fate asked for.
+        ids: of their known jobs, with the provider's time at which each one's item was last asked for, where
+            that was answered.
+        creates: those of open or unknown fate.
         incomplete: one of them cannot be read.
     """
 
     ids: dict[str, datetime | None] = field(default_factory=dict)
-    open_classes: set[RequestIdentity] = field(default_factory=set)
+    creates: list[OpenCreate] = field(default_factory=list)
     incomplete: bool = False
 
 
@@ -64,7 +67,7 @@ _NO_SHARD = _Known(0, OtherJobs())
 
 class OtherBatches:
     """Reads what the other batches under one root, and the shards of this one that are not open here, hold at
-    one provider; again only where their journals have grown.
+    one provider, again only where their journals have grown; and claims jobs that none of them has.
 
     Args:
         held: the shards of this batch that are open here.
@@ -84,8 +87,12 @@ class OtherBatches:
         self._unreadable: set[str] = set()
         self._known: dict[str, _Known] = {}
 
+    def claim(self, provider: str, job: str, shard: int) -> bool:
+        """Claim a job for a shard of this batch, and say whether it is the shard's. Raises `StoreError`."""
+        return claim_job(self._store, provider, job, shard_path(self._batch_id, shard))
+
     def jobs(self, provider: str, since: datetime) -> OtherJobs:
-        """The ids and open classes of shards that are not settled, or have created something since then (by
+        """The ids and open creates of shards that are not settled, or have created something since then (by
         the provider's clock). Raises `StoreError`."""
         total = OtherJobs()
         index = read_index(self._store)
@@ -93,7 +100,7 @@ class OtherBatches:
             read = take_stock if name in index.active else shard_books
             for found in self._readable(name, provider, since, read):
                 total.ids.update(found.ids)
-                total.open_classes |= found.open_classes
+                total.creates += found.creates
                 total.incomplete |= found.incomplete
         return total
 
@@ -152,7 +159,7 @@ class OtherBatches:
 
 
 def _of_followed(shard: FollowedShard) -> _Known:
-    return _Known(shard.seq, OtherJobs(shard.ids, shard.open_classes), followed=shard)
+    return _Known(shard.seq, OtherJobs(shard.ids, shard.open_creates), followed=shard)
 
 
 def _created_since(settled: Settled | None, since: datetime) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 
 from prefect_imagine.batches.blocking import Blocking
-from prefect_imagine.batches.records import Absent, Adopted, Refused, Unknown, Withdrawn
+from prefect_imagine.batches.records import Absent, Adopted, Refused, Unanswered, Unknown, Withdrawn
 from prefect_imagine.batches.state import Phase
 from prefect_imagine.batches.stops import StopReason
 from prefect_imagine.clock import boot_seconds, utc_now
-from prefect_imagine.engine.history.attempts import Finding, OpenAttempt, Verdict, reused_ids
+from prefect_imagine.engine.history.attempts import Finding, OpenAttempt, Verdict
 from prefect_imagine.engine.history.identity import RequestIdentity
-from prefect_imagine.engine.history.judgement import Evidence, judge
+from prefect_imagine.engine.history.judgement import judge
+from prefect_imagine.engine.history.rivals import Rivals
 from prefect_imagine.engine.provider_run import ProviderRun
+from prefect_imagine.engine.stages.evidence import gather
 from prefect_imagine.engine.stages.history_reader import HistoryReader, Reading
 from prefect_imagine.errors import (
     AuthenticationError,
@@ -32,6 +35,7 @@ LOOKS = (0.0, 1 / 6, 1 / 2)
 """When to look for an attempt before absence can be proven, in parts of the time that a proof takes."""
 BETWEEN_READS = 1 / 12
 AFTER_PROOF = 1 / 4
+GROWTH, MOST_GROWTH = 1.25, 12
 FORBIDDEN = 403
 # What one read cannot tell gets this part of the proof's wait to clear up.
 GIVE_UP = 0.5
@@ -57,10 +61,11 @@ class Reconciler:
 
     def _due(self, attempt: OpenAttempt, proof: float) -> float:
         """When an attempt wants the next look: at once, twice on the way, when absence can be proven, and at
-        intervals after that, until it has been or is given up."""
+        intervals after that until it has been, or is given up: longer ones where others hold it up."""
         if attempt.looks < len(LOOKS):
             return attempt.since + LOOKS[attempt.looks] * proof
-        return max(attempt.since + proof, self._last_read + proof * AFTER_PROOF)
+        interval = proof * AFTER_PROOF * GROWTH ** min(attempt.held_up, MOST_GROWTH)
+        return max(attempt.since + proof, self._last_read + interval)
 
     async def reconcile(self) -> None:
         """Read the history once, and record what it says of open attempts. Raises `ProviderError`."""
@@ -87,6 +92,7 @@ class Reconciler:
             for attempt in attempts:
                 await self._unknown(attempt, f"{run.provider} shows no job whose create was not answered")
             return
+        await self._disclaim_answers(attempts)
         classes: dict[RequestIdentity, list[OpenAttempt]] = {}
         for attempt in attempts:
             classes.setdefault(attempt.identity, []).append(attempt)
@@ -103,54 +109,77 @@ class Reconciler:
                 raise
             await self._history_unusable(attempts, error)
 
+    async def _disclaim_answers(self, attempts: Sequence[OpenAttempt]) -> None:
+        """Say that nobody waits for these creates' answers: others may claim a job that would do for both."""
+        run = self._run
+        states = ((each, run.state(each.item)) for each in attempts)
+        awaited = [each for each, state in states if state.phase is Phase.OPEN and not state.unanswered]
+        if awaited:
+            at = utc_now()
+            await run.record(*(Unanswered(item=each.item, at=at, attempt=each.attempt) for each in awaited))
+
     def _prompt_of(self, attempt: OpenAttempt) -> str:
         return self._run.client.wire_prompt(self._run.shards.item(attempt.item).request)
 
     async def _settle_groups(self, groups: Sequence[Sequence[OpenAttempt]], reading: Reading) -> None:
         run = self._run
-        # Asked after the history was read: of any job it showed, the owner's intent is durable by now.
-        since = reading.asked_since(run.timing.deadline + run.timing.create)
-        claims = await self._blocking(run.other_batches.jobs, run.provider, since)
-        unknown = run.unknown_requests()
-        reused = await self._blocking.once(reused_ids, reading.rows, claims.ids, reading.skew)
-        own = {row.id: run.jobs.owned[row.id] for row in reading.rows if row.id in run.jobs.owned}
-        by_mark = run.client.capabilities.mark is not Mark.NONE
-        evidence = Evidence(
-            rows=reading.rows,
-            window=reading.window,
-            own=own,
-            taken={row.id for row in reading.rows if row.id in own or row.id in claims.ids},
-            reused=reused - own.keys(),
-            unsettled=run.unsettled() | claims.open_classes,
-            by_mark=by_mark,
-        )
-        for group, findings in zip(groups, await self._blocking.once(judge, groups, evidence), strict=True):
+        known = await gather(run, self._blocking, reading, groups)
+        judged = await self._blocking.once(judge, groups, known.evidence)
+        for group, findings in zip(groups, judged, strict=True):
             identity = group[0].identity
             if not run.admission.quiet_since(identity, reading.begun):
                 continue  # a job that was seen may be that of a create sent meanwhile
-            asked = {run.shards.item(attempt.item).request.fingerprint for attempt in group}
-            rivals = (
-                claims.incomplete or identity in claims.open_classes or unknown.get(identity, asked) - asked
-            )
             for finding in findings:
-                await self._settle_one(finding, reading, contested=bool(rivals) and not _marked(finding))
+                await self._settle_one(finding, reading, known.rivals[identity])
 
-    async def _settle_one(self, finding: Finding, reading: Reading, *, contested: bool) -> None:
-        run = self._run
+    async def _settle_one(self, finding: Finding, reading: Reading, rivals: Rivals) -> None:
+        contested = rivals.contest and not _marked(finding)
+        if finding.verdict is Verdict.ADOPT and not contested:
+            job = await self._claimed(finding)
+            if job is not None:
+                await self._adopt(finding.attempt, job)
+                return
+            contested = True
         attempt = finding.attempt
-        if finding.verdict is Verdict.ADOPT and finding.job is not None and not contested:
-            await self._adopt(attempt, finding.job)
-            return
+        if contested and self._still_creates(rivals):
+            attempt = attempt.held(reading.begun)
+        await self._leave_open(attempt, finding.verdict, reading, contested=contested)
+
+    async def _leave_open(
+        self, attempt: OpenAttempt, verdict: Verdict, reading: Reading, *, contested: bool
+    ) -> None:
+        """Look again later, unless this read proves its job's absence, or ends a search that was too long."""
+        run = self._run
         proof = run.timing.absent_after
         late = reading.begun - attempt.since >= proof
         looked_long = reading.begun - attempt.looking_since >= proof * GIVE_UP
         looked = attempt.looked(covered=reading.covered, late=late)
         run.queues.open[attempt.item] = looked
-        not_seen = finding.verdict is Verdict.NOT_SEEN
+        not_seen = verdict is Verdict.NOT_SEEN
         if not_seen and looked.confirmed:
             await self._not_there(attempt, reading)
         elif late and looked_long and not (not_seen and reading.covered):
-            await self._unknown(attempt, _why(finding.verdict, contested=contested))
+            await self._unknown(attempt, _why(verdict, contested=contested))
+
+    async def _claimed(self, finding: Finding) -> Generation | None:
+        """The job that is this attempt's from now on: others whose creates were not answered either may see
+        the same one, and the first to claim it has it. `None` where they have claimed all that would do."""
+        run = self._run
+        if finding.job is None or _marked(finding):
+            return finding.job
+        shard = run.shards.of(finding.attempt.item).number
+        for job in (finding.job, *finding.spare):
+            known = job.id in run.jobs.order
+            if not known and await self._blocking(run.other_batches.claim, run.provider, job.id, shard):
+                return job
+        return None
+
+    def _still_creates(self, rivals: Rivals) -> bool:
+        """Whether a rival lives that sends creates of the same class: once it has sent them, or has lost one
+        too, the history tells their jobs apart."""
+        timing = self._run.timing
+        longest = timedelta(seconds=timing.deadline + timing.create)
+        return rivals.awaited is not None and self._run.client.clock.now() - rivals.awaited <= longest
 
     async def _not_there(self, attempt: OpenAttempt, reading: Reading) -> None:
         """Its job is absent. As long as no job of ours has shown that this history shows jobs at all, only
@@ -259,8 +288,8 @@ def _marked(finding: Finding) -> bool:
 def _why(verdict: Verdict, *, contested: bool) -> str:
     if contested:
         return (
-            "another batch or shard may have created the same prompt, and the history cannot tell them apart "
-            "until that has ended: then `reconcile` looks again"
+            "the job that the history shows may be that of another batch or shard, or of other settings, and "
+            "nobody has said what became of their create: `reconcile` looks again"
         )
     if verdict is Verdict.DOUBTFUL:
         return "the history shows a job that may be this one, told otherwise than it was asked for"
