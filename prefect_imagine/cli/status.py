@@ -72,7 +72,7 @@ def status(
         follower = Follower(store, batch_id)
         try:
             looks = _looks(follower, lambda: in_fleet(store, batch_id) is not None, every)
-            seen = _watch(looks, batch_id, to_stderr=json) if every else follower.look()
+            seen = _watch(looks, batch_id, to_stderr=json) if every else next(looks)
             position = follower.position()
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
@@ -82,7 +82,7 @@ def status(
         pool = None if fleet is None else fleet.pool
         _show(position, seen, batch_id, root, pool=pool, to_stderr=json)
         if fleet is not None:
-            text = _fleet_text(fleet, shards_to_come(store, fleet), running=seen.runner is not None)
+            text = _fleet_text(fleet, shards_to_come(store, fleet), running=bool(seen.runners))
             output.line(text, to_stderr=json)
         for told in read_wanted(store, batch_id).told[-MOST_COMMANDS:]:
             output.line(f"told: {told}", to_stderr=json)
@@ -117,12 +117,13 @@ def _looks(follower: Follower, has_fleet: Callable[[], bool], seconds: float) ->
     quiet_since = boot_seconds()
     patience = BEGIN_SECONDS  # a run that was started just now may still be loading
     while True:
-        seen = follower.look()
+        fleet = has_fleet()
+        seen = follower.look(fleet=fleet)
         yield seen
-        if seen.runner is not None:
+        if seen.runners:
             quiet_since, patience = boot_seconds(), 0.0
         quiet = boot_seconds() - quiet_since
-        left = seen.runner is None and quiet >= patience and (quiet >= FLEET_SECONDS or not has_fleet())
+        left = not seen.runners and quiet >= (FLEET_SECONDS if fleet else patience)
         if left or not seen.counts.unfinished:
             return
         time.sleep(seconds)
@@ -139,22 +140,29 @@ def _show(
 ) -> None:
     """What the bill does not tell: who runs the batch, what is under way, and why items failed. `pool`: it is
     in the hands of a fleet."""
-    if seen.runner is not None or seen.counts.unfinished:
-        waits = seen.runner is None and pool is not None
+    if seen.runners or seen.counts.unfinished:
+        waits = not seen.runners and pool is not None
         who = f"no worker of pool {pool} runs a shard of it now" if waits else _who(seen)
         output.line("; ".join([who, *_work(seen)]), to_stderr=to_stderr)
     show_failures(position, to_stderr=to_stderr)
-    if seen.runner is None and pool is None:
+    if not seen.runners and pool is None:
         for line in what_next(position, batch_id, root):
             output.line(line, to_stderr=to_stderr)
 
 
 def _who(seen: Overview) -> str:
-    runner = seen.runner
-    if runner is None:
+    if not seen.runners:
         return "nobody runs it"
     since = "" if seen.since is None else f" since {seen.since.astimezone():%Y-%m-%d %H:%M:%S}"
-    return f"run by process {runner.pid} on {runner.host}{since} (seen {runner.renewed:.0f} s ago)"
+    first, *others = seen.runners
+    hosts = dict.fromkeys(each.host for each in seen.runners)
+    who = (
+        f"{1 + len(others)} processes on {', '.join(hosts)}"
+        if others
+        else f"process {first.pid} on {first.host}"
+    )
+    renewed = max(each.renewed for each in seen.runners)
+    return f"run by {who}{since} (seen {renewed:.0f} s ago)"
 
 
 def _progress(seen: Overview) -> str:
@@ -174,7 +182,8 @@ def _work(seen: Overview) -> list[str]:
     }
     said = [", ".join(f"{number} {place}" for place, number in places.items() if number)]
     if seen.since is not None and counts.unfinished:
-        said.append(f"{seen.creates_per_minute:.3g} creates a minute")
+        rate = seen.creates_per_minute
+        said.append(f"{rate:,.0f} creates a minute" if rate >= 1000 else f"{rate:.3g} creates a minute")
     if seen.seconds_left is not None and counts.unfinished:
         said.append(f"about {duration_text(round(seen.seconds_left))} left")
     return [each for each in said if each]

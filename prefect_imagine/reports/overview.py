@@ -31,15 +31,15 @@ class Overview:
 
     Attributes:
         open: of the items under way, those that were sent and not answered.
-        runner: the process that runs it.
-        since: when that process began, by its own clock.
-        creates_per_minute: over the last two minutes of that process.
+        runners: the processes that run it: one, or those of a fleet.
+        since: when the first of them began, by its own clock.
+        creates_per_minute: over the last two minutes of all of them.
         seconds_left: if what is unfinished is stored as fast as in those minutes; `None` where nothing was.
     """
 
     counts: ItemCounts
     open: int = 0
-    runner: Runner | None = None
+    runners: tuple[Runner, ...] = ()
     since: datetime | None = None
     creates_per_minute: float = 0.0
     seconds_left: float | None = None
@@ -68,10 +68,10 @@ class Activity:
             elif isinstance(entry, Stored):
                 self._stored.append(entry.at)
 
-    def begun_by(self, runner: Runner) -> datetime | None:
-        """When a process began to run the shard; `None` where it does not."""
+    def begun_by(self, runners: Iterable[Runner]) -> datetime | None:
+        """When one of these processes began to run the shard; `None` where none of them does."""
         claim = self._state.claim
-        return claim.at if claim is not None and claim.owner == runner.token else None
+        return claim.at if claim is not None and claim.owner in {each.token for each in runners} else None
 
     def created_since(self, start: datetime) -> int:
         """Items created since then; what was before will not be asked for again."""
@@ -82,19 +82,19 @@ class Activity:
         return _since(start, self._stored)
 
 
-def overview_of(bill: Bill, shards: Sequence[Activity], runner: Runner | None, now: datetime) -> Overview:
-    """A batch at a moment, by its bill, by the shards that are not settled, and by who runs one of them."""
-    counts = bill.counts
-    own = [(each, begun) for each in shards if runner and (begun := each.begun_by(runner)) is not None]
+def overview_of(bill: Bill, shards: Sequence[Activity], runners: Sequence[Runner], now: datetime) -> Overview:
+    """A batch at a moment, by its bill, by the shards that are not settled, and by who runs any of them."""
+    counts, runners = bill.counts, tuple(runners)
+    own = [(each, begun) for each in shards if (begun := each.begun_by(runners)) is not None]
     if not own:
-        return Overview(counts, bill.open, runner)
+        return Overview(counts, bill.open, runners)
     begun = min(begun for _, begun in own)
     start = max(now - RATE_WINDOW, begun)
     minutes = max(now - start, _SHORTEST) / timedelta(minutes=1)
     created = sum(each.created_since(start) for each, _ in own)
     stored = sum(each.stored_since(start) for each, _ in own)
     left = 60 * minutes * counts.unfinished / stored if stored else None
-    return Overview(counts, bill.open, runner, begun, created / minutes, left)
+    return Overview(counts, bill.open, runners, begun, created / minutes, left)
 
 
 class _Followed:
@@ -115,19 +115,25 @@ class Follower:
         self._settled: dict[int, Bill] = {}
         self._followed: dict[int, _Followed] = {}
 
-    def look(self) -> Overview:
-        """The batch at this moment. Raises `StoreError`."""
-        runner, begun = None, True
+    def look(self, *, fleet: bool = False) -> Overview:
+        """The batch at this moment. Raises `StoreError`.
+
+        Args:
+            fleet: whether several processes may run it, and begin with its shards in any order.
+        """
+        runners: dict[str, Runner] = {}
+        begun = True
         for shard in shard_numbers(self._store, self.batch_id):
-            if shard in self._settled or (shard in self._followed and not begun):
+            if shard in self._settled or (shard in self._followed and not (begun or fleet)):
                 continue
-            if begun:
-                runner = runner or who_runs(self._store, shard_path(self.batch_id, shard))
+            if fleet or (begun and not runners):
+                runner = who_runs(self._store, shard_path(self.batch_id, shard))
+                runners |= {} if runner is None else {runner.token: runner}
             self._read_on(shard)
             known = self._followed.get(shard)
-            # Whoever runs the batch begins with no shard before those in front of it.
+            # One process that runs the batch begins with no shard before those in front of it.
             begun = begun and (known is None or known.reading.seq > 0)
-        return overview_of(self._bill, self._activities, runner, utc_now())
+        return overview_of(self._bill, self._activities, tuple(runners.values()), utc_now())
 
     def position(self) -> Position:
         """Where the batch stood at the last look. Raises `StoreError`."""

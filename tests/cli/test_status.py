@@ -85,6 +85,8 @@ async def test_a_fleet_is_watched_between_its_runs(shell: Shell, sandbox: Runnin
     waiting = shell.run("status", "fleet", "--output", root)
     assert f"no worker of pool {dispatch.pool} runs a shard of it now; 100 planned" in waiting.stdout
     assert "creates 100 items" not in waiting.stdout, "it would be taken from the fleet"
+    told = shell.run("set", "fleet", "--output", root, "--max-credits", "1000000")
+    assert "no worker runs a shard of it now: its fleet's next runs begin so (set)" in told.stderr
     sandbox.configure(latency=NEVER)
     first = asyncio.create_task(fleet.work(dispatch, 1))
     watching = shell.start("status", "fleet", "--output", root, "--watch", "0.1")

@@ -155,7 +155,7 @@ async def test_a_batch_is_watched_over_all_its_shards(runs: Runs) -> None:
     async with runs.session(numbered("imaginelab", 6), shard_size=2) as session:
         seen = follower.look()
         assert (seen.counts.total, seen.counts.planned) == (6, 6)
-        assert seen.runner is not None
+        assert seen.runners
         await run_session(session)
         assert follower.look().counts.stored == 6
         await session.close_books()

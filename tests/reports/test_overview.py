@@ -15,6 +15,7 @@ from prefect_imagine.batches.plan import Plan, write_plan
 from prefect_imagine.batches.process_identity import ProcessIdentity
 from prefect_imagine.batches.records import AnyItemRecord, Claim, Failed, Stored
 from prefect_imagine.batches.state import BatchState
+from prefect_imagine.billing.bill import Bill
 from prefect_imagine.billing.usage import ItemCounts
 from prefect_imagine.errors import StoreError
 from prefect_imagine.reports.overview import Activity, Follower, Overview, overview_of
@@ -67,7 +68,7 @@ def state_of(*records: Claim | AnyItemRecord) -> BatchState:
 
 def overview(state: BatchState, runner: Runner | None, now: datetime) -> Overview:
     activity = Activity(PLAN, state)
-    return overview_of(activity.bill, [activity], runner, now)
+    return overview_of(activity.bill, [activity], () if runner is None else (runner,), now)
 
 
 def test_every_item_is_counted_in_one_place() -> None:
@@ -103,7 +104,36 @@ def test_the_rate_is_that_of_the_last_two_minutes_of_the_process_that_runs_it() 
 def test_nothing_is_said_of_the_rate_of_a_process_that_has_not_written_yet(runner: Runner | None) -> None:
     state = state_of(claim(), intent(1), created(1), stored(1))
     seen = overview(state, runner, later(30))
-    assert (seen.runner, seen.since, seen.creates_per_minute, seen.seconds_left) == (runner, None, 0, None)
+    assert seen.runners == (() if runner is None else (runner,))
+    assert (seen.since, seen.creates_per_minute, seen.seconds_left) == (None, 0, None)
+
+
+def test_what_the_processes_of_a_fleet_do_adds_up() -> None:
+    own = state_of(claim(), intent(1, 5), created(1), stored(1, 10))
+    others = state_of(claim("other", 10), intent(2, 20), created(2), stored(2, 25), intent(3, 20), created(3))
+    shards = [Activity(PLAN, own), Activity(PLAN, others)]
+    runners = (RUNNER, Runner("other", "there", 2, 3.0))
+    bill = Bill.total("b", [each.bill for each in shards])
+    seen = overview_of(bill, shards, runners, later(30))
+    assert (seen.runners, seen.since, seen.creates_per_minute) == (runners, AT, 6.0)
+    assert seen.seconds_left == pytest.approx(30 * bill.counts.unfinished / 2)
+
+
+async def test_the_shards_of_a_fleet_are_looked_at_in_any_order(blocking: Blocking) -> None:
+    store = MemoryStore()
+    plans = [Plan("b", AT, (make_item(number),), number) for number in (1, 2, 3)]
+    for plan in plans:
+        write_plan(store, plan)
+    owner = ProcessIdentity.me()
+    await Lease(store, blocking, plans[2].path, owner).take(wait=False)
+    journal = await Journal.open(store, blocking, plans[2].path, claim(owner.token))
+    follower = Follower(store, "b")
+    for _ in range(2):
+        seen = follower.look(fleet=True)
+        assert [each.token for each in seen.runners] == [owner.token]
+        assert seen.since == AT
+        await journal.append(intent(3))
+    assert follower.look(fleet=True).open == 1
 
 
 async def test_what_was_read_is_not_read_again(blocking: Blocking) -> None:
@@ -124,11 +154,10 @@ async def test_what_was_read_is_not_read_again(blocking: Blocking) -> None:
     store.reads.clear()
     seen = follower.look()
     assert (seen.counts.under_way, seen.since) == (3, AT)
-    assert seen.runner is not None
-    assert (seen.runner.pid, seen.runner.token) == (owner.pid, owner.token)
+    assert [(each.pid, each.token) for each in seen.runners] == [(owner.pid, owner.token)]
     assert store.reads == ["b/journal/00000008.jsonl"]
     await lease.release()
-    assert follower.look().runner is None
+    assert follower.look().runners == ()
 
 
 def elsewhere(store: MemoryStore, *, age: float = 0.0, released: bool = False) -> None:

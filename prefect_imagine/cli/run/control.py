@@ -135,8 +135,9 @@ def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
             _check_again(store, batch_id, command.items, recreate_unknown=command.recreate_unknown)
         number = write_command(store, batch_id, command)
         told = _tell(store, batch_id, number)
+        fleet = in_fleet(store, batch_id) is not None
     running, obeyed = bool(told), bool(told) and all(told)
-    output.say(f"{batch_id}: {_said(command, batch_id, runs=running, obeyed=obeyed)}")
+    output.say(f"{batch_id}: {_said(command, batch_id, runs=running, obeyed=obeyed, fleet=fleet)}")
     if json:
         said: dict[str, Any] = {
             "batch_id": batch_id,
@@ -150,7 +151,7 @@ def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
     return SOME_FAILED if running and not obeyed else 0
 
 
-def _said(command: Command, batch_id: str, *, runs: bool, obeyed: bool) -> str:
+def _said(command: Command, batch_id: str, *, runs: bool, obeyed: bool, fleet: bool) -> str:
     if obeyed:
         return f"the run has obeyed ({command.kind})"
     if runs:
@@ -158,6 +159,8 @@ def _said(command: Command, batch_id: str, *, runs: bool, obeyed: bool) -> str:
             f"{command.kind} is written down, but the run has not said within {OBEY_SECONDS:.0f} s that it "
             "obeys: its store may be slow, or it is of an earlier version"
         )
+    if fleet:
+        return f"no worker runs a shard of it now: its fleet's next runs begin so ({command.kind})"
     if command.kind == "retry":
         return f"nobody runs it: prefect-imagine resume {batch_id} creates {len(command.items)} items again"
     return f"nobody runs it: its next run begins so ({command.kind})"
