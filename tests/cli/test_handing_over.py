@@ -22,6 +22,8 @@ def test_a_pool_without_a_worker_is_told_and_the_batch_waits(shell: Shell, provi
     assert ended.code == 0, ended.stderr
     assert (ended.last["submitted"], ended.last["items"]["planned"]) == (True, 2)
     assert f"prefect worker start --pool {pool.name}" in ended.stderr
-    again = shell.run(*words)
-    assert (again.code, "is being run by 1 run on pool" in again.stderr) == (4, True), again.stderr
+    again = shell.run(*words, "--json")
+    assert (again.code, again.last["batch_id"]) == (4, ended.last["batch_id"]), again.stderr
+    assert again.last["error"] in again.stderr
+    assert "is being run by 1 run on pool" in again.stderr
     assert providers.report()["jobs"] == []

@@ -116,6 +116,27 @@ async def test_whose_process_is_dead_is_not_waited_for(world: World) -> None:
     assert LONGEST < world.time.now - begun < LONGEST + 5 * TIMING.absent_after
 
 
+async def test_those_who_ask_for_the_same_on_and_on_are_not_waited_for_without_end(world: World) -> None:
+    mine = await world.process(MINE)
+    theirs = await world.process(plan_of(*["same"] * 40, batch_id="theirs"))
+    world.server.fates.append(LOST)
+    await mine.create(1)
+    begun, reads = world.time.now, 0
+    for item in theirs.items:
+        if mine.phases != [Phase.OPEN]:
+            break
+        world.time.now = max(world.time.now, mine.next_read)
+        at = FakeClock().now()
+        await theirs.run.record(
+            Intent(item=item.index, at=at, attempt=1, provider_at=at, boot="", boot_at=world.time.now)
+        )
+        await mine.look_back()
+        reads += 1
+    assert mine.phases == [Phase.UNKNOWN]
+    assert 3600 < world.time.now - begun < 7200
+    assert reads < 32
+
+
 async def test_who_has_given_up_and_looks_again_finds_it_too(world: World) -> None:
     world.server.fates.extend([LOST, LOST])
     for plan in (MINE, THEIRS):

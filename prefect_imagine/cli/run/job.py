@@ -90,7 +90,11 @@ async def _run(job: Job, watcher: TerminalObserver) -> Summary:
     store = open_store(job.root)
     try:
         job = await asyncio.to_thread(_named, job, store)
-        return await again_if_amended(partial(_prepared, job, store, watcher))
+        try:
+            return await again_if_amended(partial(_prepared, job, store, watcher))
+        except BatchBusyError as error:
+            output.complain(str(error))
+            return output.nothing_done(str(error), BUSY, job.batch_id or "")
     finally:
         store.close()
         watcher.listen_alone()

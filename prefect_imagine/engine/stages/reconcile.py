@@ -36,6 +36,8 @@ LOOKS = (0.0, 1 / 6, 1 / 2)
 BETWEEN_READS = 1 / 12
 AFTER_PROOF = 1 / 4
 GROWTH, MOST_GROWTH = 1.25, 12
+MOST_HELD_UP = 24
+"""Reads for which others' creates may keep an attempt from being settled: of the usual proof, 80 minutes."""
 FORBIDDEN = 403
 # What one read cannot tell gets this part of the proof's wait to clear up.
 GIVE_UP = 0.5
@@ -141,7 +143,7 @@ class Reconciler:
                 return
             contested = True
         attempt = finding.attempt
-        if contested and self._still_creates(rivals):
+        if contested and attempt.held_up < MOST_HELD_UP and self._still_creates(rivals):
             attempt = attempt.held(reading.begun)
         await self._leave_open(attempt, finding.verdict, reading, contested=contested)
 
