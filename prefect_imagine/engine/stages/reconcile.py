@@ -37,7 +37,7 @@ BETWEEN_READS = 1 / 12
 AFTER_PROOF = 1 / 4
 GROWTH, MOST_GROWTH = 1.25, 12
 MOST_HELD_UP = 24
-"""Reads for which others' creates may keep an attempt from being settled: of the usual proof, 80 minutes."""
+"""Reads for which others' creates may keep an attempt from being settled: of the usual proof, 90 minutes."""
 FORBIDDEN = 403
 # What one read cannot tell gets this part of the proof's wait to clear up.
 GIVE_UP = 0.5
