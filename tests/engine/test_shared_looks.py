@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
 from prefect_imagine.batches.accounts.shown import MOST_ROWS, put_look, read_look
+from prefect_imagine.batches.blocking import Blocking
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.state import Phase
+from prefect_imagine.engine.sharing.looks import SharedLooks
 from prefect_imagine.providers.models import Generation, GenerationStatus, Output
 from tests.batches.memory_store import InterferedStore
 from tests.engine.fake_provider import plan_of
 from tests.engine.worlds import World, world
 
 __all__ = ["world"]
+
+
+T = TypeVar("T")
 
 
 def second_plan(*prompts: str) -> Plan:
@@ -25,6 +34,33 @@ def row(job: str, *urls: str) -> Generation:
         outputs=tuple(Output(url=url) for url in urls),
         raw={"id": job},
     )
+
+
+class Changing(Collection[T]):
+    """What the event loop may change at any time: no other thread may go through it."""
+
+    def __init__(self, *held: T) -> None:
+        self._held = held
+        self._loop = threading.get_ident()
+
+    def __iter__(self) -> Iterator[T]:
+        assert threading.get_ident() == self._loop, "another thread goes through it"
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._held
+
+
+async def test_what_changes_meanwhile_is_not_gone_through_beside_the_event_loop() -> None:
+    store, blocking = InterferedStore(), Blocking(patience=5.0)
+    await SharedLooks(store, blocking, "key").tell(Changing(row("a"), row("b")), 0.0)
+    shown = await SharedLooks(store, blocking, "key").lately(Changing("b", "c"), 60.0)
+    await blocking.aclose()
+    assert shown is not None
+    assert list(shown.rows) == ["b"]
 
 
 class TestWhatIsTold:

@@ -53,8 +53,9 @@ class SharedLooks:
 
     async def lately(self, jobs: Collection[str], since: float) -> Shown | None:
         """What somebody else has seen of these jobs in a look that began in the last so many seconds."""
+        asked = frozenset(jobs)  # they change while a thread reads what was seen
         try:
-            return await self._blocking.once(read_look, self._store, self._identity, self._me, jobs, since)
+            return await self._blocking.once(read_look, self._store, self._identity, self._me, asked, since)
         except StoreError as error:
             logger.info("looks of others cannot be read: %s", error)
             return None
@@ -64,7 +65,7 @@ class SharedLooks:
         if not rows:
             return
         try:
-            await self._blocking.once(put_look, self._store, self._identity, self._me, rows, took)
+            await self._blocking.once(put_look, self._store, self._identity, self._me, tuple(rows), took)
         except StoreError as error:
             logger.info("a look could not be told to others: %s", error)
 
