@@ -145,12 +145,18 @@ def prefect_server(prefect_environment: dict[str, str]) -> Iterator[str]:
     from prefect.logging.handlers import APILogWorker
     from prefect.settings import (
         PREFECT_API_URL,
+        PREFECT_CLIENT_MAX_RETRIES,
         PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW,
         temporary_settings,
     )
 
     api_url = prefect_environment["PREFECT_API_URL"]
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+    settings = {
+        PREFECT_API_URL: api_url,
+        PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
+        PREFECT_CLIENT_MAX_RETRIES: 15,  # on a busy machine its database is locked for long, and answers 503
+    }
+    with temporary_settings(settings):
         yield api_url
         EventsWorker.drain_all()
         APILogWorker.drain_all()

@@ -213,7 +213,7 @@ def _(_record: Unanswered, item: ItemState) -> ItemState:
 
 @_apply.register
 def _(record: Absent, item: ItemState) -> ItemState:
-    return _not_accepted(replace(item, intent=None))
+    return _not_accepted(replace(item, intent=None, reason=None, error=None))
 
 
 def _not_accepted(item: ItemState) -> ItemState:

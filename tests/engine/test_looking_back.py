@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from prefect_imagine.backoff import Pauses
 from prefect_imagine.batches.plan import Plan
 from prefect_imagine.batches.records import Unknown
 from prefect_imagine.batches.state import Phase
@@ -18,9 +20,11 @@ from prefect_imagine.engine.history import identity as identities
 from prefect_imagine.engine.history.attempts import Finding, OpenAttempt, window_of
 from prefect_imagine.engine.history.identity import RequestIdentity
 from prefect_imagine.engine.history.judgement import Evidence, judge
+from prefect_imagine.engine.stages.create import FAILURES_IN_A_ROW
 from prefect_imagine.providers.models import Generation, GenerationStatus
 from tests.engine.fake_provider import BEGAN, LOST, LOST_BEFORE, REFUSED, plan_of
 from tests.engine.one_process import TIMING, Process
+from tests.engine.waiting import until
 from tests.engine.worlds import World, world
 
 __all__ = ["world"]
@@ -182,6 +186,23 @@ async def test_a_create_that_arrived_is_found_at_once(world: World) -> None:
     await process.look_back()
     assert process.phases == [Phase.CREATED]
     assert process.client.requests["history"] == 1
+
+
+async def test_what_was_lost_is_looked_for_while_the_next_create_waits(world: World) -> None:
+    process = await world.process(plan_of("a", "b", "c", "d", "e"))
+    process.run.pauses = Pauses(after_failure=lambda attempt: 3600.0)
+    world.server.fates.extend([LOST] * FAILURES_IN_A_ROW)
+    creating = asyncio.create_task(process.create(*range(1, FAILURES_IN_A_ROW + 1)))
+    await until(lambda: len(process.run.queues.open) == FAILURES_IN_A_ROW)
+    await until(lambda: not process.run.admission.sending)
+    world.time.now += 0.1
+    await process.look_back()
+    assert process.phases == [Phase.CREATED] * FAILURES_IN_A_ROW
+    assert not creating.done(), "no other create would be sent yet"
+    pausing = [creating, *process.run.sends]
+    for task in pausing:
+        task.cancel()
+    await asyncio.gather(*pausing, return_exceptions=True)
 
 
 async def test_the_job_of_a_neighbours_unknown_item_is_left_to_it(world: World) -> None:

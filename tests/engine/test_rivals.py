@@ -149,6 +149,19 @@ async def test_who_has_given_up_and_looks_again_finds_it_too(world: World) -> No
         assert process.phases == [Phase.CREATED]
 
 
+async def test_what_turns_out_absent_tells_nothing_of_the_doubt_any_more(world: World) -> None:
+    process = await world.process(plan_of("other", "same", batch_id="mine"))
+    await process.create(1)
+    world.server.fates.append(LOST_BEFORE)
+    await process.create(2)
+    await process.run.record(Unknown(item=2, at=utc_now(), attempt=1, message="who knows"))
+    again = await world.process(plan_of("other", "same", batch_id="mine"), collects=True)
+    world.time.now += TIMING.settle  # the history has to show the other one by now
+    await looked_for(world, again)
+    state = again.run.state(2)
+    assert (state.phase, state.reason, state.error) == (Phase.PLANNED, None, None)
+
+
 async def test_a_job_that_another_claims_meanwhile_is_its(world: World) -> None:
     one, other = [await world.process(plan) for plan in SHARDS]
     world.server.fates.extend([LOST, LOST])

@@ -54,6 +54,7 @@ class CreateStage:
         self._endings = Endings(run.client)
         self._purse = Purse(run)
         self._failures = 0
+        self._pausing = 0
         self._trouble = FailureTimer(run.timing.patience)
         self._renewals: Counter[int] = Counter()
         self._answered: set[str] = set()
@@ -136,7 +137,7 @@ class CreateStage:
     def _may_send(self) -> bool:
         """Whether a create may be sent now."""
         run = self._run
-        one_by_one = self._probes and run.admission.sending
+        one_by_one = self._probes and (run.admission.sending or self._pausing)
         return run.stop is None and not (one_by_one or run.admission.waiting or run.admission.full())
 
     @property
@@ -154,19 +155,32 @@ class CreateStage:
             self._purse.give_back(item)
             return
         run.admission.begin_send(item)
+        pause = 0.0
         try:
             if run.history_usable:
-                await self._send_one(item, permit, at)
+                pause = await self._send_one(item, permit, at)
             else:
                 # Nothing would bring a lost answer back: let there be one that could be lost.
                 async with self._one_by_one:
-                    await self._send_one(item, permit, at)
+                    await asyncio.sleep(await self._send_one(item, permit, at))
         finally:
+            self._pausing += pause > 0
             run.admission.end_send(item)
             self._purse.give_back(item)
             run.end_create()
+        if pause > 0:
+            await self._pause(pause)
 
-    async def _send_one(self, item: BatchItem, permit: Permit, at: datetime) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Hold the next create back, and nothing else: what was sent is looked for meanwhile."""
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing -= 1
+            self._run.wake_up.notify()
+
+    async def _send_one(self, item: BatchItem, permit: Permit, at: datetime) -> float:
+        """Send a create, and draw conclusions; gives the seconds until another one is worth a try."""
         run = self._run
         with run.trace.create(item, run.state(item.index).attempt + 1) as span:
             answer = await self._asked(item, permit, at)
@@ -174,7 +188,8 @@ class CreateStage:
         if isinstance(answer, Generation):
             await self._begun(item, answer)
         elif answer is not None:
-            await self._draw_conclusions(item, answer)
+            return self._draw_conclusions(item, answer)
+        return 0.0
 
     async def _asked(
         self, item: BatchItem, permit: Permit, at: datetime
@@ -261,38 +276,39 @@ class CreateStage:
             run.queues.to_store.append(item.index)
         run.wake_up.notify()
 
-    async def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> None:
+    def _draw_conclusions(self, item: BatchItem, error: ProviderError) -> float:
         run = self._run
         if isinstance(error, AmbiguousCreateError):
             run.refusals.in_doubt(error, self._pending)
             self._count_failure(error)
-            if self._failures >= FAILURES_IN_A_ROW:
-                await self._pause()
-        elif isinstance(error, InsufficientCreditsError):
+            return self._pause_after_failure if self._failures >= FAILURES_IN_A_ROW else 0.0
+        if isinstance(error, InsufficientCreditsError):
             run.halt(StopReason.CREDITS, str(error))
         elif isinstance(error, RateLimitedError):
-            await self._on_rate_limit(error)
+            return self._on_rate_limit(error)
         elif isinstance(error, AuthenticationError):
-            await self._on_refused_key(item, error)
+            return self._on_refused_key(item, error)
         elif is_final(error):
             logger.warning("item %s was refused: %s", item.title, error)
         else:
-            await self._after_failure(error)
+            return self._after_failure(error)
+        return 0.0
 
-    async def _on_refused_key(self, item: BatchItem, error: AuthenticationError) -> None:
+    def _on_refused_key(self, item: BatchItem, error: AuthenticationError) -> float:
         """A new token may be what is missing; it is not where creates are refused with each."""
         self._renewals[item.index] += 1
         if error.retryable and self._renewals[item.index] < MAX_RENEWALS:
-            await self._after_failure(error)
-        else:
-            self._run.halt(StopReason.AUTHENTICATION, str(error))
+            return self._after_failure(error)
+        self._run.halt(StopReason.AUTHENTICATION, str(error))
+        return 0.0
 
-    async def _after_failure(self, error: ProviderError) -> None:
+    def _after_failure(self, error: ProviderError) -> float:
         self._count_failure(error)
-        await self._pause()
+        return self._pause_after_failure
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(self._run.pauses.after_failure(min(self._failures, 5)))
+    @property
+    def _pause_after_failure(self) -> float:
+        return self._run.pauses.after_failure(min(self._failures, 5))
 
     def _count_failure(self, error: ProviderError) -> None:
         """One more create in vain. What reads do says nothing of when to give up: only creates tell."""
@@ -315,7 +331,7 @@ class CreateStage:
         """How many jobs are under way, those included that are being written down."""
         return len(self._run.queues.running) + len(self._answered)
 
-    async def _on_rate_limit(self, error: RateLimitedError) -> None:
+    def _on_rate_limit(self, error: RateLimitedError) -> float:
         """Too many requests, or too many jobs: those of others too, which nobody here sees end."""
         run = self._run
         # Creates that are answered when their job has ended are jobs under way, too.
@@ -328,4 +344,5 @@ class CreateStage:
         if run.trouble.expired:
             run.halt(StopReason.UNREACHABLE, str(error))
         elif error.queue_full and not pending:
-            await asyncio.sleep(run.pauses.after_failure(min(run.refusals.count, 5)))
+            return run.pauses.after_failure(min(run.refusals.count, 5))
+        return 0.0

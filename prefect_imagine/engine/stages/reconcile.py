@@ -296,5 +296,5 @@ def _why(verdict: Verdict, *, contested: bool) -> str:
     if verdict is Verdict.DOUBTFUL:
         return "the history shows a job that may be this one, told otherwise than it was asked for"
     if verdict is Verdict.AMBIGUOUS:
-        return "the history shows more jobs of this prompt than this batch has asked for"
+        return "the history shows more jobs of this prompt than there are creates of it without an answer"
     return "the history does not reach back to the create, or lacks jobs that it must show"
