@@ -26,15 +26,15 @@ def measure(rig: Rig) -> Table:
 
 
 def measured(rig: Rig, title: str, limit: int, items: int, workers: Sequence[int]) -> Table:
-    """Batches of so many items under a limit of requests a minute, one for each number of workers."""
+    """Batches of so many items under a limit of requests a minute, one for each number of workers, which are
+    all that there are."""
     if missing():
         raise RuntimeError(missing())
     items = 400 if rig.quick else items
     table = Table(
         title,
         f"AI Visual Studio with one key of {limit:,} requests a minute and headers, N = {items:,}, jobs of "
-        f"1 to 3 s, into S3; {PLACE} {USED} Task runs, and events that are missing of them: of all batches "
-        "so far.",
+        f"1 to 3 s, into S3; {PLACE} {USED}",
         (
             "workers",
             "generations/s",
@@ -51,12 +51,13 @@ def measured(rig: Rig, title: str, limit: int, items: int, workers: Sequence[int
             "s held by that",
         ),
     )
-    with Stack(rig.folder / "fleet", workers=max(workers), sandbox=_sandbox(limit)) as stack:
-        for number in workers:
+    for number in workers:
+        # A stack of its own: a batch of many shards would be shared by all workers that there are.
+        with Stack(rig.folder / f"fleet-{number}", workers=number, sandbox=_sandbox(limit)) as stack:
             figures = run_batch(stack, items, f"fleet-{number}", number)
-            if not figures.completed:
-                raise RuntimeError(f"{figures.state}: {figures.stored} of {items} stored")
-            _add(table, number, limit, figures)
+        if not figures.completed:
+            raise RuntimeError(f"{figures.state}: {figures.stored} of {items} stored")
+        _add(table, number, limit, figures)
     return table
 
 
