@@ -154,15 +154,11 @@ def _who(seen: Overview) -> str:
     if not seen.runners:
         return "nobody runs it"
     since = "" if seen.since is None else f" since {seen.since.astimezone():%Y-%m-%d %H:%M:%S}"
-    first, *others = seen.runners
-    hosts = dict.fromkeys(each.host for each in seen.runners)
-    who = (
-        f"{1 + len(others)} processes on {', '.join(hosts)}"
-        if others
-        else f"process {first.pid} on {first.host}"
-    )
+    hosts = ", ".join(dict.fromkeys(each.host for each in seen.runners))
+    several = len(seen.runners) > 1
+    who = f"{len(seen.runners)} processes" if several else f"process {seen.runners[0].pid}"
     renewed = max(each.renewed for each in seen.runners)
-    return f"run by {who}{since} (seen {renewed:.0f} s ago)"
+    return f"run by {who} on {hosts}{since} (seen {renewed:.0f} s ago)"
 
 
 def _progress(seen: Overview) -> str:

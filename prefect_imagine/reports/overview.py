@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -68,10 +68,10 @@ class Activity:
             elif isinstance(entry, Stored):
                 self._stored.append(entry.at)
 
-    def begun_by(self, runners: Iterable[Runner]) -> datetime | None:
-        """When one of these processes began to run the shard; `None` where none of them does."""
+    def begun_by(self, tokens: Collection[str]) -> datetime | None:
+        """When one of the processes with these tokens began to run the shard; `None` where none does."""
         claim = self._state.claim
-        return claim.at if claim is not None and claim.owner in {each.token for each in runners} else None
+        return claim.at if claim is not None and claim.owner in tokens else None
 
     def created_since(self, start: datetime) -> int:
         """Items created since then; what was before will not be asked for again."""
@@ -82,10 +82,13 @@ class Activity:
         return _since(start, self._stored)
 
 
-def overview_of(bill: Bill, shards: Sequence[Activity], runners: Sequence[Runner], now: datetime) -> Overview:
+def overview_of(
+    bill: Bill, shards: Sequence[Activity], runners: tuple[Runner, ...], now: datetime
+) -> Overview:
     """A batch at a moment, by its bill, by the shards that are not settled, and by who runs any of them."""
-    counts, runners = bill.counts, tuple(runners)
-    own = [(each, begun) for each in shards if (begun := each.begun_by(runners)) is not None]
+    counts = bill.counts
+    tokens = {each.token for each in runners}
+    own = [(each, begun) for each in shards if (begun := each.begun_by(tokens)) is not None]
     if not own:
         return Overview(counts, bill.open, runners)
     begun = min(begun for _, begun in own)

@@ -79,7 +79,7 @@ def test_read_on_it_says_what_the_whole_journal_says(entries: list[Entry], at_on
         followed.read_on(store)
         ids, creates = expected(shard(store))
         assert followed.ids == ids
-        assert Counter(followed.open_creates) == creates
+        assert Counter(followed.creates) == creates
 
 
 def test_a_look_reads_what_is_new_and_nothing_else() -> None:

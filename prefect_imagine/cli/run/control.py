@@ -135,7 +135,7 @@ def _command(batch: str, under: str, command: Command, *, json: bool) -> int:
             _check_again(store, batch_id, command.items, recreate_unknown=command.recreate_unknown)
         number = write_command(store, batch_id, command)
         told = _tell(store, batch_id, number)
-        fleet = in_fleet(store, batch_id) is not None
+        fleet = not told and in_fleet(store, batch_id) is not None
     running, obeyed = bool(told), bool(told) and all(told)
     output.say(f"{batch_id}: {_said(command, batch_id, runs=running, obeyed=obeyed, fleet=fleet)}")
     if json:

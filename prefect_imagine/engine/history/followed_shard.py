@@ -43,7 +43,7 @@ class FollowedShard:
         self._take(self._indices)
 
     @property
-    def open_creates(self) -> list[OpenCreate]:
+    def creates(self) -> list[OpenCreate]:
         """Its creates of open or unknown fate."""
         return list(chain.from_iterable(self._open.values()))
 

@@ -159,7 +159,7 @@ class OtherBatches:
 
 
 def _of_followed(shard: FollowedShard) -> _Known:
-    return _Known(shard.seq, OtherJobs(shard.ids, shard.open_creates), followed=shard)
+    return _Known(shard.seq, OtherJobs(shard.ids, shard.creates), followed=shard)
 
 
 def _created_since(settled: Settled | None, since: datetime) -> bool:

@@ -145,9 +145,9 @@ class Reconciler:
         attempt = finding.attempt
         if contested and attempt.held_up < MOST_HELD_UP and self._still_creates(rivals):
             attempt = attempt.held(reading.begun)
-        await self._leave_open(attempt, finding.verdict, reading, contested=contested)
+        await self._look_again(attempt, finding.verdict, reading, contested=contested)
 
-    async def _leave_open(
+    async def _look_again(
         self, attempt: OpenAttempt, verdict: Verdict, reading: Reading, *, contested: bool
     ) -> None:
         """Look again later, unless this read proves its job's absence, or ends a search that was too long."""
